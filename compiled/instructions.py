@@ -1,0 +1,314 @@
+"""The instruction set: one table, one row an instruction; position is the opcode.
+
+What is here: the rows, with the rules for values and local partials written once, over the table's own functions.
+What is not: how rules are read (floats below, LLVM values in `llvm.py`, recorded arrays in `tape.tracing`) and the
+structural instructions' kernels (`structural.py`).
+
+A rule is a Python function of numbers. It uses `+ - * /`, unary minus and the functions of `f`, so that the set is
+closed under differentiation: whoever can read a value rule can read a partial rule, and differentiate it again.
+
+Conventions that hold for every row: comparisons give 1.0 or 0.0; an adjoint (or tangent) of exactly zero contributes
+nothing, even through an infinite partial; where the value is NaN because an operand is NaN, so is the partial.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from compiled.numbers import Number
+from compiled.structural import STRUCTURAL_ROWS
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One elementwise instruction.
+
+    Parameters
+    ----------
+    name : str
+        As it stands in the text form of a list and in `f`.
+    arity : int
+        Number of operands, 0 to 3.
+    value : callable
+        `value(*operands)`. A primitive row (one with `llvm`) takes and returns NumPy float scalars; a composite row
+        is generic.
+    partials : tuple of callable or None
+        One an operand: `partial(*operands, out)`, generic; None where the derivative is zero everywhere it exists.
+    llvm : str, optional
+        For a primitive row: how `llvm.py` emits it.
+    numpy : tuple of str
+        Names of the NumPy or `scipy.special` ufuncs that record this row.
+    kind : str
+        NumPy kind of the result: "float" (computed in the list's dtype), "bool", or "same" (as NumPy promotes).
+    kinks : str
+        Where value or derivative is special, and the convention taken.
+    exact : callable, optional
+        `exact(mp, *operands)`: the value in the arithmetic of an mpmath context, for the tests; None for exact arithmetic.
+    domain : tuple of (float, float)
+        For each operand the interval in which the tests draw ordinary points.
+    source : str
+        Where the formula comes from.
+    accumulates : bool
+        The instruction adds its value to its output cells instead of setting them.
+    overwrites : bool
+        The output cells held other values before, which operand 1 has kept; the reverse sweep puts them back.
+    """
+
+    name: str
+    arity: int
+    value: Callable
+    partials: tuple[Callable | None, ...]
+    llvm: str | None = None
+    numpy: tuple[str, ...] = ()
+    kind: str = "float"
+    kinks: str = ""
+    exact: Callable | None = None
+    domain: tuple[tuple[float, float], ...] = ()
+    source: str = "elementary calculus"
+    accumulates: bool = False
+    overwrites: bool = False
+
+    structural = False
+
+    def fingerprint(self) -> bytes:
+        """Bytes that change when a rule of the row does."""
+        rules = [_code_content(rule) for rule in (self.value, *self.partials)]
+        return repr((self.name, self.arity, self.llvm, self.accumulates, self.overwrites, rules)).encode()
+
+
+def _code_content(rule) -> Any:
+    """What a rule's bytecode says, without addresses: nested tuples of bytes, names and constants."""
+    code = getattr(rule, "__code__", rule)
+    if not hasattr(code, "co_code"):
+        return repr(code) if isinstance(code, (int, float, str, tuple, type(None))) else getattr(rule, "__name__", "")
+    cells = [_code_content(cell.cell_contents) for cell in getattr(rule, "__closure__", None) or ()]
+    return code.co_code, code.co_names, [_code_content(constant) for constant in code.co_consts], cells
+
+
+class Table:
+    """An instruction set: the rows in the order of their opcodes.
+
+    Parameters
+    ----------
+    rows : iterable of Row or structural.StructuralRow
+        Position is the opcode.
+
+    Examples
+    --------
+    >>> from compiled.instructions import TABLE
+    >>> TABLE["mul"].arity, TABLE.opcode["mul"] == TABLE.rows.index(TABLE["mul"])
+    (2, True)
+    """
+
+    def __init__(self, rows):
+        self.rows = tuple(rows)
+        self.opcode = {row.name: i for i, row in enumerate(self.rows)}
+        if len(self.opcode) != len(self.rows):
+            raise ValueError("two rows of the table have the same name")
+        self.ufuncs = {ufunc: row.name for row in self.rows for ufunc in row.numpy}
+
+    def __getitem__(self, name: str):
+        return self.rows[self.opcode[name]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def extended(self, *rows) -> Table:
+        """Return a new table with `rows` after those of this one."""
+        return Table(self.rows + rows)
+
+    def digest(self) -> str:
+        """Hexadecimal hash of names, order and rules; part of the key of every kernel cached on disk."""
+        return hashlib.sha256(b"\n".join(row.fingerprint() for row in self.rows)).hexdigest()
+
+    def apply(self, name: str, *operands):
+        """Apply instruction `name` to numbers of any reader; plain floats are computed at once."""
+        for operand in operands:
+            if isinstance(operand, Number):
+                return operand.apply(name, operands)
+        row = self[name]
+        with np.errstate(all="ignore"):
+            return row.value(*(np.float64(x) if not isinstance(x, np.floating) else x for x in operands))
+
+
+class _Functions:
+    """The table's functions as attributes: `f.exp(x)` for numbers of any reader."""
+
+    def __getattr__(self, name: str):
+        def function(*operands):
+            return TABLE.apply(name, *operands)
+
+        function.__name__ = name
+        setattr(self, name, function)
+        return function
+
+
+f: Any = _Functions()
+
+ANY = (-3.0, 3.0)
+POSITIVE = (0.1, 4.0)
+UNIT = (-0.9, 0.9)
+
+
+def _bool(function: Callable) -> Callable:
+    """The float scalar 1 or 0 of a Python comparison, in the operands' precision."""
+    return lambda *operands: type(operands[0])(function(*operands))
+
+
+def _float(function: Callable) -> Callable:
+    """`function` of Python floats, in the operands' precision."""
+    return lambda *operands: type(operands[0])(function(*(float(x) for x in operands)))
+
+
+def _nan_with(out, partial):
+    """`partial`, or NaN where `out` is NaN."""
+    return f.where(f.eq(out, out), partial, out)
+
+
+def uniform_bits(seed: int, index: int) -> float:
+    """The number in [0, 1) that belongs to (seed, index): 53 bits of two rounds of SplitMix64.
+
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; constants of the
+    published C code. Counter-based: no state, so the result does not depend on order or threads.
+    """
+    mask = (1 << 64) - 1
+
+    def mix(z: int) -> int:
+        z = (z + 0x9E3779B97F4A7C15) & mask
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        return z ^ (z >> 31)
+
+    return (mix(mix(seed & mask) ^ (index & mask)) >> 11) * 2.0**-53
+
+
+def _uniform(seed, index):
+    # Rounding 53 bits to single precision could give 1.0, so float32 keeps 24 bits.
+    bits = uniform_bits(int(seed), int(index))
+    return type(seed)(math.floor(bits * 2.0**24) * 2.0**-24 if isinstance(seed, np.float32) else bits)
+
+
+ROWS = (
+    # ------------------------------------------------------------------ moving data
+    Row("zero", 0, lambda: 0.0, (), kind="same", source="initialises cells that others add to"),
+    Row("copy", 1, lambda x: x, (lambda x, o: 1.0,), numpy=("positive",), kind="same", domain=(ANY,)),
+    Row("stop", 1, lambda x: x, (None,), kind="same", domain=(ANY,), source="a copy that is a constant to derivatives"),
+    Row("accumulate", 1, lambda x: x, (lambda x, o: 1.0,), kind="same", accumulates=True, domain=(ANY,)),
+    Row("accumulate_product", 2, lambda x, y: x * y, (lambda x, y, o: y, lambda x, y, o: x), kind="same", accumulates=True,
+        domain=(ANY, ANY)),
+    Row("assign", 2, lambda x, saved: x, (lambda x, saved, o: 1.0, None), kind="same", overwrites=True, domain=(ANY, ANY)),
+    # ------------------------------------------------------------------ arithmetic
+    Row("add", 2, np.add, (lambda x, y, o: 1.0, lambda x, y, o: 1.0), "fadd", ("add",), "same", domain=(ANY, ANY)),
+    Row("sub", 2, np.subtract, (lambda x, y, o: 1.0, lambda x, y, o: -1.0), "fsub", ("subtract",), "same", domain=(ANY, ANY)),
+    Row("mul", 2, np.multiply, (lambda x, y, o: y, lambda x, y, o: x), "fmul", ("multiply",), "same", domain=(ANY, ANY)),
+    Row("div", 2, np.divide, (lambda x, y, o: 1.0 / y, lambda x, y, o: -o / y), "fdiv", ("divide", "true_divide"),
+        domain=(ANY, POSITIVE), kinks="y = 0: IEEE infinities and NaN"),
+    Row("neg", 1, np.negative, (lambda x, o: -1.0,), "fneg", ("negative",), "same", domain=(ANY,)),
+    Row("adjoint_product", 2, lambda g, p: f.where(f.eq(g, 0.0), 0.0, g * p), (lambda g, p, o: p, lambda g, p, o: g),
+        domain=(POSITIVE, ANY), kinks="g = 0: nothing, even where p is infinite or NaN"),
+    Row("square", 1, lambda x: x * x, (lambda x, o: x + x,), numpy=("square",), kind="same", domain=(ANY,)),
+    Row("reciprocal", 1, lambda x: 1.0 / x, (lambda x, o: -(o * o),), numpy=("reciprocal",), domain=(POSITIVE,),
+        kinks="x = 0: infinite"),
+    Row("sqrt", 1, np.sqrt, (lambda x, o: 0.5 / o,), "intrinsic:sqrt", ("sqrt",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.sqrt(x), kinks="x = 0: the partial is +inf"),
+    Row("root_of_squares", 1, lambda x: f.sqrt(x), (lambda x, o: f.where(f.eq(o, 0.0), 0.0, 0.5 / o),),
+        domain=(POSITIVE,), exact=lambda mp, x: mp.sqrt(x),
+        kinks="x = 0: the partial is 0, so that a norm has the subgradient 0 at the origin"),
+    Row("pow", 2, np.power,
+        (lambda x, y, o: f.where(f.eq(y, 0.0), 0.0, y * f.pow(x, y - 1.0)),
+         lambda x, y, o: f.where(f.eq(x, 0.0), f.where(f.lt(y, 0.0), -f.div(1.0, x * x), 0.0), o * f.log(x))),
+        "intrinsic:pow", ("power", "float_power"), "same", domain=(POSITIVE, ANY), exact=lambda mp, x, y: mp.power(x, y),
+        kinks="y = 0: partial to x is 0; x = 0: partial to y is 0 for y >= 0, -inf for y < 0; x < 0: partial to y is NaN"),
+    # ------------------------------------------------------------------ exponentials and logarithms
+    Row("exp", 1, np.exp, (lambda x, o: o,), "intrinsic:exp", ("exp",), domain=(ANY,), exact=lambda mp, x: mp.exp(x)),
+    Row("expm1", 1, np.expm1, (lambda x, o: f.exp(x),), "libm:expm1", ("expm1",), domain=(ANY,),
+        exact=lambda mp, x: mp.expm1(x)),
+    Row("log", 1, np.log, (lambda x, o: 1.0 / x,), "intrinsic:log", ("log",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.log(x), kinks="x = 0: value -inf, partial +inf; x < 0: value NaN"),
+    Row("log1p", 1, np.log1p, (lambda x, o: 1.0 / (1.0 + x),), "libm:log1p", ("log1p",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.log1p(x), kinks="x = -1: value -inf, partial +inf"),
+    Row("logaddexp", 2,
+        lambda x, y: f.where(f.eq(x, y), x + math.log(2.0), f.max(x, y) + f.log1p(f.exp(-f.abs(x - y)))),
+        (lambda x, y, o: f.where(f.eq(x, -math.inf), 0.0, f.exp(x - o)),
+         lambda x, y, o: f.where(f.eq(y, -math.inf), 0.0, f.exp(y - o))),
+        numpy=("logaddexp",), domain=(ANY, ANY), exact=lambda mp, x, y: mp.log(mp.exp(x) + mp.exp(y)),
+        kinks="an operand of -inf has the partial 0"),
+    Row("sigmoid", 1, lambda x: f.where(f.lt(x, 0.0), f.exp(-f.abs(x)), 1.0) / (1.0 + f.exp(-f.abs(x))),
+        (lambda x, o: o / (1.0 + f.exp(x)),), numpy=("expit",), domain=(ANY,),
+        exact=lambda mp, x: 1 / (1 + mp.exp(-x))),
+    # ------------------------------------------------------------------ trigonometry
+    Row("sin", 1, np.sin, (lambda x, o: f.cos(x),), "intrinsic:sin", ("sin",), domain=(ANY,), exact=lambda mp, x: mp.sin(x)),
+    Row("cos", 1, np.cos, (lambda x, o: -f.sin(x),), "intrinsic:cos", ("cos",), domain=(ANY,), exact=lambda mp, x: mp.cos(x)),
+    Row("tan", 1, np.tan, (lambda x, o: 1.0 + o * o,), "libm:tan", ("tan",), domain=((-1.4, 1.4),),
+        exact=lambda mp, x: mp.tan(x)),
+    Row("arcsin", 1, np.arcsin, (lambda x, o: 1.0 / f.sqrt((1.0 - x) * (1.0 + x)),), "libm:asin", ("arcsin",), domain=(UNIT,),
+        exact=lambda mp, x: mp.asin(x), kinks="|x| = 1: the partial is +inf; |x| > 1: NaN"),
+    Row("arccos", 1, np.arccos, (lambda x, o: -1.0 / f.sqrt((1.0 - x) * (1.0 + x)),), "libm:acos", ("arccos",), domain=(UNIT,),
+        exact=lambda mp, x: mp.acos(x), kinks="|x| = 1: the partial is -inf; |x| > 1: NaN"),
+    Row("arctan", 1, np.arctan, (lambda x, o: 1.0 / (1.0 + x * x),), "libm:atan", ("arctan",), domain=(ANY,),
+        exact=lambda mp, x: mp.atan(x)),
+    Row("arctan2", 2, np.arctan2, (lambda y, x, o: x / (x * x + y * y), lambda y, x, o: -y / (x * x + y * y)),
+        "libm:atan2", ("arctan2",), domain=(ANY, POSITIVE), exact=lambda mp, y, x: mp.atan2(y, x),
+        kinks="(0, 0): no derivative, the partials are NaN"),
+    Row("hypot", 2, np.hypot,
+        (lambda x, y, o: f.where(f.eq(o, 0.0), 0.0, x / o), lambda x, y, o: f.where(f.eq(o, 0.0), 0.0, y / o)),
+        "libm:hypot", ("hypot",), domain=(ANY, POSITIVE), exact=lambda mp, x, y: mp.hypot(x, y),
+        kinks="(0, 0): the subgradient 0"),
+    # ------------------------------------------------------------------ hyperbolic
+    Row("sinh", 1, np.sinh, (lambda x, o: f.cosh(x),), "libm:sinh", ("sinh",), domain=(ANY,), exact=lambda mp, x: mp.sinh(x)),
+    Row("cosh", 1, np.cosh, (lambda x, o: f.sinh(x),), "libm:cosh", ("cosh",), domain=(ANY,), exact=lambda mp, x: mp.cosh(x)),
+    Row("tanh", 1, np.tanh, (lambda x, o: (1.0 - o) * (1.0 + o),), "libm:tanh", ("tanh",), domain=(ANY,),
+        exact=lambda mp, x: mp.tanh(x)),
+    Row("erf", 1, _float(math.erf), (lambda x, o: 2.0 / math.sqrt(math.pi) * f.exp(-(x * x)),), "libm:erf", ("erf",),
+        domain=(ANY,), exact=lambda mp, x: mp.erf(x), source="Abramowitz & Stegun 7.1.1, 7.1.19"),
+    # ------------------------------------------------------------------ pieces
+    Row("abs", 1, np.absolute, (lambda x, o: f.sign(x),), "intrinsic:fabs", ("absolute", "fabs"), "same", domain=(POSITIVE,),
+        kinks="x = 0: the partial is 0"),
+    Row("sign", 1, lambda x: f.where(f.eq(x, x), f.lt(0.0, x) - f.lt(x, 0.0), x), (None,), numpy=("sign",), kind="same",
+        domain=(POSITIVE,), kinks="the partial is 0 everywhere, x = 0 included"),
+    Row("floor", 1, np.floor, (None,), "intrinsic:floor", ("floor",), "same", domain=(POSITIVE,),
+        kinks="the partial is 0 everywhere"),
+    Row("ceil", 1, np.ceil, (None,), "intrinsic:ceil", ("ceil",), "same", domain=(POSITIVE,), kinks="the partial is 0 everywhere"),
+    Row("max", 2, lambda x, y: f.where(f.lt(y, x), x, f.where(f.eq(x, x), y, x)),
+        (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y)), lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y))),
+        numpy=("maximum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)), kinks="x = y: each operand takes half of the adjoint"),
+    Row("min", 2, lambda x, y: f.where(f.lt(x, y), x, f.where(f.eq(x, x), y, x)),
+        (lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y)), lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y))),
+        numpy=("minimum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)), kinks="x = y: each operand takes half of the adjoint"),
+    Row("clip", 3, lambda x, lo, hi: f.min(f.max(x, lo), hi),
+        (lambda x, lo, hi, o: _nan_with(o, f.le(lo, x) * f.le(x, hi)),
+         lambda x, lo, hi, o: _nan_with(o, f.lt(x, lo) * f.le(lo, hi)),
+         lambda x, lo, hi, o: _nan_with(o, f.lt(hi, f.max(x, lo)))),
+        numpy=("clip",), kind="same", domain=(UNIT, (-3.0, -0.5), (0.5, 3.0)),
+        kinks="at a bound x takes the whole adjoint; lo > hi: hi does, as NumPy's value is hi"),
+    Row("relu", 1, lambda x: f.max(x, 0.0), (lambda x, o: _nan_with(o, f.lt(0.0, x)),), kind="same", domain=(POSITIVE,),
+        kinks="x = 0: the partial is 0"),
+    Row("where", 3, lambda c, x, y: x if c != 0.0 else y,
+        (None, lambda c, x, y, o: f.ne(c, 0.0), lambda c, x, y, o: f.eq(c, 0.0)), "select", (), "same",
+        domain=((0.0, 1.0), ANY, ANY), kinks="the branch that is not taken gets exactly 0"),
+    # ------------------------------------------------------------------ comparisons and logic
+    Row("lt", 2, _bool(lambda x, y: x < y), (None, None), "compare:<", ("less",), "bool", domain=(ANY, ANY)),
+    Row("le", 2, _bool(lambda x, y: x <= y), (None, None), "compare:<=", ("less_equal",), "bool", domain=(ANY, ANY)),
+    Row("gt", 2, _bool(lambda x, y: x > y), (None, None), "compare:>", ("greater",), "bool", domain=(ANY, ANY)),
+    Row("ge", 2, _bool(lambda x, y: x >= y), (None, None), "compare:>=", ("greater_equal",), "bool", domain=(ANY, ANY)),
+    Row("eq", 2, _bool(lambda x, y: x == y), (None, None), "compare:==", ("equal",), "bool", domain=(ANY, ANY)),
+    Row("ne", 2, _bool(lambda x, y: x != y), (None, None), "compare:!=", ("not_equal",), "bool", domain=(ANY, ANY)),
+    Row("and", 2, lambda x, y: f.ne(x, 0.0) * f.ne(y, 0.0), (None, None), numpy=("logical_and",), kind="bool", domain=(ANY, ANY)),
+    Row("or", 2, lambda x, y: f.max(f.ne(x, 0.0), f.ne(y, 0.0)), (None, None), numpy=("logical_or",), kind="bool",
+        domain=(ANY, ANY)),
+    Row("xor", 2, lambda x, y: f.ne(f.ne(x, 0.0), f.ne(y, 0.0)), (None, None), numpy=("logical_xor",), kind="bool",
+        domain=(ANY, ANY)),
+    Row("not", 1, lambda x: f.eq(x, 0.0), (None,), numpy=("logical_not",), kind="bool", domain=(ANY,)),
+    # ------------------------------------------------------------------ random numbers without state
+    Row("uniform", 2, _uniform, (None, None), "uniform", domain=((0.0, 100.0), (0.0, 100.0)),
+        source="Steele, Lea, Flood, OOPSLA 2014 (SplitMix64); operands are integers"),
+)
+
+TABLE = Table(ROWS + STRUCTURAL_ROWS)
+"""The instruction set."""

@@ -1,0 +1,83 @@
+"""Numbers that a rule can be read with, whatever they do with it.
+
+What is here: `Number`, whose operators arrive as table instructions; `Dual`, a number with its tangent over any reader; and
+the two sums and products that leave out what is known to be zero.
+"""
+
+from typing import Any
+
+
+class Number:
+    """Base of whatever can stand in a rule: operators and table functions arrive in `apply(name, operands)`."""
+
+    __slots__ = ()
+
+    def apply(self, name: str, operands: tuple) -> Any:
+        """Return instruction `name` applied to `operands`, of which at least one is of this class."""
+        raise NotImplementedError
+
+    def __add__(self, other):
+        return self.apply("add", (self, other))
+
+    def __radd__(self, other):
+        return self.apply("add", (other, self))
+
+    def __sub__(self, other):
+        return self.apply("sub", (self, other))
+
+    def __rsub__(self, other):
+        return self.apply("sub", (other, self))
+
+    def __mul__(self, other):
+        return self.apply("mul", (self, other))
+
+    def __rmul__(self, other):
+        return self.apply("mul", (other, self))
+
+    def __truediv__(self, other):
+        return self.apply("div", (self, other))
+
+    def __rtruediv__(self, other):
+        return self.apply("div", (other, self))
+
+    def __neg__(self):
+        return self.apply("neg", (self,))
+
+
+class Dual(Number):
+    """A number and its tangent, over any reader: the rules' own partials carry the tangent along."""
+
+    __slots__ = ("primal", "table", "tangent")
+
+    def __init__(self, primal, tangent, table):
+        self.primal, self.tangent, self.table = primal, tangent, table
+
+    def apply(self, name, operands):
+        primals = [x.primal if isinstance(x, Dual) else x for x in operands]
+        value = self.table.apply(name, *primals)
+        tangent = 0.0
+        for x, partial in zip(operands, self.table[name].partials, strict=True):
+            if partial is not None and isinstance(x, Dual):
+                tangent = plus(tangent, product(self.table, x.tangent, partial(*primals, value)))
+        return Dual(value, tangent, self.table)
+
+
+def is_constant(x, value=None) -> bool:
+    """Whether `x` is a plain number (equal to `value`)."""
+    return not isinstance(x, Number) and (value is None or x == value)
+
+
+def plus(x, y):
+    """`x + y`, leaving out what is known to be zero."""
+    if is_constant(x, 0.0):
+        return y
+    return x if is_constant(y, 0.0) else x + y
+
+
+def product(table, adjoint, partial):
+    """`adjoint * partial`, where an adjoint of zero contributes nothing (see `adjoint_product` in the table)."""
+    if is_constant(adjoint, 0.0) or is_constant(partial, 0.0):
+        return 0.0
+    if is_constant(partial):
+        return adjoint if partial == 1.0 else -adjoint if partial == -1.0 else adjoint * partial
+    return table.apply("adjoint_product", adjoint, partial)

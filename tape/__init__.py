@@ -1,0 +1,26 @@
+"""Automatic differentiation for people who compute with NumPy and Numba.
+
+>>> import numpy as np, tape
+>>> tape.grad(lambda x: np.sum(np.sin(x) * x))(np.array([0.0, 1.0])).round(4)
+array([0.    , 1.3818])
+"""
+
+from tape.checking import check_grads
+from tape.control import dropout
+from tape.derivatives import grad, hessian, hessian_operator, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp
+from tape.errors import (
+    CapacityError,
+    GuardFailed,
+    InvalidTape,
+    NotDifferentiable,
+    TapeError,
+    UndefinedGradient,
+    UndefinedGradientWarning,
+)
+from tape.numpy_rules import logsumexp
+from tape.tape import Tape, load, record
+from tape.tracing import RecordedArray, memory_limit
+
+__all__ = ["CapacityError", "GuardFailed", "InvalidTape", "NotDifferentiable", "RecordedArray", "Tape", "TapeError",
+           "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "dropout", "grad", "hessian", "hessian_operator",
+           "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "record", "stop_gradient", "value_and_grad", "vjp"]

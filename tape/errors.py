@@ -1,0 +1,22 @@
+"""The errors and warnings of the public interface."""
+
+from compiled.errors import CapacityError, InvalidTape, TapeError
+
+__all__ = ["CapacityError", "GuardFailed", "InvalidTape", "NotDifferentiable", "TapeError", "UndefinedGradient",
+           "UndefinedGradientWarning"]
+
+
+class GuardFailed(TapeError):
+    """A replay would decide otherwise than the recording did, where recording anew is impossible."""
+
+
+class NotDifferentiable(TapeError, TypeError):
+    """No derivative can be taken through this; the message names the function and an alternative."""
+
+
+class UndefinedGradient(TapeError, ArithmeticError):
+    """The derivative is not defined at the point."""
+
+
+class UndefinedGradientWarning(RuntimeWarning):
+    """The derivative is not defined at the point, and the convention of the instruction's row was taken."""

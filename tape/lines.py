@@ -1,0 +1,26 @@
+"""Finding the user's own line: the innermost frame that is neither this project's nor NumPy's."""
+
+import pathlib
+import sys
+
+import numpy as np
+import optree
+
+import compiled
+
+_INTERNAL = tuple(str(pathlib.Path(module).parent) for module in (__file__, compiled.__file__, np.__file__, optree.__file__))
+_is_internal: dict[str, bool] = {}
+
+
+def user_line() -> tuple[str, int]:
+    """Return (file, line) of the user's code that called into the project."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        internal = _is_internal.get(name)
+        if internal is None:
+            internal = _is_internal[name] = name.startswith(_INTERNAL) or name.startswith("<__array_function__")
+        if not internal:
+            return name, frame.f_lineno
+        frame = frame.f_back
+    return "<unknown>", 0

@@ -1,0 +1,427 @@
+"""The Tape: a recorded list as users hold it, with its arrays, its sweeps and its table of adjoints."""
+
+from __future__ import annotations
+
+
+import numpy as np
+
+from compiled.engine import ENGINE
+from compiled.layout import GUARD_FAILED, OPCODE, OPERAND, OPERANDS, OUTPUT, STATUS_BITS
+from compiled.memory import View
+from compiled.program import Program
+from tape.arguments import Leaf, leaves_of, like_argument, with_leaves
+from tape.errors import GuardFailed, InvalidTape, NotDifferentiable
+from tape.tracing import RecordedArray, raise_status
+from tape.traces import Trace, Traces, Workspace
+
+
+class Variable:
+    """A value on a tape: an input, a constant or a result of an instruction, by its slot.
+
+    Attributes
+    ----------
+    number : int
+        Its number in the text form: 7 for `%7`.
+    view : compiled.memory.View
+        Its cells.
+    """
+
+    __slots__ = ("number", "view")
+
+    def __init__(self, number: int, view: View):
+        self.number, self.view = number, view
+
+    def __repr__(self):
+        return f"%{self.number} {self.view.shape}"
+
+
+class GradTable:
+    """The adjoints that the last reverse sweep left, by variable: the textbook's grad_table.
+
+    Index it with a `Variable` of the tape, a slot number, or a recorded array that the function kept.
+    """
+
+    def __init__(self, tape: Tape):
+        self._tape = tape
+
+    def __getitem__(self, variable) -> np.ndarray:
+        """Adjoint of a variable, as a new array of its shape."""
+        return self._tape._view_of(variable).of(self._tape._workspace.adjoints).copy()
+
+    def __len__(self):
+        return len(self._tape._program.slots)
+
+
+class Tape:
+    """The Wengert list of a function at given shapes; made by `tape.record` or `tape.load`.
+
+    Attributes
+    ----------
+    opcodes : ndarray(int32, shape (n,))
+        Instruction numbers in the table, read-only.
+    operands : ndarray(int32, shape (n, 3))
+        First cells of the operands; 0 where there is none.
+    outputs : ndarray(int32, shape (n,))
+        First cells of the results.
+    values, adjoints : ndarray(float64 or float32)
+        The buffers, read-only views; an instruction's cells are the same in both.
+    inputs : nested containers of Variable
+        In the structure of the arguments.
+    results : nested containers of Variable
+        In the structure of the result; a leaf that does not depend on the arguments is the number itself.
+    grad_table : GradTable
+        The adjoints by variable.
+
+    Examples
+    --------
+    >>> import tape
+    >>> t = tape.record(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
+    >>> t.reverse()
+    >>> [float(t.grad_table[v]) for v in t.inputs]
+    [-4.0, -4.0, 3.0]
+    >>> len(t), float(t.forward(1.0, 2.0, 3.0))
+    (2, 9.0)
+    """
+
+    def __init__(self, trace: Trace, structure, workspace: Workspace | None = None):
+        self._trace, self._structure = trace, structure
+        self._program: Program = trace.program
+        self._workspace = workspace or Workspace(trace.program)
+        self._rewound = False
+        self.grad_table = GradTable(self)
+
+    # ------------------------------------------------------------------ arrays
+
+    def __len__(self):
+        return len(self._program.code)
+
+    def __str__(self):
+        return self._program.text()
+
+    def __repr__(self):
+        return f"Tape({len(self)} instructions, {len(self._program.values)} cells of {self._program.values.dtype})"
+
+    @property
+    def opcodes(self) -> np.ndarray:
+        """Instruction numbers in the table."""
+        return _read_only(self._program.code[:, OPCODE])
+
+    @property
+    def operands(self) -> np.ndarray:
+        """First cells of the operands."""
+        return _read_only(self._program.code[:, OPERAND : OPERAND + OPERANDS])
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """First cells of the results."""
+        return _read_only(self._program.code[:, OUTPUT])
+
+    @property
+    def values(self) -> np.ndarray:
+        """The value buffer."""
+        return _read_only(self._workspace.values)
+
+    @property
+    def adjoints(self) -> np.ndarray:
+        """The adjoint buffer."""
+        return _read_only(self._workspace.adjoints)
+
+    @property
+    def inputs(self):
+        """Variables of the arguments; one argument is not wrapped in a tuple, static leaves stay as they are."""
+        views = iter(self._program.inputs)
+        dynamic = set(self._trace.dynamic)
+        leaves = [self._variable(next(views)) if k in dynamic else leaf.dtype for k, leaf in enumerate(self._trace.leaves)]
+        args, _ = with_leaves(self._structure, leaves)
+        return args
+
+    @property
+    def results(self):
+        """Variables of the result."""
+        leaves = [self._variable(self._program.outputs[w]) if isinstance(w, int) else w[0] for w in self._trace.results]
+        return with_leaves(self._trace.structure, leaves)
+
+    def _variable(self, view: View) -> Variable:
+        return Variable(int(self._program.slot_of(view.cell)), view)
+
+    def _view_of(self, variable) -> View:
+        if isinstance(variable, (Variable, RecordedArray)):
+            return variable.view
+        if isinstance(variable, (int, np.integer)) and 0 <= variable < len(self._program.slots):
+            return self._program.slot_view(int(variable))
+        raise KeyError(f"expected a variable of this tape or a slot number below {len(self._program.slots)}, got {variable!r}")
+
+    # ------------------------------------------------------------------ sweeps
+
+    def forward(self, *args, **kwargs):
+        """Run the forward sweep on new arguments of the recorded structure, shapes and dtypes.
+
+        Returns
+        -------
+        The function's result.
+
+        Raises
+        ------
+        ValueError
+            For arguments of another structure or shape.
+        tape.GuardFailed
+            When a recorded branch would be decided otherwise: this list is not the function's there.
+        """
+        leaves, structure = leaves_of((args, kwargs))
+        if structure != self._structure:
+            raise ValueError(f"the arguments: expected the recorded structure {self._structure}, got {structure}")
+        for k, (leaf, recorded) in enumerate(zip(leaves, self._trace.leaves, strict=True)):
+            if recorded.kind != "static" and np.shape(leaf) != recorded.shape:
+                raise ValueError(f"argument leaf {k}: expected the recorded shape {recorded.shape}, got {np.shape(leaf)}")
+            if recorded.kind == "static" and leaf != recorded.dtype:
+                raise ValueError(f"argument leaf {k}: expected the recorded {recorded.dtype!r}, got {leaf!r:.60}")
+        self._trace.load(self._workspace, leaves)
+        return self._swept()
+
+    def _swept(self):
+        status = self._trace.forward(self._workspace)
+        if status >= 0 and status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
+            text = self._program.instruction_text(status >> STATUS_BITS)
+            raise GuardFailed(f"a branch of Python code is decided otherwise than when it was recorded: {text}; record again "
+                              "with these arguments, or use tape.grad, which does so by itself")
+        if status >= 0:
+            raise_status(status, self._program)
+        self._rewound = False
+        return self._trace.result(self._workspace)
+
+    def reverse(self, seed=1.0) -> None:
+        """Run the reverse sweep from the values of the last forward sweep; fills `adjoints` and `grad_table`.
+
+        Parameters
+        ----------
+        seed : float, array or nested containers of them
+            Adjoint of the result: of its structure and shapes, or one number for every element.
+
+        Raises
+        ------
+        NotDifferentiable
+            When no result depends on the arguments.
+        ValueError
+            For a seed of another structure or shape.
+        """
+        if self._rewound:
+            # The last reverse sweep undid the assignments; run them again.
+            self._swept()
+        adjoints = self._workspace.adjoints
+        adjoints[...] = 0.0
+        which = [w for w in self._trace.results if isinstance(w, int)]
+        if not which:
+            raise NotDifferentiable("no result of this tape depends on its arguments")
+        if np.ndim(seed) == 0 and isinstance(seed, (int, float, np.generic)):
+            seeds = [seed] * len(self._trace.results)
+        else:
+            seeds, structure = leaves_of(seed)
+            if structure != self._trace.structure:
+                raise ValueError(f"the seed: expected the structure of the result, {self._trace.structure}, got {structure}")
+        for k, w in enumerate(self._trace.results):
+            if isinstance(w, int):
+                view = self._program.outputs[w]
+                if np.shape(seeds[k]) not in ((), view.shape):
+                    raise ValueError(f"the seed: expected shape {view.shape} for result {k}, got {np.shape(seeds[k])}")
+                view.of(adjoints)[...] += seeds[k]
+        ENGINE.reverse(self._program.code, self._program.geometry, self._workspace.values, adjoints, True)
+        self._rewound = self._program.overwrites
+
+    @property
+    def gradients(self):
+        """Adjoints of the arguments after `reverse`, in their structure, shapes and dtypes."""
+        leaves = []
+        views = iter(self._program.inputs)
+        dynamic = set(self._trace.dynamic)
+        for k, leaf in enumerate(self._trace.leaves):
+            if k in dynamic:
+                leaves.append(like_argument(next(views).of(self._workspace.adjoints), _as_float(leaf)))
+            else:
+                leaves.append(leaf.dtype)
+        return with_leaves(self._structure, leaves)[0]
+
+    # ------------------------------------------------------------------ check, save
+
+    def check(self) -> None:
+        """Raise `tape.InvalidTape`, naming instruction, operation and operand, unless the list is well formed."""
+        self._program.check()
+
+    def save(self, path) -> None:
+        """Write the list to one file, which `tape.load` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Name of the file; ".npz" is appended when it does not end so.
+
+        Raises
+        ------
+        NotDifferentiable
+            When an argument or a result is neither number nor array, or nested in other containers than tuples, lists
+            and dicts.
+        """
+        extra = {
+            "arguments": _described(with_leaves(self._structure, list(range(len(self._trace.leaves))))),
+            "leaves": [_saved_leaf(leaf) for leaf in self._trace.leaves],
+            "dynamic": self._trace.dynamic,
+            "wrt": self._trace.wrt,
+            "structure": _described(with_leaves(self._trace.structure, list(range(len(self._trace.results))))),
+            "results": [w if isinstance(w, int) else [np.asarray(w[0]).tolist()] for w in self._trace.results],
+            "dtypes": [np.dtype(d).str for d in self._trace.result_dtypes],
+            "guards": self._trace.guards,
+            "outcomes": [o.hex() for o in self._trace.outcomes],
+        }
+        self._program.save(path, extra)
+
+
+def record(f, *args, **kwargs) -> Tape:
+    """Record the Wengert list of a function at these arguments.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code of floats, arrays and nested containers of them.
+    *args, **kwargs
+        Its arguments; every float among them can be differentiated.
+
+    Returns
+    -------
+    Tape
+        With the values of this call in place.
+
+    Raises
+    ------
+    NotDifferentiable
+        When `f` uses a function without a rule.
+
+    Examples
+    --------
+    >>> import tape
+    >>> print(tape.record(lambda x: x * x + 1.0, 3.0))
+    list of 2 instructions, 5 cells of float64
+    %0 = input ()
+    %2 = constant 1.0
+    %1 = mul %0 %0  # ...
+    %3 = add %1 %2  # ...
+    return %3
+    """
+    leaves, structure = leaves_of((args, kwargs))
+    trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
+    trace.program.check()
+    return Tape(trace, structure, workspace)
+
+
+def _float_arguments(args) -> tuple[int, ...]:
+    """Numbers of the arguments that are made of floats alone."""
+    numbers = []
+    for number, argument in enumerate(args):
+        leaves, _ = leaves_of(argument)
+        if leaves and all(isinstance(x, float) or getattr(getattr(x, "dtype", None), "kind", "") == "f" for x in leaves):
+            numbers.append(number)
+    return tuple(numbers)
+
+
+def load(path) -> Tape:
+    """Read a list that `Tape.save` wrote; nothing in the file is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Name of the file.
+
+    Returns
+    -------
+    Tape
+        Its constants are in place, its inputs are zero: call `forward` first.
+
+    Raises
+    ------
+    tape.InvalidTape
+        When the file is truncated or was tampered with; the message names file, instruction, operation and operand.
+    FileNotFoundError
+        When there is no such file.
+    """
+    program, extra = Program.load(path)
+    try:
+        return _loaded(program, extra)
+    except InvalidTape:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InvalidTape(f"{path}: its header does not describe arguments and results: {error!r}") from None
+
+
+def _loaded(program, extra) -> Tape:
+    structure = leaves_of(_built(extra["arguments"]))[1]
+    result_structure = leaves_of(_built(extra["structure"]))[1]
+    leaves = [_loaded_leaf(leaf) for leaf in extra["leaves"]]
+    dynamic = [int(k) for k in extra["dynamic"]]
+    shapes = [leaves[k].shape for k in dynamic]
+    if [view.shape for view in program.inputs] != shapes or structure.num_leaves != len(leaves) or len(set(dynamic)) != len(dynamic):
+        raise InvalidTape("the arguments in the header do not fit the inputs of the list")
+    results = [int(w) if isinstance(w, int) else (np.asarray(w[0])[()],) for w in extra["results"]]
+    if any(isinstance(w, int) and not 0 <= w < len(program.outputs) for w in results) or result_structure.num_leaves != len(results):
+        raise InvalidTape("the results in the header do not fit the outputs of the list")
+    dtypes = [np.dtype(d) for d in extra["dtypes"]]
+    if len(dtypes) != len(results) or any(d.kind not in "fiub" for d in dtypes):
+        raise InvalidTape("the dtypes in the header do not fit the results")
+    wrt = [int(k) for k in extra["wrt"]]
+    if not all(0 <= k < len(dynamic) for k in wrt):
+        raise InvalidTape("the header differentiates an input that the list does not have")
+    trace = Trace(program, leaves, dynamic, wrt, results, dtypes, result_structure,
+                  tuple(bytes.fromhex(o) for o in extra["outcomes"]), [int(g) for g in extra["guards"]], [])
+    return Tape(trace, structure)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array[...]
+    view.flags.writeable = False
+    return view
+
+
+def _as_float(leaf: Leaf) -> Leaf:
+    """A leaf whose adjoint is wanted: integers have a float one."""
+    kind = leaf.dtype
+    floating = kind is float or getattr(kind, "kind", "") == "f"
+    return leaf if floating else Leaf(leaf.kind, leaf.shape, np.dtype(np.float64))
+
+
+_CONTAINERS = {"tuple": tuple, "list": list}
+
+
+def _described(tree):
+    """Nested containers of numbers as JSON: ["tuple", ...], ["list", ...], {"dict": ...} or the number."""
+    if isinstance(tree, bool) or tree is None:
+        raise NotDifferentiable(f"a tape with {tree!r} among its arguments cannot be saved")
+    if isinstance(tree, int):
+        return tree
+    if type(tree) in (tuple, list):
+        return [type(tree).__name__, *(_described(x) for x in tree)]
+    if isinstance(tree, dict) and all(isinstance(k, str) for k in tree):
+        return {"dict": {k: _described(v) for k, v in tree.items()}}
+    raise NotDifferentiable(f"a tape with a {type(tree).__name__} among its arguments or results cannot be saved: expected "
+                            "tuples, lists and dicts with names as keys")
+
+
+def _built(description):
+    if isinstance(description, int):
+        return description
+    if isinstance(description, dict):
+        return {k: _built(v) for k, v in description["dict"].items()}
+    kind, *items = description
+    return _CONTAINERS[kind](_built(x) for x in items)
+
+
+def _saved_leaf(leaf: Leaf):
+    if leaf.kind == "static" and not isinstance(leaf.dtype, (bool, str, type(None))):
+        raise NotDifferentiable(f"a tape with the argument {leaf.dtype!r:.60} cannot be saved: expected numbers and arrays")
+    dtype = leaf.dtype if leaf.kind == "static" else leaf.dtype.__name__ if isinstance(leaf.dtype, type) else leaf.dtype.str
+    return [leaf.kind, list(leaf.shape), dtype]
+
+
+def _loaded_leaf(parts) -> Leaf:
+    kind, shape, dtype = parts
+    if kind == "static":
+        return Leaf(kind, (), dtype)
+    if kind not in ("array", "scalar"):
+        raise InvalidTape(f"an argument of the unknown kind {kind!r}")
+    return Leaf(kind, tuple(int(n) for n in shape), {"float": float, "int": int}.get(dtype) or np.dtype(dtype))

@@ -1,0 +1,335 @@
+"""The recorded lists of one function, and the memory to run them in.
+
+A list is kept for each structure, shape and dtype of the arguments, and for each outcome of the Python branches on the way.
+The cache is bounded, safe to use from several threads, and trusts nothing that may have changed (`freshness.py`).
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import threading
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from compiled.engine import ENGINE
+from compiled.layout import GUARD_FAILED, OPERAND, STATUS_BITS
+from compiled.memory import View
+from compiled.program import Program
+from tape.arguments import Leaf, check_differentiable, describe, leaves_of, result_leaves, with_leaves
+from tape.errors import NotDifferentiable
+from tape.freshness import State, global_random_state
+from tape.tracing import Promote, RecordedArray, Recorder, check_integers, raise_status
+
+MOST_TRACES = 256
+"""Lists kept for one function."""
+
+IDLE_WORKSPACES = 8
+"""Workspaces kept for one list; more are made when more threads run it at once."""
+
+
+class Workspace:
+    """The buffers in which one thread runs one list."""
+
+    __slots__ = ("adjoint_tangents", "adjoints", "input_adjoints", "inputs", "outputs", "program", "tangents", "values")
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.values = program.values.copy()
+        self.inputs = [view.of(self.values) for view in program.inputs]
+        self.outputs = [view.of(self.values) for view in program.outputs]
+        self.adjoints = np.zeros_like(self.values)
+        self.input_adjoints = [view.of(self.adjoints) for view in program.inputs]
+        self.tangents = self.adjoint_tangents = None
+
+    def with_tangents(self) -> None:
+        """Make the tangent buffer."""
+        if self.tangents is None:
+            self.tangents = np.zeros_like(self.values)
+
+    def with_adjoint_tangents(self) -> None:
+        """Make the buffers of tangent over reverse."""
+        self.with_tangents()
+        if self.adjoint_tangents is None:
+            self.adjoint_tangents = np.zeros_like(self.values)
+
+
+@dataclass(eq=False)
+class Trace:
+    """A list of a function, with what is needed to call it.
+
+    Attributes
+    ----------
+    program : Program
+        The list.
+    leaves : list of Leaf
+        Description of every leaf of the arguments.
+    dynamic : list of int
+        Which leaves are inputs of the list.
+    wrt : list of int
+        Which inputs are differentiated.
+    results : list
+        For each leaf of the result a number among the program's outputs, or the constant it is.
+    structure : optree structure
+        Of the result.
+    outcomes : tuple of bytes
+        What the guards saw.
+    """
+
+    program: Program
+    leaves: list[Leaf]
+    dynamic: list[int]
+    wrt: list[int]
+    results: list
+    result_dtypes: list
+    structure: Any
+    outcomes: tuple[bytes, ...]
+    guards: list[int]
+    state: list
+    used: int = 0
+    idle: collections.deque = field(default_factory=lambda: collections.deque(maxlen=IDLE_WORKSPACES))
+
+    def workspace(self) -> Workspace:
+        """Take an idle workspace, or make one; hand it back with `idle.append`."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return Workspace(self.program)
+
+    def load(self, workspace: Workspace, leaves: list) -> None:
+        """Copy the arguments into the workspace."""
+        for cells, k in zip(workspace.inputs, self.dynamic, strict=True):
+            leaf = leaves[k]
+            kind = self.leaves[k].dtype
+            if kind is int or kind is not float and kind.kind in "iu":
+                check_integers(np.asarray(leaf), workspace.values.dtype)
+            cells[...] = leaf
+
+    def forward(self, workspace: Workspace) -> int:
+        """Run the forward sweep; returns its status."""
+        code = self.program.code
+        return ENGINE.forward(code, self.program.geometry, workspace.values, 0, len(code))
+
+    def outcome_at(self, workspace: Workspace, number: int) -> tuple[bytes, ...]:
+        """The outcomes up to the guard, instruction `number`, that failed in the workspace, with what it saw now."""
+        k = self.guards.index(number)
+        cell = self.program.code[number, OPERAND]
+        size = len(self.outcomes[k]) // workspace.values.itemsize
+        return (*self.outcomes[:k], workspace.values[cell : cell + size].tobytes())
+
+    def result(self, workspace: Workspace):
+        """The function's result as plain arrays, copied out of the workspace."""
+        leaves = []
+        for which, dtype in zip(self.results, self.result_dtypes, strict=True):
+            if isinstance(which, int):
+                array = workspace.outputs[which].astype(dtype, order="C", copy=True)
+                leaves.append(array if array.ndim else array[()])
+            else:
+                leaves.append(which[0])
+        return with_leaves(self.structure, leaves)
+
+    def scalar_output(self, what: str) -> View | None:
+        """The view of the single scalar result; None when it is a constant.
+
+        Raises
+        ------
+        NotDifferentiable
+            When the function returns anything but one float of shape ().
+        """
+        require_scalar(self.result_dtypes, [self._result_shape(k) for k in range(len(self.results))], what)
+        which = self.results[0]
+        return self.program.outputs[which] if isinstance(which, int) else None
+
+    def _result_shape(self, k):
+        which = self.results[k]
+        return self.program.outputs[which].shape if isinstance(which, int) else np.shape(which[0])
+
+
+def require_scalar(dtypes, shapes, what: str) -> None:
+    """Raise NotDifferentiable unless there is one result, a float of shape ()."""
+    if len(shapes) != 1:
+        raise NotDifferentiable(f"{what}: expected a function with one scalar result, got {len(shapes)} results; use "
+                                "tape.jacobian or tape.vjp, or pick one of them")
+    if shapes[0] != ():
+        raise NotDifferentiable(f"{what}: expected a function with a scalar result, got a result of shape {shapes[0]}; use "
+                                "tape.jacobian or tape.vjp, or reduce it with np.sum")
+    if np.dtype(dtypes[0]).kind != "f":
+        raise NotDifferentiable(f"{what}: expected a float result, got {dtypes[0]}, which has no derivative; return floats")
+
+
+class Traces:
+    """The lists of one function.
+
+    Parameters
+    ----------
+    function : callable
+        NumPy code.
+    """
+
+    def __init__(self, function):
+        if not callable(function):
+            raise NotDifferentiable(f"expected a function, got {type(function).__name__} ({function!r:.60})")
+        try:
+            # The registry of traces must not keep the function alive.
+            self._function = weakref.ref(function)
+        except TypeError:
+            self._function = lambda: function
+        self._groups: dict[Any, list[Trace]] = {}
+        self._lock = threading.Lock()
+        self._clock = itertools.count()
+        self._states: State | None = None
+
+    def run(self, args: tuple, kwargs: dict, argnums: tuple[int, ...]) -> tuple[Trace, Workspace]:
+        """Run the function forward on plain arguments, recording it where no list fits.
+
+        Returns
+        -------
+        trace, workspace
+            The list that ran, and the buffers it ran in, values in place; hand the workspace back with `trace.idle.append`.
+        """
+        leaves, structure = leaves_of((args, kwargs))
+        described = [describe(leaf) for leaf in leaves]
+        key = self._key(structure, described, argnums)
+        traces = self._groups.get(key)
+        if traces:
+            state = self._state().snapshot()
+            found = self._replay([t for t in traces if t.state == state], leaves)
+            if found is not None:
+                return found
+        trace, workspace = self._record(leaves, structure, described, args, argnums)
+        if trace.state is not None:
+            self._keep(key, trace)
+        return trace, workspace
+
+    def _key(self, structure, described, argnums):
+        key = (argnums, structure, tuple(described))
+        try:
+            hash(key)
+        except TypeError:
+            static = tuple(id(d.dtype) if d.kind == "static" else d for d in described)
+            key = (argnums, structure, static)
+        return key
+
+    def _state(self) -> State:
+        if self._states is None:
+            self._states = State(self._function())
+        return self._states
+
+    def _replay(self, traces, leaves):
+        """Run the trace whose guards all hold; None where there is none."""
+        known: tuple[bytes, ...] = ()
+        for _ in range(len(traces)):
+            trace = next((t for t in traces if t.outcomes[: len(known)] == known), None)
+            if trace is None:
+                return None
+            workspace = trace.workspace()
+            trace.load(workspace, leaves)
+            status = trace.forward(workspace)
+            if status < 0:
+                trace.used = next(self._clock)
+                return trace, workspace
+            number = status >> STATUS_BITS
+            if status & ((1 << STATUS_BITS) - 1) != GUARD_FAILED:
+                raise_status(status, trace.program)
+            known = trace.outcome_at(workspace, number)
+            trace.idle.append(workspace)
+        return None
+
+    def _keep(self, key, trace):
+        with self._lock:
+            trace.used = next(self._clock)
+            group = [t for t in self._groups.get(key, []) if t.state == trace.state]
+            self._groups[key] = [trace, *group]
+            everything = [(t.used, k, t) for k, group in self._groups.items() for t in group]
+            if len(everything) > MOST_TRACES:
+                _, oldest_key, oldest = min(everything, key=lambda entry: entry[0])
+                kept = [t for t in self._groups[oldest_key] if t is not oldest]
+                if kept:
+                    self._groups[oldest_key] = kept
+                else:
+                    del self._groups[oldest_key]
+
+    def _record(self, leaves, structure, described, args, argnums):
+        differentiated = differentiated_leaves(args, argnums, leaves, described)
+        floats = [d.dtype for d in described if d.kind != "static" and d.dtype is not int and (d.dtype is float or d.dtype.kind == "f")]
+        arrays = [d for d in floats if d is not float]
+        # Python floats are weak, as in NumPy: they do not make a float32 list float64.
+        dtype = np.result_type(*arrays) if arrays else np.dtype(np.float64)
+        state = self._state()
+        before = state.snapshot(), global_random_state()
+        try:
+            recorded = self._recorded(leaves, structure, described, differentiated, dtype)
+        except Promote:
+            recorded = self._recorded(leaves, structure, described, differentiated, np.dtype(np.float64))
+        trace, workspace = recorded
+        # A function that changes what it reads (a counter, a random generator) is recorded at each call.
+        unchanged = before == (state.snapshot(), global_random_state())
+        trace.state = before[0] if unchanged else None
+        return trace, workspace
+
+    def _recorded(self, leaves, structure, described, differentiated, dtype):
+        recorder = Recorder(dtype)
+        inputs, dynamic, wrt = [], [], []
+        for k, (leaf, description) in enumerate(zip(leaves, described, strict=True)):
+            if description.kind == "static":
+                inputs.append(leaf)
+                continue
+            if k in differentiated:
+                wrt.append(len(dynamic))
+            dynamic.append(k)
+            array = np.asarray(leaf)
+            if k in differentiated and array.dtype.kind in "iu":
+                array = array.astype(np.float64)
+            recorded = recorder.input(array, k in differentiated)
+            recorded.dtype = dtype if description.dtype is float and dtype == np.float32 else array.dtype
+            inputs.append(recorded)
+        args, kwargs = with_leaves(structure, inputs)
+        with recorder.recording():
+            results, result_structure = result_leaves(self._function()(*args, **kwargs))
+        outputs, which, dtypes = [], [], []
+        for leaf in results:
+            if isinstance(leaf, RecordedArray):
+                if leaf.recorder is not recorder:
+                    raise NotDifferentiable("the function returned a recorded array of another recording")
+                which.append(len(outputs))
+                outputs.append(leaf.view)
+                dtypes.append(leaf.dtype)
+            else:
+                which.append((leaf,))
+                dtypes.append(np.asarray(leaf).dtype)
+        recorder.value(View(0, (), ()))
+        program = recorder.program(outputs)
+        trace = Trace(program, described, dynamic, wrt, which, dtypes, result_structure, tuple(recorder.outcomes),
+                      list(recorder.guards), [])
+        workspace = Workspace(program)
+        workspace.values[...] = recorder.memory.values[: len(program.values)]
+        return trace, workspace
+
+
+def differentiated_leaves(args, argnums, leaves, described) -> set[int]:
+    """Numbers of the leaves with respect to which derivatives are taken; raises NotDifferentiable unless all are floats."""
+    wanted, at = set(), 0
+    for number, argument in enumerate(args):
+        count = len(leaves_of(argument)[0])
+        if number in argnums:
+            for k in range(at, at + count):
+                check_differentiable(leaves[k], described[k], f"argument {number}")
+                wanted.add(k)
+        at += count
+    return wanted
+
+
+_known: weakref.WeakKeyDictionary[Any, Traces] = weakref.WeakKeyDictionary()
+_known_lock = threading.Lock()
+
+
+def traces_of(function) -> Traces:
+    """The lists of `function`, shared by all derivatives of it, for as long as it lives."""
+    try:
+        with _known_lock:
+            return _known.setdefault(function, Traces(function))
+    except TypeError:  # not hashable, or it cannot be referred to weakly
+        return Traces(function)

@@ -1,0 +1,1 @@
+"""From list to list."""

@@ -1,0 +1,360 @@
+"""Symbol to symbol: the derivative of a recorded stretch of a list, recorded on the same list.
+
+The table's own rules are called with recorded arrays, so the result can be differentiated again, to any order. Adjoints
+(tangents) belong to slots and to the inputs named, so nested derivatives cannot be confused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compiled.instructions import TABLE
+from compiled.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
+from compiled.memory import View, contiguous
+from compiled.numbers import plus, product
+from compiled.program import iteration_space
+from tape.indexing import gather
+from tape.tracing import RecordedArray, Recorder, broadcast_strides
+
+
+class Stretch:
+    """Instructions start to stop of a recorder's list, and what depends on given inputs there.
+
+    Parameters
+    ----------
+    recorder : Recorder
+        Whose list it is; derivatives are written at its end.
+    start, stop : int
+        Numbers of instructions.
+    inputs : list of View
+        Whole slots, with respect to which derivatives are taken.
+    """
+
+    def __init__(self, recorder: Recorder, start: int, stop: int, inputs: list[View]):
+        self.recorder = recorder
+        self.code = recorder.memory.code[start:stop].copy()
+        self.geometry = recorder.memory.geometry
+        self.inputs = inputs
+        self.active = {recorder.slot_number(view.cell) for view in inputs}
+        for i in range(len(self.code)):
+            row = self.row(i)
+            if any(self.differentiable(row, k) and self._slot(OPERAND + k, i) in self.active for k in range(row.arity)):
+                self.active.add(self._slot(OUTPUT, i))
+        self.buddies: dict[int, View] = {}
+
+    def row(self, i):
+        """Row of instruction i of the stretch."""
+        return TABLE.rows[self.code[i, OPCODE]]
+
+    @staticmethod
+    def differentiable(row, k) -> bool:
+        """Whether a derivative flows to operand k."""
+        return row.differentiable[k] if row.structural else row.partials[k] is not None
+
+    def _slot(self, column, i):
+        return self.recorder.slot_number(int(self.code[i, column]))
+
+    def is_active(self, k, i) -> bool:
+        """Whether operand k of instruction i depends on the inputs."""
+        return self.differentiable(self.row(i), k) and self._slot(OPERAND + k, i) in self.active
+
+    def buddy(self, view: View) -> View:
+        """The same view in the adjoint (or tangent) of its slot, which starts as zero."""
+        number = self.recorder.slot_number(view.cell)
+        if number not in self.buddies:
+            self.buddies[number] = self.recorder.zeros(self.recorder.memory.slots[number][1])
+        offset = view.cell - self.recorder.memory.slots[number][0]
+        return View(self.buddies[number].cell + offset, view.shape, view.strides)
+
+    def views(self, i) -> list[View]:
+        """The four views of an elementwise instruction over its iteration space."""
+        shape, strides = iteration_space(self.code[i], self.geometry)
+        cells = [*self.code[i, OPERAND : OPERAND + OUT], self.code[i, OUTPUT]]
+        return [View(int(cell), shape, s) for cell, s in zip(cells, strides, strict=True)]
+
+    def array(self, view: View) -> RecordedArray:
+        """The view as a recorded array of the list's dtype."""
+        return RecordedArray(self.recorder, view, self.recorder.dtype)
+
+    def words(self, i) -> np.ndarray:
+        """What the kernels of structural instruction i read."""
+        return self.geometry[int(self.code[i, SPACE]) + 2 :]
+
+    def cell(self, column, i) -> int:
+        """First cell of an operand or of the output."""
+        return int(self.code[i, column])
+
+    def add(self, target: View, contribution) -> None:
+        """target += contribution, over the space of the target's shape."""
+        recorder = self.recorder
+        source = contribution.view if isinstance(contribution, RecordedArray) else recorder.constant(contribution)
+        recorder.elementwise("accumulate", [View(source.cell, target.shape, broadcast_strides(source, target.shape))],
+                             target.shape, target)
+
+    # ------------------------------------------------------------------ assignments: going back, and forth again
+
+    def overwriting(self) -> list[int]:
+        """Instructions that overwrite cells."""
+        return [i for i in range(len(self.code)) if self.row(i).name in ("assign", "scatter_assign")]
+
+    def undo(self, i) -> None:
+        """Put back what assignment i overwrote."""
+        if self.row(i).name == "assign":
+            _, saved, _, out = self.views(i)
+            self.recorder.assign(out, saved)
+            return
+        saved = self._direct(OPERAND + 2, i)
+        self._put(i, saved[::-1], self._positions(i)[::-1])
+
+    def redo(self, i) -> None:
+        """Run assignment i again."""
+        if self.row(i).name == "assign":
+            source, _, _, out = self.views(i)
+            self.recorder.assign(out, source)
+            return
+        self._put(i, self._direct(OPERAND, i), self._positions(i))
+
+    def _direct(self, column, i) -> RecordedArray:
+        count = int(self.words(i)[0])
+        return self.array(View(self.cell(column, i), (count,), (1,)))
+
+    def _positions(self, i) -> RecordedArray:
+        return self._direct(OPERAND + 1, i)
+
+    def _put(self, i, values, positions, target: View | None = None) -> None:
+        recorder = self.recorder
+        count, low, high = (int(w) for w in self.words(i)[:3])
+        source, where = (x.view if x.view.strides == contiguous(x.shape) else recorder.copied(x.view)
+                         for x in (values, positions))
+        saved = recorder.new_slot((count,))
+        if target is None:
+            target = View(self.cell(OUTPUT, i), (), ())
+        recorder.structural("scatter_assign", [source, where, saved], target, (count, low, high), 0)
+
+
+def pull_back(stretch: Stretch, outputs: list[View], seeds: list) -> list[RecordedArray]:
+    """Record the adjoints of the stretch's inputs, given those of its outputs.
+
+    Parameters
+    ----------
+    stretch : Stretch
+        What to differentiate; it may be pulled back any number of times.
+    outputs : list of View
+        Results of the stretch.
+    seeds : list of array
+        Their adjoints, plain or recorded.
+
+    Returns
+    -------
+    list of RecordedArray
+        One for each of the stretch's inputs, of its shape.
+    """
+    recorder = stretch.recorder
+    stretch.buddies = {}
+    for view, seed in zip(outputs, seeds, strict=True):
+        if recorder.slot_number(view.cell) in stretch.active:
+            stretch.add(stretch.buddy(view), seed)
+    for i in range(len(stretch.code) - 1, -1, -1):
+        row = stretch.row(i)
+        if recorder.slot_number(stretch.cell(OUTPUT, i)) in stretch.buddies and row.name != "guard":
+            (_REVERSE[row.name] if row.structural else _reverse_elementwise)(stretch, i)
+        if row.name in ("assign", "scatter_assign"):
+            stretch.undo(i)
+    for i in stretch.overwriting():
+        stretch.redo(i)
+    return [stretch.array(stretch.buddy(view)) for view in stretch.inputs]
+
+
+def _reverse_elementwise(stretch, i):
+    row = stretch.row(i)
+    *operands, out = stretch.views(i)
+    adjoint = stretch.array(stretch.buddy(out))
+    if row.overwrites:
+        taken = stretch.array(stretch.recorder.copied(adjoint.view))
+        adjoint[...] = 0.0
+        adjoint = taken
+    arrays = [stretch.array(view) for view in operands[: row.arity]]
+    for k, partial in enumerate(row.partials):
+        if stretch.is_active(k, i):
+            contribution = product(TABLE, adjoint, partial(*arrays, stretch.array(out)))
+            if not (isinstance(contribution, float) and contribution == 0.0):
+                stretch.add(stretch.buddy(operands[k]), contribution)
+
+
+def _reverse_gather(stretch, i):
+    recorder = stretch.recorder
+    count, low, high = (int(w) for w in stretch.words(i)[:3])
+    if not stretch.is_active(0, i):
+        return
+    adjoint = stretch.buddy(View(stretch.cell(OUTPUT, i), (count,), (1,)))
+    base = stretch.buddy(View(stretch.cell(OPERAND, i), (), ()))
+    positions = View(stretch.cell(OPERAND + 1, i), (count,), (1,))
+    recorder.structural("scatter_add", [adjoint, positions], base, (count, low, high), 0)
+
+
+def _gathered(stretch, i, base: View) -> RecordedArray:
+    """The elements of `base` at the positions of instruction i."""
+    count, low, high = (int(w) for w in stretch.words(i)[:3])
+    out = stretch.recorder.new_slot((count,))
+    positions = View(stretch.cell(OPERAND + 1, i), (count,), (1,))
+    stretch.recorder.structural("gather", [base, positions], out, (count, low, high), count)
+    return stretch.array(out)
+
+
+def _reverse_scatter_add(stretch, i):
+    if stretch.is_active(0, i):
+        adjoint = stretch.buddy(View(stretch.cell(OUTPUT, i), (), ()))
+        count = int(stretch.words(i)[0])
+        stretch.add(stretch.buddy(View(stretch.cell(OPERAND, i), (count,), (1,))), _gathered(stretch, i, adjoint))
+
+
+def _reverse_scatter_assign(stretch, i):
+    count = int(stretch.words(i)[0])
+    target = stretch.buddy(View(stretch.cell(OUTPUT, i), (), ()))
+    adjoint = _gathered(stretch, i, target)
+    if stretch.is_active(0, i):
+        # Of equal positions only the last one wrote: number the writers, write the numbers, see which are left.
+        slot_cell, shape = stretch.recorder.memory.slots[stretch.recorder.slot_number(stretch.cell(OUTPUT, i))]
+        marks = stretch.recorder.zeros(shape)
+        first = View(marks.cell + stretch.cell(OUTPUT, i) - slot_cell, (), ())
+        numbers = stretch.array(stretch.recorder.constant(np.arange(count)))
+        stretch._put(i, numbers, stretch._positions(i), first)
+        last = _gathered(stretch, i, first) == numbers
+        stretch.add(stretch.buddy(View(stretch.cell(OPERAND, i), (count,), (1,))), np.where(last, adjoint, 0.0))
+    stretch._put(i, np.zeros_like(adjoint), stretch._positions(i), target)
+
+
+def _matmul_views(stretch, i):
+    """The three matrices of a matmul as views with their batch axes."""
+    words = [int(w) for w in stretch.words(i)[:10]]
+    ndim, m, k, n = words[:4]
+    batch = [int(w) for w in stretch.words(i)[10 : 10 + 4 * ndim]]
+    shape = tuple(batch[:ndim])
+    cells = [stretch.cell(OPERAND, i), stretch.cell(OPERAND + 1, i), stretch.cell(OUTPUT, i)]
+    views = []
+    for number, matrix in enumerate(((m, k), (k, n), (m, n))):
+        strides = tuple(batch[ndim * (number + 1) : ndim * (number + 2)])
+        views.append(View(cells[number], shape + matrix, strides + tuple(words[4 + 2 * number : 6 + 2 * number])))
+    return views
+
+
+def _reverse_matmul(stretch, i):
+    a, b, out = _matmul_views(stretch, i)
+    adjoint = stretch.array(stretch.buddy(out))
+    if stretch.is_active(0, i):
+        stretch.add(stretch.buddy(a), adjoint @ np.swapaxes(stretch.array(b), -1, -2))
+    if stretch.is_active(1, i):
+        stretch.add(stretch.buddy(b), np.swapaxes(stretch.array(a), -1, -2) @ adjoint)
+
+
+def _amax_views(stretch, i):
+    """Operand and output of an amax over (kept axes, reduced axes), and the reduced axes."""
+    words = [int(w) for w in stretch.words(i)[:3]]
+    kept, reduced = words[1:]
+    rest = [int(w) for w in stretch.words(i)[3 : 3 + 2 * (kept + reduced)]]
+    shape, strides = tuple(rest[: kept + reduced]), tuple(rest[kept + reduced :])
+    out = View(stretch.cell(OUTPUT, i), shape, contiguous(shape[:kept]) + (0,) * reduced)
+    return View(stretch.cell(OPERAND, i), shape, strides), out, tuple(range(kept, kept + reduced))
+
+
+def _shares(stretch, operand, out, axes):
+    """Which share of the extreme each element has: 1 / number of ties, or 0."""
+    ties = (stretch.array(operand) == stretch.array(out)) * 1.0
+    return ties / np.sum(ties, axis=axes, keepdims=True)
+
+
+def _reverse_amax(stretch, i):
+    if stretch.is_active(0, i):
+        operand, out, axes = _amax_views(stretch, i)
+        stretch.add(stretch.buddy(operand), stretch.array(stretch.buddy(out)) * _shares(stretch, operand, out, axes))
+
+
+_REVERSE = {"gather": _reverse_gather, "scatter_add": _reverse_scatter_add, "scatter_assign": _reverse_scatter_assign,
+            "matmul": _reverse_matmul, "amax": _reverse_amax}
+
+
+def push_forward(stretch: Stretch, outputs: list[View], tangents: list) -> list[RecordedArray]:
+    """Record the tangents of the stretch's outputs, given those of its inputs.
+
+    Parameters
+    ----------
+    stretch : Stretch
+        What to differentiate.
+    outputs : list of View
+        Results of the stretch.
+    tangents : list of array
+        One for each of the stretch's inputs, plain or recorded.
+    """
+    stretch.buddies = {}
+    for i in reversed(stretch.overwriting()):
+        stretch.undo(i)
+    for view, tangent in zip(stretch.inputs, tangents, strict=True):
+        stretch.add(stretch.buddy(view), tangent)
+    for i in range(len(stretch.code)):
+        row = stretch.row(i)
+        overwrites = row.name in ("assign", "scatter_assign")
+        if stretch._slot(OUTPUT, i) in stretch.active and row.name != "guard":
+            (_FORWARD[row.name] if row.structural else _forward_elementwise)(stretch, i)
+        if overwrites:
+            stretch.redo(i)
+    return [stretch.array(stretch.buddy(view)) for view in outputs]
+
+
+def _forward_elementwise(stretch, i):
+    row = stretch.row(i)
+    *operands, out = stretch.views(i)
+    arrays = [stretch.array(view) for view in operands[: row.arity]]
+    total = 0.0
+    for k, partial in enumerate(row.partials):
+        if stretch.is_active(k, i):
+            # An overwritten cell's value is not yet there, but the partial of an assignment is constant.
+            tangent = stretch.array(stretch.buddy(operands[k]))
+            total = plus(total, product(TABLE, tangent, partial(*arrays, stretch.array(out))))
+    target = stretch.array(stretch.buddy(out))
+    if row.accumulates:
+        stretch.add(target.view, total)
+    elif row.overwrites or not isinstance(total, float):
+        target[...] = total
+
+
+def _forward_gather(stretch, i):
+    count = int(stretch.words(i)[0])
+    base = stretch.buddy(View(stretch.cell(OPERAND, i), (), ()))
+    out = stretch.array(stretch.buddy(View(stretch.cell(OUTPUT, i), (count,), (1,))))
+    out[...] = _gathered(stretch, i, base)
+
+
+def _forward_scatter_add(stretch, i):
+    if stretch.is_active(0, i):
+        count, low, high = (int(w) for w in stretch.words(i)[:3])
+        tangent = stretch.buddy(View(stretch.cell(OPERAND, i), (count,), (1,)))
+        positions = View(stretch.cell(OPERAND + 1, i), (count,), (1,))
+        target = stretch.buddy(View(stretch.cell(OUTPUT, i), (), ()))
+        stretch.recorder.structural("scatter_add", [tangent, positions], target, (count, low, high), 0)
+
+
+def _forward_scatter_assign(stretch, i):
+    count = int(stretch.words(i)[0])
+    tangent = stretch.array(stretch.buddy(View(stretch.cell(OPERAND, i), (count,), (1,))))
+    stretch._put(i, tangent, stretch._positions(i), stretch.buddy(View(stretch.cell(OUTPUT, i), (), ())))
+
+
+def _forward_matmul(stretch, i):
+    a, b, out = _matmul_views(stretch, i)
+    target = stretch.array(stretch.buddy(out))
+    if stretch.is_active(0, i):
+        stretch.add(target.view, stretch.array(stretch.buddy(a)) @ stretch.array(b))
+    if stretch.is_active(1, i):
+        stretch.add(target.view, stretch.array(a) @ stretch.array(stretch.buddy(b)))
+
+
+def _forward_amax(stretch, i):
+    operand, out, axes = _amax_views(stretch, i)
+    total = np.sum(stretch.array(stretch.buddy(operand)) * _shares(stretch, operand, out, axes), axis=axes)
+    kept = len(operand.shape) - len(axes)
+    target = View(out.cell, out.shape[:kept], out.strides[:kept])
+    stretch.array(stretch.buddy(target))[...] = total
+
+
+_FORWARD = {"gather": _forward_gather, "scatter_add": _forward_scatter_add, "scatter_assign": _forward_scatter_assign,
+            "matmul": _forward_matmul, "amax": _forward_amax}
