@@ -30,7 +30,7 @@ ACCUMULATES, LIVE = 8, 16
 its output, so it does not own the output's adjoint. LIVE: a reverse sweep has something to do here, because some writer
 of the output's slot has an active operand."""
 
-BLOCK = 2048
+BLOCK = 1024
 """Cells of a row that one call runs: operands, partials and adjoints of a block stay in the first-level cache."""
 
 OK, INDEX_ERROR, GUARD_FAILED = 0, 1, 2

@@ -175,7 +175,7 @@ def walk_intrinsics(name: str, table: Table, walk: Walk, buffers: int):
             pointers = _data_pointers(context, builder, signature.args[2], tuple_value)
             kind = pointers[0].type.pointee
             function = _function(builder.module, f"tape.{name}.scalar.{kind}", [base.type] + [p.type for p in pointers],
-                                 lambda b, a: _scalar_switch(b, a, table, rows, walk))
+                                 lambda b, a: _scalar_switch(b, a, table, rows, walk), inline=True)
             builder.call(function, [base, *pointers])
             return context.get_dummy_value()
 
@@ -193,7 +193,7 @@ def walk_intrinsics(name: str, table: Table, walk: Walk, buffers: int):
             stride_values = cgutils.unpack_tuple(builder, stride_tuple, OPERANDS + 1)
             arguments = [base, count, *offset_values, *stride_values, *pointers]
             function = _function(builder.module, f"tape.{name}.row.{kind}", [a.type for a in arguments],
-                                 lambda b, a: _row_switch(b, a, name, table, rows, walk))
+                                 lambda b, a: _row_switch(b, a, name, table, rows, walk), inline=False)
             builder.call(function, arguments)
             return context.get_dummy_value()
 
@@ -239,6 +239,26 @@ def structural_intrinsic(table: Table, walk: str):
     return structural_step
 
 
+@intrinsic
+def fill_zero(typingctx, array, first, n, step):
+    """`fill_zero(array, first, n, step)`: set n cells to zero; where they are neighbours, by memset."""
+
+    def emit(context, builder, signature, args):
+        array_value, first_value, count, stride = args
+        pointer = context.make_array(array)(context, builder, array_value).data
+        kind = pointer.type.pointee
+        start = builder.gep(pointer, [first_value])
+        with builder.if_else(builder.icmp_signed("==", stride, ir.Constant(I64, 1))) as (neighbours, apart):
+            with neighbours:
+                size = builder.mul(count, ir.Constant(I64, context.get_abi_sizeof(kind)))
+                cgutils.memset(builder, start, size, 0)
+            with apart, cgutils.for_range(builder, count) as loop:
+                builder.store(ir.Constant(kind, 0.0), builder.gep(start, [builder.mul(loop.index, stride)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, types.intp), emit
+
+
 def _code_row(context, builder, array_type, array, index):
     struct = context.make_array(array_type)(context, builder, array)
     return builder.gep(struct.data, [builder.mul(index, ir.Constant(I64, FIELDS))])
@@ -249,14 +269,14 @@ def _data_pointers(context, builder, tuple_type, value):
     return [context.make_array(t)(context, builder, a).data for t, a in zip(tuple_type, arrays, strict=True)]
 
 
-def _function(module, name, argument_types, emit_body):
+def _function(module, name, argument_types, emit_body, inline):
     """Return the module's internal function `name`, emitting it at first use."""
     if name in module.globals:
         return module.globals[name]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), argument_types), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
-    function.attributes.add("alwaysinline")
+    function.attributes.add("alwaysinline" if inline else "noinline")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     emit_body(builder, list(function.args))
     if not builder.block.is_terminated:

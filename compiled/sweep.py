@@ -5,6 +5,7 @@ from __future__ import annotations
 from numba import njit
 
 from compiled.layout import BLOCK, OPERAND, OUTPUT, SPACE
+from compiled.llvm import fill_zero
 
 
 @njit(inline="always")
@@ -59,11 +60,10 @@ def clear_output(code, i, geometry, buffer):
     space = code[i, SPACE]
     if geometry[space] < 0:
         out = code[i, OUTPUT]
-        buffer[out : out + geometry[space + 1]] = 0.0
+        fill_zero(buffer, out, geometry[space + 1], 1)
         return
     ndim, rows, length, strides = iteration(geometry, space)
     step = geometry[strides + 4 * ndim - 1]
     for row in range(rows):
         _, _, _, out = row_offsets(code, i, geometry, row)
-        for j in range(length):
-            buffer[out + j * step] = 0.0
+        fill_zero(buffer, out, length, step)

@@ -59,9 +59,9 @@ def value_and_grad(f, argnums=0):
         if current_recorder() is not None:
             return _nested_value_and_grad(f, numbers, argnums, args, kwargs)
         trace, workspace = traces.run(args, kwargs, numbers)
-        output = trace.scalar_output("tape.grad")
+        trace.seed_scalar(workspace, "tape.grad")
         value = trace.result(workspace)
-        gradients = _swept_back(trace, workspace, [(output, 1.0)])
+        gradients = trace.sweep_back(workspace)
         trace.idle.append(workspace)
         return value, _arranged(gradients, args, numbers, argnums)
 
@@ -115,30 +115,14 @@ def _check_argnums(numbers, args):
         raise NotDifferentiable(f"argnums: expected positional argument {max(numbers)}, got {len(args)} positional arguments")
 
 
-def _swept_back(trace: Trace, workspace: Workspace, seeds) -> list:
-    """Seed the outputs' adjoints, sweep back, and return the gradients of the differentiated inputs, as leaves.
-
-    The adjoint buffer is all zero before and after.
-    """
-    program = trace.program
-    for view, seed in seeds:
-        if view is not None:
-            adjoint = view.of(workspace.adjoints)
-            adjoint[...] += seed
-    ENGINE.reverse(program.code, program.geometry, workspace.values, workspace.adjoints, False)
-    gradients = [like_argument(workspace.input_adjoints[k], trace.leaves[trace.dynamic[k]]) for k in trace.wrt]
-    _clear(trace, workspace.adjoints)
-    return gradients
-
-
-def _clear(trace: Trace, adjoints) -> None:
-    """Set to zero what a sweep that cleans up after itself leaves: adjoints of inputs, and of outputs nothing computed."""
-    for view in (*trace.program.inputs, *trace.program.outputs):
-        view.of(adjoints)[...] = 0.0
+_LEAVES = (np.ndarray, float, np.float64, RecordedArray)
+"""The commonest types of arguments that are no containers."""
 
 
 def _arranged(leaves, args, numbers, argnums):
     """Put the leaves of derivatives into the structure of the differentiated arguments."""
+    if argnums.__class__ is int and args[argnums].__class__ in _LEAVES:
+        return leaves[0]
     leaves = iter(leaves)
     trees = {}
     for number in sorted(set(numbers)):
@@ -266,9 +250,10 @@ def vjp(f, *primals):
     def pullback(seed):
         work = trace.workspace()
         work.values[...] = saved
-        seeds = [(trace.program.outputs[which], s) for which, s in zip(trace.results, _seeds(seed, value), strict=True)
-                 if isinstance(which, int)]
-        gradients = _swept_back(trace, work, seeds)
+        for which, s in zip(trace.results, _seeds(seed, value), strict=True):
+            if isinstance(which, int):
+                work.output_adjoints[which][...] += s
+        gradients = trace.sweep_back(work)
         trace.idle.append(work)
         return _arranged(gradients, primals, numbers, numbers)
 
@@ -439,7 +424,7 @@ def _jacobian_blocks(trace, workspace, mode):
     """For each result leaf a list with, for each differentiated input, the block of shape out.shape + in.shape."""
     program = trace.program
     inputs = [program.inputs[k] for k in trace.wrt]
-    shapes = [trace._result_shape(k) for k in range(len(trace.results))]
+    shapes = [trace.result_shape(k) for k in range(len(trace.results))]
     dtypes = [like_argument(np.zeros(()), trace.leaves[trace.dynamic[k]]).dtype for k in trace.wrt]
     blocks = [[np.zeros(shape + view.shape, dtype) for view, dtype in zip(inputs, dtypes, strict=True)] for shape in shapes]
     rows = sum(math.prod(s) for s, which in zip(shapes, trace.results, strict=True) if isinstance(which, int))
@@ -465,7 +450,7 @@ def _fill_rows(trace, workspace, inputs, blocks):
             ENGINE.reverse(program.code, program.geometry, workspace.values, workspace.adjoints, False)
             for view, block in zip(inputs, row, strict=True):
                 block[index] = view.of(workspace.adjoints)
-            _clear(trace, workspace.adjoints)
+            trace.clear(workspace)
 
 
 def _fill_columns(trace, workspace, inputs, blocks):
@@ -651,7 +636,8 @@ class _PreparedProduct:
 
     def __init__(self, trace: Trace, workspace: Workspace):
         self.trace, self.workspace = trace, workspace
-        self.output = trace.scalar_output("tape.hvp")
+        trace.seed_scalar(workspace, "tape.hvp")
+        trace.clear(workspace)
         self.dtype = like_argument(np.zeros(()), trace.leaves[trace.dynamic[trace.wrt[0]]]).dtype
         workspace.with_adjoint_tangents()
         if trace.program.overwrites:
@@ -662,12 +648,12 @@ class _PreparedProduct:
         program = trace.program
         _set_tangents(trace, work, leaves)
         _sweep_tangents(trace, work)
-        if self.output is not None:
-            self.output.of(work.adjoints)[...] += 1.0
+        trace.seed_scalar(work, "tape.hvp")
         ENGINE.tangent_reverse(program.code, program.geometry, work.values, work.tangents, work.adjoints, work.adjoint_tangents)
         results = [like_argument(program.inputs[k].of(work.adjoint_tangents), trace.leaves[trace.dynamic[k]]) for k in trace.wrt]
-        _clear(trace, work.adjoints)
-        _clear(trace, work.adjoint_tangents)
+        trace.clear(work)
+        for view in (*program.inputs, *program.outputs):
+            view.of(work.adjoint_tangents)[...] = 0.0
         return results
 
     def close(self) -> None:

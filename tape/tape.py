@@ -86,7 +86,7 @@ class Tape:
     def __init__(self, trace: Trace, structure, workspace: Workspace | None = None):
         self._trace, self._structure = trace, structure
         self._program: Program = trace.program
-        self._workspace = workspace or Workspace(trace.program)
+        self._workspace = workspace or Workspace(trace.program, trace.wrt)
         self._rewound = False
         self.grad_table = GradTable(self)
 
@@ -368,7 +368,7 @@ def _loaded(program, extra) -> Tape:
     if not all(0 <= k < len(dynamic) for k in wrt):
         raise InvalidTape("the header differentiates an input that the list does not have")
     trace = Trace(program, leaves, dynamic, wrt, results, dtypes, result_structure,
-                  tuple(bytes.fromhex(o) for o in extra["outcomes"]), [int(g) for g in extra["guards"]], [])
+                  tuple(bytes.fromhex(o) for o in extra["outcomes"]), [int(g) for g in extra["guards"]])
     return Tape(trace, structure)
 
 

@@ -19,7 +19,7 @@ from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPERAND, STATUS_BITS
 from compiled.memory import View
 from compiled.program import Program
-from tape.arguments import Leaf, check_differentiable, describe, leaves_of, result_leaves, with_leaves
+from tape.arguments import Leaf, check_differentiable, describe, leaves_of, like_argument, result_leaves, with_leaves
 from tape.errors import NotDifferentiable
 from tape.freshness import State, global_random_state
 from tape.tracing import Promote, RecordedArray, Recorder, check_integers, raise_status
@@ -34,15 +34,17 @@ IDLE_WORKSPACES = 8
 class Workspace:
     """The buffers in which one thread runs one list."""
 
-    __slots__ = ("adjoint_tangents", "adjoints", "input_adjoints", "inputs", "outputs", "program", "tangents", "values")
+    __slots__ = ("adjoint_tangents", "adjoints", "gradients", "inputs", "output_adjoints", "outputs", "program", "tangents",
+                 "values")
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, wrt: list[int]):
         self.program = program
         self.values = program.values.copy()
         self.inputs = [view.of(self.values) for view in program.inputs]
         self.outputs = [view.of(self.values) for view in program.outputs]
         self.adjoints = np.zeros_like(self.values)
-        self.input_adjoints = [view.of(self.adjoints) for view in program.inputs]
+        self.gradients = [program.inputs[k].of(self.adjoints) for k in wrt]
+        self.output_adjoints = [view.of(self.adjoints) for view in program.outputs]
         self.tangents = self.adjoint_tangents = None
 
     def with_tangents(self) -> None:
@@ -88,30 +90,60 @@ class Trace:
     structure: Any
     outcomes: tuple[bytes, ...]
     guards: list[int]
-    state: list
+    state: list | None = None
     used: int = 0
     idle: collections.deque = field(default_factory=lambda: collections.deque(maxlen=IDLE_WORKSPACES))
+
+    def __post_init__(self):
+        kinds = [self.leaves[k].dtype for k in self.dynamic]
+        self._integers = [k for k, kind in zip(self.dynamic, kinds, strict=True)
+                          if kind is int or kind is not float and kind.kind in "iu"]
+        self._is_scalar = False
+        # A gradient that has the list's own dtype is a mere copy.
+        self._copies = all(self.leaves[self.dynamic[k]].kind == "array"
+                           and self.leaves[self.dynamic[k]].dtype == self.program.values.dtype for k in self.wrt)
 
     def workspace(self) -> Workspace:
         """Take an idle workspace, or make one; hand it back with `idle.append`."""
         try:
             return self.idle.pop()
         except IndexError:
-            return Workspace(self.program)
+            return Workspace(self.program, self.wrt)
 
     def load(self, workspace: Workspace, leaves: list) -> None:
         """Copy the arguments into the workspace."""
+        for k in self._integers:
+            check_integers(np.asarray(leaves[k]), workspace.values.dtype)
         for cells, k in zip(workspace.inputs, self.dynamic, strict=True):
-            leaf = leaves[k]
-            kind = self.leaves[k].dtype
-            if kind is int or kind is not float and kind.kind in "iu":
-                check_integers(np.asarray(leaf), workspace.values.dtype)
-            cells[...] = leaf
+            cells[...] = leaves[k]
 
     def forward(self, workspace: Workspace) -> int:
         """Run the forward sweep; returns its status."""
         code = self.program.code
         return ENGINE.forward(code, self.program.geometry, workspace.values, 0, len(code))
+
+    def sweep_back(self, workspace: Workspace) -> list:
+        """Sweep back from the outputs' adjoints, as they were seeded; returns the gradients of the differentiated leaves.
+
+        The adjoint buffer, all zero but for the seeds before, is all zero after.
+        """
+        program = self.program
+        ENGINE.reverse(program.code, program.geometry, workspace.values, workspace.adjoints, False)
+        if self._copies:
+            gradients = [adjoint.copy() for adjoint in workspace.gradients]
+        else:
+            gradients = [like_argument(adjoint, self.leaves[self.dynamic[k]])
+                         for adjoint, k in zip(workspace.gradients, self.wrt, strict=True)]
+        self.clear(workspace)
+        return gradients
+
+    @staticmethod
+    def clear(workspace: Workspace) -> None:
+        """Set to zero what a reverse sweep that cleans up after itself leaves: adjoints of inputs and of results."""
+        for adjoint in workspace.gradients:
+            adjoint.fill(0.0)
+        for adjoint in workspace.output_adjoints:
+            adjoint[...] = 0.0  # may be a broadcast view
 
     def outcome_at(self, workspace: Workspace, number: int) -> tuple[bytes, ...]:
         """The outcomes up to the guard, instruction `number`, that failed in the workspace, with what it saw now."""
@@ -122,6 +154,8 @@ class Trace:
 
     def result(self, workspace: Workspace):
         """The function's result as plain arrays, copied out of the workspace."""
+        if self._is_scalar and workspace.outputs and self.result_dtypes[0] == workspace.values.dtype:
+            return workspace.outputs[0][()]
         leaves = []
         for which, dtype in zip(self.results, self.result_dtypes, strict=True):
             if isinstance(which, int):
@@ -131,19 +165,22 @@ class Trace:
                 leaves.append(which[0])
         return with_leaves(self.structure, leaves)
 
-    def scalar_output(self, what: str) -> View | None:
-        """The view of the single scalar result; None when it is a constant.
+    def seed_scalar(self, workspace: Workspace, what: str) -> None:
+        """Set the adjoint of the single scalar result to one.
 
         Raises
         ------
         NotDifferentiable
             When the function returns anything but one float of shape ().
         """
-        require_scalar(self.result_dtypes, [self._result_shape(k) for k in range(len(self.results))], what)
-        which = self.results[0]
-        return self.program.outputs[which] if isinstance(which, int) else None
+        if not self._is_scalar:
+            require_scalar(self.result_dtypes, [self.result_shape(k) for k in range(len(self.results))], what)
+            self._is_scalar = True
+        if workspace.output_adjoints:
+            workspace.output_adjoints[0].fill(1.0)
 
-    def _result_shape(self, k):
+    def result_shape(self, k: int) -> tuple[int, ...]:
+        """Shape of leaf k of the result."""
         which = self.results[k]
         return self.program.outputs[which].shape if isinstance(which, int) else np.shape(which[0])
 
@@ -190,16 +227,20 @@ class Traces:
         trace, workspace
             The list that ran, and the buffers it ran in, values in place; hand the workspace back with `trace.idle.append`.
         """
-        leaves, structure = leaves_of((args, kwargs))
-        described = [describe(leaf) for leaf in leaves]
-        key = self._key(structure, described, argnums)
+        key = None if kwargs else _plain_key(args, argnums)
+        if key is not None:
+            leaves = args
+        else:
+            leaves, structure = leaves_of((args, kwargs))
+            key = self._key(structure, [describe(leaf) for leaf in leaves], argnums)
         traces = self._groups.get(key)
         if traces:
             state = self._state().snapshot()
             found = self._replay([t for t in traces if t.state == state], leaves)
             if found is not None:
                 return found
-        trace, workspace = self._record(leaves, structure, described, args, argnums)
+        leaves, structure = leaves_of((args, kwargs))
+        trace, workspace = self._record(leaves, structure, [describe(leaf) for leaf in leaves], args, argnums)
         if trace.state is not None:
             self._keep(key, trace)
         return trace, workspace
@@ -303,10 +344,25 @@ class Traces:
         recorder.value(View(0, (), ()))
         program = recorder.program(outputs)
         trace = Trace(program, described, dynamic, wrt, which, dtypes, result_structure, tuple(recorder.outcomes),
-                      list(recorder.guards), [])
-        workspace = Workspace(program)
+                      list(recorder.guards))
+        workspace = Workspace(program, wrt)
         workspace.values[...] = recorder.memory.values[: len(program.values)]
         return trace, workspace
+
+
+def _plain_key(args, argnums):
+    """Key of a call whose arguments are arrays and floats, without a look into containers; None for any other."""
+    key = [argnums]
+    for argument in args:
+        kind = type(argument)
+        if kind is np.ndarray:
+            key.append(argument.shape)
+            key.append(argument.dtype)
+        elif kind is float:
+            key.append(kind)
+        else:
+            return None
+    return tuple(key)
 
 
 def differentiated_leaves(args, argnums, leaves, described) -> set[int]:
