@@ -16,6 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from compiled import elementary
 from compiled.instructions import Table
 from compiled.layout import FIELDS, FLAGS, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT
 from compiled.numbers import Number
@@ -90,6 +91,7 @@ _EMITTERS = {
     "fmul": lambda b, _, v: b.fmul(*v),
     "fdiv": lambda b, _, v: b.fdiv(*v),
     "fneg": lambda b, _, v: b.fneg(*v),
+    "elementary": elementary.emit,
     "intrinsic": _intrinsic,
     "libm": _libm,
     "compare": _compare,
@@ -97,7 +99,7 @@ _EMITTERS = {
     "uniform": _uniform,
 }
 
-VECTORISED = ("fadd", "fsub", "fmul", "fdiv", "fneg", "compare", "select", "uniform",
+VECTORISED = ("elementary", "fadd", "fsub", "fmul", "fdiv", "fneg", "compare", "select", "uniform",
               "intrinsic:sqrt", "intrinsic:fabs", "intrinsic:floor", "intrinsic:ceil")
 """What LLVM turns into vector instructions; a loop with anything else stays scalar."""
 

@@ -17,10 +17,11 @@ from tape.errors import (
     UndefinedGradient,
     UndefinedGradientWarning,
 )
+from tape.functions import relu, sigmoid
 from tape.numpy_rules import logsumexp
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray, memory_limit
 
 __all__ = ["CapacityError", "GuardFailed", "InvalidTape", "NotDifferentiable", "RecordedArray", "Tape", "TapeError",
            "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "dropout", "grad", "hessian", "hessian_operator",
-           "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "record", "stop_gradient", "value_and_grad", "vjp"]
+           "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "record", "relu", "sigmoid", "stop_gradient", "value_and_grad", "vjp"]

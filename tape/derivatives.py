@@ -10,7 +10,6 @@ import functools
 import math
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
 
 from compiled.engine import ENGINE
 from tape.arguments import describe, leaves_of, like_argument, result_leaves, with_leaves
@@ -691,6 +690,8 @@ def hessian_operator(f, x):
     >>> cg(operator, np.array([2.0, 8.0]))[0]
     array([1., 2.])
     """
+    from scipy.sparse.linalg import LinearOperator  # takes 0.1 s to import
+
     x = np.array(x)
     if x.ndim != 1:
         raise ValueError(f"tape.hessian_operator: expected a point with one axis, got shape {x.shape}")

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import pathlib
+import sysconfig
 import types
-import zlib
 from collections.abc import Callable
 
 import numpy as np
 
+import compiled
+
 DEPTH = 4
 """How deep containers and attributes are followed."""
+
+_LIBRARIES = tuple({str(pathlib.Path(sysconfig.get_path(name))) for name in ("stdlib", "platlib", "purelib")}
+                   | {str(pathlib.Path(module.__file__).parent) for module in (compiled, np)} | {str(pathlib.Path(__file__).parent)})
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
 _OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)
@@ -37,9 +43,12 @@ class State:
         self._seen: set[int] = set()
         self._read_function(function)
 
-    def snapshot(self) -> list:
-        """Return what the variables hold now, in a form that compares equal as long as nothing changes."""
-        return [_content(read(), DEPTH) for read, _ in self._cells]
+    def snapshot(self, keep: bool = False) -> list:
+        """Return what the variables hold now, in a form that compares equal as long as nothing changes.
+
+        With `keep` arrays are copied, so that the snapshot stays what it is when they are changed in place.
+        """
+        return [_content(read(), DEPTH, keep) for read, _ in self._cells]
 
     def names(self) -> list[str]:
         """Names of the variables, in the order of `snapshot`."""
@@ -52,11 +61,11 @@ class State:
         if isinstance(function, functools.partial):
             self._read_function(function.func)
             for value in (*function.args, *function.keywords.values()):
-                self._read_value(lambda value=value: value, "argument of functools.partial")
+                self._read_value(lambda value=value: value, "argument of functools.partial", ())
             return
         if inspect.ismethod(function):
             owner = function.__self__
-            self._cells.append((lambda: owner, "self"))
+            self._read_value(lambda: owner, "self", (function.__name__,))
             self._read_function(function.__func__)
             return
         if not isinstance(function, types.FunctionType):
@@ -64,28 +73,29 @@ class State:
             if wrapped is not None:
                 self._read_function(wrapped)
             elif not isinstance(function, _OPAQUE):
-                self._cells.append((lambda: function, type(function).__name__))
-                call = getattr(type(function), "__call__", None)
-                if isinstance(call, types.FunctionType):
-                    self._read_function(call)
+                self._read_value(lambda: function, type(function).__name__, ("__call__",))
             return
-        if function.__module__ is not None and function.__module__.split(".")[0] in ("numpy", "scipy", "tape", "compiled"):
-            self._read_closure(function)
-            return
-        self._read_closure(function)
-        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            self._read_value(lambda value=value: value, "default argument")
-        for code in _codes(function.__code__):
-            for name in code.co_names:
-                if name in function.__globals__:
-                    self._read_value(functools.partial(function.__globals__.get, name), name)
-
-    def _read_closure(self, function):
+        names = _names(function.__code__)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            self._read_value(functools.partial(_cell_contents, cell), name)
+            self._read_value(functools.partial(_cell_contents, cell), name, names)
+        if _is_library(function.__code__.co_filename):
+            return
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self._read_value(lambda value=value: value, "default argument", names)
+        for name in names:
+            if name in function.__globals__:
+                self._read_value(functools.partial(function.__globals__.get, name), name, names)
 
-    def _read_value(self, read, name):
+    def _read_value(self, read, name, names):
+        """Watch a variable; `names` are the attributes that the code around it may use of it."""
         value = read()
+        if isinstance(value, types.ModuleType):
+            if not _is_library(getattr(value, "__file__", None)) and id(value) not in self._seen:
+                self._seen.add(id(value))
+                for attribute in names:
+                    if attribute in vars(value):
+                        self._read_value(functools.partial(vars(value).get, attribute), attribute, names)
+            return
         if isinstance(value, _OPAQUE):
             return
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "py_func"):
@@ -94,6 +104,20 @@ class State:
             self._read_function(value)
             return
         self._cells.append((read, name))
+        self._read_methods(type(value), names)
+
+    def _read_methods(self, kind, names):
+        """Follow the methods that the code may call on an object of this class."""
+        for name in names:
+            method = getattr(kind, name, None)
+            if isinstance(method, types.FunctionType) and id(method) not in self._seen:
+                self._read_function(method)
+                self._read_methods(kind, _names(method.__code__))
+
+
+def _is_library(file: str | None) -> bool:
+    """Whether code in this file is installed, or this project's own: its globals are not expected to change."""
+    return file is None or file.startswith(_LIBRARIES)
 
 
 def _cell_contents(cell):
@@ -101,6 +125,11 @@ def _cell_contents(cell):
         return cell.cell_contents
     except ValueError:
         return None
+
+
+def _names(code) -> list[str]:
+    """Global names and attributes that a code object and the functions inside it use."""
+    return [name for part in _codes(code) for name in part.co_names]
 
 
 def _codes(code):
@@ -111,29 +140,51 @@ def _codes(code):
             yield from _codes(constant)
 
 
-def _content(value, depth):
+class _Array:
+    """An array that is compared by its bytes, so that NaN equals NaN and -0.0 differs from 0.0."""
+
+    __slots__ = ("array",)
+    __hash__ = None
+
+    def __init__(self, array: np.ndarray, keep: bool):
+        self.array = array.copy() if keep else np.ascontiguousarray(array)
+
+    def __eq__(self, other):
+        if not isinstance(other, _Array):
+            return False
+        a, b = self.array, other.array
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        if a.nbytes <= SMALL_ARRAY:
+            return a.tobytes() == b.tobytes()
+        word = np.uint64 if a.nbytes % 8 == 0 else np.uint8
+        return bool((a.reshape(-1).view(word) == b.reshape(-1).view(word)).all())
+
+
+SMALL_ARRAY = 4096
+"""Bytes up to which Python's own comparison is the faster one."""
+
+
+def _content(value, depth, keep):
     """Something that compares equal exactly when `value` holds the same."""
-    if isinstance(value, float):
-        return value.hex()
+    if isinstance(value, (float, np.floating)):
+        return type(value), float(value).hex()
     if isinstance(value, _IMMUTABLE):
         return type(value), value
     if isinstance(value, np.ndarray):
-        if value.dtype == object:
-            return id(value)
-        data = value if value.flags.c_contiguous else np.ascontiguousarray(value)
-        content = data.tobytes() if data.nbytes <= 256 else zlib.crc32(data.view(np.uint8).reshape(-1))
-        return value.shape, value.dtype.str, content
+        return _Array(value, keep) if value.dtype != object else id(value)
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)
     if depth == 0 or isinstance(value, _OPAQUE):
         return id(value)
     if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value), [_content(item, depth - 1) for item in value]
+        return type(value), [_content(item, depth - 1, keep) for item in value]
     if isinstance(value, dict):
-        return [(id(key) if not isinstance(key, _IMMUTABLE) else key, _content(item, depth - 1)) for key, item in value.items()]
+        return [(id(key) if not isinstance(key, _IMMUTABLE) else key, _content(item, depth - 1, keep))
+                for key, item in value.items()]
     attributes = getattr(value, "__dict__", None)
     if attributes and not isinstance(value, types.FunctionType):
-        return id(value), _content(attributes, depth - 1)
+        return id(value), _content(attributes, depth - 1, keep)
     return id(value)
 
 

@@ -300,7 +300,7 @@ class Traces:
         # Python floats are weak, as in NumPy: they do not make a float32 list float64.
         dtype = np.result_type(*arrays) if arrays else np.dtype(np.float64)
         state = self._state()
-        before = state.snapshot(), global_random_state()
+        before = state.snapshot(keep=True), global_random_state()
         try:
             recorded = self._recorded(leaves, structure, described, differentiated, dtype)
         except Promote:
@@ -329,7 +329,10 @@ class Traces:
             inputs.append(recorded)
         args, kwargs = with_leaves(structure, inputs)
         with recorder.recording():
-            results, result_structure = result_leaves(self._function()(*args, **kwargs))
+            try:
+                results, result_structure = result_leaves(self._function()(*args, **kwargs))
+            except (TypeError, ValueError) as error:
+                raise _reason(error) from None
         outputs, which, dtypes = [], [], []
         for leaf in results:
             if isinstance(leaf, RecordedArray):
@@ -348,6 +351,16 @@ class Traces:
         workspace = Workspace(program, wrt)
         workspace.values[...] = recorder.memory.values[: len(program.values)]
         return trace, workspace
+
+
+def _reason(error: Exception) -> Exception:
+    """The NotDifferentiable that NumPy turned into an error of its own, or the error."""
+    reason = error
+    while reason is not None:
+        if isinstance(reason, NotDifferentiable):
+            return reason
+        reason = reason.__cause__ or reason.__context__
+    return error
 
 
 def _plain_key(args, argnums):
