@@ -180,13 +180,15 @@ def _unput(code, i, geometry, values, buffer):
 
 @_kernel
 def _take_adjoint(code, i, geometry, values, adjoints):
-    g, source, positions, _, out = _block(code, i)
+    g, source, positions, saved, out = _block(code, i)
     active = code[i, FLAGS] & 1
     for j in range(geometry[g] - 1, -1, -1):
         cell = out + np.int64(values[positions + j])
         if active:
             adjoints[source + j] += adjoints[cell]
-        adjoints[cell] = 0.0
+        # What was overwritten lives on in the saved cells, which a nested derivative may have read.
+        adjoints[cell] = adjoints[saved + j]
+        adjoints[saved + j] = 0.0
 
 
 @_kernel

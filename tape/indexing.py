@@ -48,9 +48,7 @@ def put(array: RecordedArray, index, value) -> None:
     if source.strides != contiguous(source.shape) or recorder.slot_number(source.cell) == recorder.slot_number(view.cell):
         source = recorder.copied(source)
     where = _position_view(recorder, positions)
-    saved = recorder.new_slot(source.shape)
-    recorder.structural("scatter_assign", [source, where, saved], View(view.cell, (), ()),
-                        (source.size, *_reach(view)), 0)
+    recorder.scatter_assign(view, source, where, _reach(view))
 
 
 def sub_view(array: RecordedArray, items: tuple) -> View:

@@ -161,7 +161,7 @@ class Recorder:
 
     # ------------------------------------------------------------------ instructions
 
-    def elementwise(self, name: str, operands: list[View], shape, out: View, flags: int | None = None) -> None:
+    def elementwise(self, name: str, operands: list[View], shape, out: View) -> None:
         """Write one elementwise instruction over the iteration space `shape`; views are broadcast to it."""
         row = TABLE[name]
         block = None
@@ -169,11 +169,10 @@ class Recorder:
             strides = [broadcast_strides(view, shape) for view in operands]
             strides += [(0,) * len(shape)] * (3 - len(strides))
             block = elementwise_block(shape, [*strides, broadcast_strides(out, shape)])
-        if flags is None:
-            flags = 0
-            for k, partial in enumerate(row.partials):
-                if partial is not None and self.is_active(operands[k]):
-                    flags |= 1 << k
+        flags = 0
+        for k, partial in enumerate(row.partials):
+            if partial is not None and self.is_active(operands[k]):
+                flags |= 1 << k
         if row.accumulates:
             flags |= ACCUMULATES
         self._append(name, self.memory.block(block), out, operands, flags)
@@ -209,9 +208,16 @@ class Recorder:
         """Overwrite `target` with `source` (of the same shape), keeping what it held for the reverse sweep."""
         if self.slot_number(source.cell) == self.slot_number(target.cell):
             source = self.copied(source)
-        saved = self.new_slot(target.shape)
-        self.elementwise("copy", [target], target.shape, saved, flags=0)
+        saved = self.copied(target)
         self.elementwise("assign", [source, saved], target.shape, target)
+
+    def scatter_assign(self, target: View, source: View, positions: View, reach: tuple[int, int]) -> None:
+        """Overwrite the cells `positions` after the first of `target` with `source`, keeping what they held.
+
+        Source and positions are contiguous; each position lies in `reach`, low <= position < high.
+        """
+        saved = self.new_slot(source.shape, self.is_active(target))
+        self.structural("scatter_assign", [source, positions, saved], View(target.cell, (), ()), (source.size, *reach), 0)
 
     def guard(self, view: View) -> np.ndarray:
         """Return the cells' values now, and record that a replay must find the same ones."""

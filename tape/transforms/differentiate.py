@@ -13,7 +13,6 @@ from compiled.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
 from compiled.memory import View, contiguous
 from compiled.numbers import plus, product
 from compiled.program import iteration_space
-from tape.indexing import gather
 from tape.tracing import RecordedArray, Recorder, broadcast_strides
 
 
@@ -40,6 +39,8 @@ class Stretch:
             row = self.row(i)
             if any(self.differentiable(row, k) and self._slot(OPERAND + k, i) in self.active for k in range(row.arity)):
                 self.active.add(self._slot(OUTPUT, i))
+            if row.name == "scatter_assign" and self._slot(OUTPUT, i) in self.active:
+                self.active.add(self._slot(OPERAND + 2, i))
         self.buddies: dict[int, View] = {}
 
     def row(self, i):
@@ -126,10 +127,9 @@ class Stretch:
         count, low, high = (int(w) for w in self.words(i)[:3])
         source, where = (x.view if x.view.strides == contiguous(x.shape) else recorder.copied(x.view)
                          for x in (values, positions))
-        saved = recorder.new_slot((count,))
         if target is None:
             target = View(self.cell(OUTPUT, i), (), ())
-        recorder.structural("scatter_assign", [source, where, saved], target, (count, low, high), 0)
+        recorder.scatter_assign(target, source, where, (low, high))
 
 
 def pull_back(stretch: Stretch, outputs: list[View], seeds: list) -> list[RecordedArray]:
@@ -221,7 +221,9 @@ def _reverse_scatter_assign(stretch, i):
         stretch._put(i, numbers, stretch._positions(i), first)
         last = _gathered(stretch, i, first) == numbers
         stretch.add(stretch.buddy(View(stretch.cell(OPERAND, i), (count,), (1,))), np.where(last, adjoint, 0.0))
-    stretch._put(i, np.zeros_like(adjoint), stretch._positions(i), target)
+    # What was overwritten lives on in the saved cells; the first of equal positions saved what stood there before.
+    saved = stretch.array(stretch.buddy(View(stretch.cell(OPERAND + 2, i), (count,), (1,))))
+    stretch._put(i, saved[::-1], stretch._positions(i)[::-1], target)
 
 
 def _matmul_views(stretch, i):
