@@ -1,0 +1,106 @@
+"""The peers, as far as they are installed: each is imported at its first use and set to one thread and double precision."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+
+NAMES = ("jax", "torch", "autograd", "casadi")
+
+
+def installed() -> list[str]:
+    """Names of the peers that can be imported."""
+    return [name for name in NAMES if importlib.util.find_spec(name) is not None]
+
+
+@functools.cache
+def jax():
+    """Return jax, in double precision."""
+    module = importlib.import_module("jax")
+    module.config.update("jax_enable_x64", True)
+    return module
+
+
+@functools.cache
+def torch():
+    """Return torch, in double precision on one thread."""
+    module = importlib.import_module("torch")
+    module.set_num_threads(1)
+    module.set_default_dtype(module.float64)
+    return module
+
+
+def with_jax(function: Callable, args: tuple, argnums=(0,)) -> Callable:
+    """Return `prepare` for a function of jax.numpy (its first argument): jitted value_and_grad, arrays on the device."""
+
+    def prepare():
+        module = jax()
+        compiled = module.jit(module.value_and_grad(functools.partial(function, module.numpy), argnums))
+        placed = module.tree_util.tree_map(module.numpy.asarray, args)
+
+        def run():
+            value, gradient = compiled(*placed)
+            value.block_until_ready()
+            return module.block_until_ready(gradient)
+
+        return run
+
+    return prepare
+
+
+def with_autograd(function: Callable, args: tuple, argnums=(0,)) -> Callable:
+    """Return `prepare` for a function of autograd.numpy (its first argument)."""
+
+    def prepare():
+        autograd = importlib.import_module("autograd")
+        namespace = importlib.import_module("autograd.numpy")
+        both = autograd.value_and_grad(functools.partial(function, namespace), argnums)
+        return lambda: both(*args)[1]
+
+    return prepare
+
+
+def with_torch(function: Callable, args: tuple, argnums=(0,)) -> Callable:
+    """Return `prepare` for a function of tensors (torch is its first argument), run eagerly."""
+
+    def prepare():
+        module = torch()
+
+        def tensor(x, wanted):
+            if isinstance(x, dict):
+                return {key: tensor(value, wanted) for key, value in sorted(x.items())}
+            array = module.tensor(np.asarray(x))
+            return array.requires_grad_() if wanted else array
+
+        placed = [tensor(x, k in argnums) for k, x in enumerate(args)]
+        wanted = [leaf for k in argnums for leaf in (placed[k].values() if isinstance(placed[k], dict) else [placed[k]])]
+
+        def run():
+            gradients = module.autograd.grad(function(module, *placed), wanted)
+            return [g.numpy() for g in gradients]
+
+        return run
+
+    return prepare
+
+
+def with_casadi(expression: Callable, size: int, args: tuple) -> Callable:
+    """Return `prepare` for a casadi expression of one vector: `expression(casadi, x)`; value and gradient in one function."""
+
+    def prepare():
+        casadi = importlib.import_module("casadi")
+        x = casadi.SX.sym("x", size)
+        value = expression(casadi, x)
+        function = casadi.Function("f", [x], [value, casadi.gradient(value, x)])
+        point = casadi.DM(args[0])
+
+        def run():
+            return [np.asarray(function(point)[1]).ravel()]
+
+        return run
+
+    return prepare
