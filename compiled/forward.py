@@ -24,9 +24,9 @@ def make_forward(table):
 
     The status is -1, or says which instruction stopped the sweep and why (`layout.STATUS_BITS`).
     """
-    scalar_step, row_step = walk_intrinsics("forward", table, walk, buffers=1)
+    scalar_step, plane_step = walk_intrinsics("forward", table, walk, buffers=1)
     structural_step = structural_intrinsic(table, "forward")
-    array_step = make_array_step(row_step)
+    array_step = make_array_step(plane_step)
 
     @kernel(table)
     def forward(code, geometry, values, start, stop):

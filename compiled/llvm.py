@@ -1,7 +1,7 @@
 """The LLVM reader of rules, and the intrinsics by which a sweep runs one instruction.
 
 What is here: `LLVMValue`, a number whose operators emit instructions;
-`walk_intrinsics`, which turns the table into two Numba intrinsics (one scalar instruction; one row of cells of an array
+`walk_intrinsics`, which turns the table into two Numba intrinsics (one scalar instruction; a plane of cells of an array
 instruction), each an LLVM `switch` with a block a row. Numba's type inference never sees a rule.
 What is not: what a walk does with a rule (`forward.py`, `reverse.py`, `tangent.py`, `tangent_reverse.py`).
 """
@@ -9,6 +9,7 @@ What is not: what a walk does with a rule (`forward.py`, `reverse.py`, `tangent.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 from llvmlite import ir
@@ -163,9 +164,9 @@ def walk_intrinsics(name: str, table: Table, walk: Walk, buffers: int):
     -------
     scalar_step : intrinsic
         `scalar_step(code, i, buffers)`: instruction i, every operand one cell.
-    row_step : intrinsic
-        `row_step(code, i, n, offsets, strides, buffers)`: n cells of instruction i, from `offsets` (a tuple of four:
-        operands, then output) with `strides`.
+    plane_step : intrinsic
+        `plane_step(code, i, rows, n, offsets, row_strides, strides, buffers)`: rows of n cells of instruction i, from
+        `offsets` (a tuple of four: operands, then output) with `strides` inside a row and `row_strides` between rows.
     """
     rows = [(opcode, row) for opcode, row in enumerate(table.rows) if not row.structural]
 
@@ -185,24 +186,23 @@ def walk_intrinsics(name: str, table: Table, walk: Walk, buffers: int):
         return types.void(code, types.intp, arrays), emit
 
     @intrinsic
-    def row_step(typingctx, code, i, n, offsets, strides, arrays):
+    def plane_step(typingctx, code, i, rows_here, n, offsets, row_strides, strides, arrays):
         def emit(context, builder, signature, args):
-            code_value, index, count, offset_tuple, stride_tuple, tuple_value = args
+            code_value, index, row_count, count, *tuples, tuple_value = args
             base = _code_row(context, builder, signature.args[0], code_value, index)
-            pointers = _data_pointers(context, builder, signature.args[5], tuple_value)
+            pointers = _data_pointers(context, builder, signature.args[7], tuple_value)
             kind = pointers[0].type.pointee
-            offset_values = cgutils.unpack_tuple(builder, offset_tuple, OPERANDS + 1)
-            stride_values = cgutils.unpack_tuple(builder, stride_tuple, OPERANDS + 1)
-            arguments = [base, count, *offset_values, *stride_values, *pointers]
-            function = _function(builder.module, f"tape.{name}.row.{kind}", [a.type for a in arguments],
-                                 lambda b, a: _row_switch(b, a, name, table, rows, walk), inline=False)
+            words = [word for four in tuples for word in cgutils.unpack_tuple(builder, four, OPERANDS + 1)]
+            arguments = [base, row_count, count, *words, *pointers]
+            function = _function(builder.module, f"tape.{name}.plane.{kind}", [a.type for a in arguments],
+                                 lambda b, a: _plane_switch(b, a, name, table, rows, walk), inline=False)
             builder.call(function, arguments)
             return context.get_dummy_value()
 
         four = types.UniTuple(types.intp, OPERANDS + 1)
-        return types.void(code, types.intp, types.intp, four, four, arrays), emit
+        return types.void(code, types.intp, types.intp, types.intp, four, four, four, arrays), emit
 
-    return scalar_step, row_step
+    return scalar_step, plane_step
 
 
 def structural_intrinsic(table: Table, walk: str):
@@ -339,18 +339,19 @@ def _store(builder, address, value, add):
     builder.store(builder.fadd(builder.load(address), result) if add else result, address)
 
 
-def _row_switch(builder, arguments, name, table, rows, walk):
-    base, count = arguments[:2]
-    offsets, strides, pointers = arguments[2:6], arguments[6:10], arguments[10:]
+def _plane_switch(builder, arguments, name, table, rows, walk):
+    base, row_count, count = arguments[:3]
+    offsets, row_strides, strides, pointers = arguments[3:7], arguments[7:11], arguments[11:15], arguments[15:]
 
     def emit_row(row):
         for number, update in enumerate(walk(table, row)):
             loads, vectorised = update.uses(table)
             streams = [update.target, *(x for x in loads if x != update.target)]
             addresses = [builder.gep(pointers[buffer], [offsets[operand]]) for buffer, operand in streams]
-            values = [count, *addresses, *(strides[operand] for _, operand in streams)]
-            function = _loop_function(builder.module, f"tape.{name}.row.{pointers[0].type.pointee}.{row.name}.{number}",
-                                      values, table, update, streams, vectorised)
+            operands = list(dict.fromkeys(operand for _, operand in streams))
+            values = [row_count, count, *addresses, *(row_strides[o] for o in operands), *(strides[o] for o in operands)]
+            plane = _Plane(table, update, streams, operands, vectorised)
+            function = plane.function(builder.module, f"tape.{name}.{pointers[0].type.pointee}.{row.name}.{number}", values)
             if update.active is None:
                 builder.call(function, values)
             else:
@@ -360,36 +361,52 @@ def _row_switch(builder, arguments, name, table, rows, walk):
     _switch(builder, base, rows, emit_row)
 
 
-def _loop_function(module, name, values, table, update, streams, vectorised):
-    """A function of (count, addresses, strides) that runs one update; only its first address is written."""
+@dataclasses.dataclass
+class _Plane:
+    """One update over the rows of a plane, as an LLVM function of its own.
 
-    def emit(builder, arguments):
-        count = arguments[0]
-        addresses, strides = arguments[1 : 1 + len(streams)], arguments[1 + len(streams) :]
-        operands = list(dict.fromkeys(operand for _, operand in streams))
-        stride_of = {operand: stride for (_, operand), stride in zip(streams, strides, strict=True)}
-        if vectorised:
-            for steps in _stride_variants(operands, update):
-                conditions = [builder.icmp_signed("==", stride_of[o], ir.Constant(I64, s)) for o, s in steps.items()]
-                condition = conditions[0]
-                for other in conditions[1:]:
-                    condition = builder.and_(condition, other)
-                with builder.if_then(condition):
-                    _loop(builder, count, addresses, {o: ir.Constant(I64, s) for o, s in steps.items()}, table, update, streams)
-                    builder.ret_void()
-        _loop(builder, count, addresses, stride_of, table, update, streams)
+    Its arguments are the number of rows, their length, the address of each stream (what is written comes first), and for
+    each operand the stride between rows and the stride inside a row.
+    """
+
+    table: Table
+    update: Update
+    streams: list[tuple[int, int]]
+    operands: list[int]
+    vectorised: bool
+
+    def function(self, module, name, values):
+        """Emit the function, unless the module has it."""
+        if name in module.globals:
+            return module.globals[name]
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [v.type for v in values]), name)
+        function.linkage = "internal"
+        function.attributes.add("nounwind")
+        function.attributes.add("noinline")
+        # What is written never overlaps what is read: outputs are fresh slots, adjoints of different slots are disjoint.
+        function.args[2].add_attribute("noalias")
+        self._emit(ir.IRBuilder(function.append_basic_block("entry")), list(function.args))
+        return function
+
+    def _emit(self, builder, arguments):
+        rows, count, *rest = arguments
+        n, m = len(self.streams), len(self.operands)
+        addresses = rest[:n]
+        row_strides = dict(zip(self.operands, rest[n : n + m], strict=True))
+        strides = dict(zip(self.operands, rest[n + m :], strict=True))
+        for steps in _stride_variants(self.operands, self.update) if self.vectorised else ():
+            conditions = [builder.icmp_signed("==", strides[o], ir.Constant(I64, s)) for o, s in steps.items()]
+            with builder.if_then(functools.reduce(builder.and_, conditions)):
+                self._rows(builder, rows, count, addresses, row_strides, {o: ir.Constant(I64, s) for o, s in steps.items()})
+                builder.ret_void()
+        self._rows(builder, rows, count, addresses, row_strides, strides)
         builder.ret_void()
 
-    if name in module.globals:
-        return module.globals[name]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [v.type for v in values]), name)
-    function.linkage = "internal"
-    function.attributes.add("nounwind")
-    function.attributes.add("noinline")
-    # What is written never overlaps what is read: outputs are fresh slots, adjoints of different slots are disjoint.
-    function.args[1].add_attribute("noalias")
-    emit(ir.IRBuilder(function.append_basic_block("entry")), list(function.args))
-    return function
+    def _rows(self, builder, rows, count, addresses, row_strides, strides):
+        with cgutils.for_range(builder, rows) as row:
+            here = [builder.gep(address, [builder.mul(row.index, row_strides[operand])])
+                    for address, (_, operand) in zip(addresses, self.streams, strict=True)]
+            _loop(builder, count, here, strides, self.table, self.update, self.streams)
 
 
 def _stride_variants(operands, update):

@@ -37,9 +37,9 @@ def make_reverse(table):
     With `keep` false every adjoint is set to zero once it has been handed on, so that the buffer is clean for the next
     sweep and only the inputs' adjoints remain. Cells overwritten by assignments get their former values back.
     """
-    scalar_step, row_step = walk_intrinsics("reverse", table, walk, buffers=2)
+    scalar_step, plane_step = walk_intrinsics("reverse", table, walk, buffers=2)
     structural_step = structural_intrinsic(table, "reverse")
-    array_step = make_array_step(row_step)
+    array_step = make_array_step(plane_step)
 
     @kernel(table)
     def reverse(code, geometry, values, adjoints, keep):

@@ -9,27 +9,30 @@ from compiled.llvm import fill_zero
 
 
 @njit(inline="always")
-def iteration(geometry, space):
-    """Return (ndim, number of rows, length of a row, where the strides stand) of an elementwise block."""
+def axes(geometry, space):
+    """Of an elementwise block: (ndim, planes, rows of a plane, length of a row, where the strides stand).
+
+    A row is the last axis, a plane the last two; without a second axis a plane is one row.
+    """
     ndim = geometry[space]
-    rows = 1
-    for d in range(1, ndim):
-        rows *= geometry[space + d]
-    length = geometry[space + ndim]
-    return ndim, rows if length else 0, length, space + 1 + ndim
+    planes = 1
+    for d in range(1, ndim - 1):
+        planes *= geometry[space + d]
+    rows = geometry[space + ndim - 1] if ndim > 1 else 1
+    return ndim, planes, rows, geometry[space + ndim], space + 1 + ndim
 
 
 @njit(inline="always")
-def row_offsets(code, i, geometry, row):
-    """First cells of row number `row`: of the three operands and of the output."""
+def plane_offsets(code, i, geometry, plane):
+    """First cells of plane number `plane`: of the three operands and of the output."""
     space = code[i, SPACE]
     ndim = geometry[space]
     a, b, c, out = code[i, OPERAND], code[i, OPERAND + 1], code[i, OPERAND + 2], code[i, OUTPUT]
     strides = space + 1 + ndim
-    for d in range(ndim - 2, -1, -1):
-        quotient = row // geometry[space + 1 + d]
-        index = row - quotient * geometry[space + 1 + d]
-        row = quotient
+    for d in range(ndim - 3, -1, -1):
+        quotient = plane // geometry[space + 1 + d]
+        index = plane - quotient * geometry[space + 1 + d]
+        plane = quotient
         a += index * geometry[strides + d]
         b += index * geometry[strides + ndim + d]
         c += index * geometry[strides + 2 * ndim + d]
@@ -37,19 +40,37 @@ def row_offsets(code, i, geometry, row):
     return a, b, c, out
 
 
-def make_array_step(row_step):
-    """Make `array_step(code, i, geometry, buffers)`, which runs an elementwise array instruction by `row_step`."""
+@njit(inline="always")
+def steps_of(geometry, axis, ndim):
+    """Steps of the four views along an axis, given where the first one stands."""
+    return geometry[axis], geometry[axis + ndim], geometry[axis + 2 * ndim], geometry[axis + 3 * ndim]
+
+
+@njit(inline="always")
+def moved(cells, steps, n):
+    """Cells n steps on."""
+    return cells[0] + n * steps[0], cells[1] + n * steps[1], cells[2] + n * steps[2], cells[3] + n * steps[3]
+
+
+def make_array_step(plane_step):
+    """Make `array_step(code, i, geometry, buffers)`, which runs an elementwise array instruction by `plane_step`.
+
+    It goes block by block, so that all passes of the instruction over a block find it in the first-level cache.
+    """
 
     @njit(inline="always")
     def array_step(code, i, geometry, buffers):
-        ndim, rows, length, strides = iteration(geometry, code[i, SPACE])
-        last = strides + ndim - 1
-        steps = (geometry[last], geometry[last + ndim], geometry[last + 2 * ndim], geometry[last + 3 * ndim])
-        for row in range(rows):
-            a, b, c, out = row_offsets(code, i, geometry, row)
-            for start in range(0, length, BLOCK):
-                offsets = (a + start * steps[0], b + start * steps[1], c + start * steps[2], out + start * steps[3])
-                row_step(code, i, min(BLOCK, length - start), offsets, steps, buffers)
+        ndim, planes, rows, length, strides = axes(geometry, code[i, SPACE])
+        steps = steps_of(geometry, strides + ndim - 1, ndim)
+        row_steps = steps_of(geometry, strides + ndim - 2, ndim) if ndim > 1 else (0, 0, 0, 0)
+        together = max(1, BLOCK // max(length, 1))
+        for plane in range(planes):
+            first = plane_offsets(code, i, geometry, plane)
+            for row in range(0, rows, together):
+                cells = moved(first, row_steps, row)
+                for start in range(0, length, BLOCK):
+                    plane_step(code, i, min(together, rows - row), min(BLOCK, length - start), moved(cells, steps, start),
+                               row_steps, steps, buffers)
 
     return array_step
 
@@ -62,8 +83,16 @@ def clear_output(code, i, geometry, buffer):
         out = code[i, OUTPUT]
         fill_zero(buffer, out, geometry[space + 1], 1)
         return
-    ndim, rows, length, strides = iteration(geometry, space)
+    ndim, planes, rows, length, strides = axes(geometry, space)
+    size, reach = planes * rows * length, 1
+    for d in range(ndim):
+        reach += (geometry[space + 1 + d] - 1) * geometry[strides + 3 * ndim + d]
+    if reach == size:  # the cells are neighbours, in whatever order
+        fill_zero(buffer, code[i, OUTPUT], size, 1)
+        return
     step = geometry[strides + 4 * ndim - 1]
-    for row in range(rows):
-        _, _, _, out = row_offsets(code, i, geometry, row)
-        fill_zero(buffer, out, length, step)
+    row_step = geometry[strides + 4 * ndim - 2] if ndim > 1 else 0
+    for plane in range(planes):
+        out = plane_offsets(code, i, geometry, plane)[3]
+        for row in range(rows):
+            fill_zero(buffer, out + row * row_step, length, step)

@@ -33,11 +33,11 @@ def make_tangent(table):
     """
     from compiled.forward import walk as forward_walk
 
-    value_scalar, value_row = walk_intrinsics("forward", table, forward_walk, buffers=1)
-    tangent_scalar, tangent_row = walk_intrinsics("tangent", table, walk, buffers=2)
+    value_scalar, value_plane = walk_intrinsics("forward", table, forward_walk, buffers=1)
+    tangent_scalar, tangent_plane = walk_intrinsics("tangent", table, walk, buffers=2)
     value_structural = structural_intrinsic(table, "forward")
     tangent_structural = structural_intrinsic(table, "tangent")
-    value_array, tangent_array = make_array_step(value_row), make_array_step(tangent_row)
+    value_array, tangent_array = make_array_step(value_plane), make_array_step(tangent_plane)
 
     @kernel(table)
     def tangent(code, geometry, values, tangents):

@@ -49,9 +49,9 @@ def make_tangent_reverse(table):
     Values and tangents are those that the tangent sweep left. Adjoints are set to zero once handed on, as in the reverse
     sweep without `keep`.
     """
-    scalar_step, row_step = walk_intrinsics("tangent_reverse", table, walk, buffers=4)
+    scalar_step, plane_step = walk_intrinsics("tangent_reverse", table, walk, buffers=4)
     structural_step = structural_intrinsic(table, "tangent_reverse")
-    array_step = make_array_step(row_step)
+    array_step = make_array_step(plane_step)
 
     @kernel(table)
     def tangent_reverse(code, geometry, values, tangents, adjoints, adjoint_tangents):
