@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from compiled import elementary
-from compiled.instructions import Table
+from compiled.instructions import Row, Table
 from compiled.layout import FIELDS, FLAGS, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT
 from compiled.numbers import Number
 
@@ -27,12 +27,16 @@ I32 = ir.IntType(32)
 
 
 class LLVMValue(Number):
-    """A number that is an LLVM value; applying an instruction to it emits code at the builder's position."""
+    """A number that is an LLVM value; applying an instruction to it emits code at the builder's position.
 
-    __slots__ = ("builder", "table", "value")
+    With `inline`, elementary functions are spelled out in place, as a loop that is to be vectorised needs them; without,
+    they are calls, which compile faster.
+    """
 
-    def __init__(self, builder, value, table):
-        self.builder, self.value, self.table = builder, value, table
+    __slots__ = ("builder", "inline", "table", "value")
+
+    def __init__(self, builder, value, table, inline=False):
+        self.builder, self.value, self.table, self.inline = builder, value, table, inline
 
     def apply(self, name, operands):
         row = self.table[name]
@@ -41,7 +45,9 @@ class LLVMValue(Number):
         kind = self.value.type
         values = [x.value if isinstance(x, LLVMValue) else ir.Constant(kind, float(x)) for x in operands]
         emit, _, argument = row.llvm.partition(":")
-        return LLVMValue(self.builder, _EMITTERS[emit](self.builder, argument, values), self.table)
+        if emit == "elementary" and not self.inline:
+            emit = "called"
+        return LLVMValue(self.builder, _EMITTERS[emit](self.builder, argument, values), self.table, self.inline)
 
 
 def _intrinsic(builder, name, values):
@@ -51,6 +57,16 @@ def _intrinsic(builder, name, values):
 def _libm(builder, name, values):
     name += "f" if isinstance(values[0].type, ir.FloatType) else ""
     return builder.call(cgutils.get_or_insert_function(builder.module, _signature(values), name), values)
+
+
+def _called(builder, name, values):
+    """An elementary function as a call of one copy of its code."""
+    kind = values[0].type
+
+    def emit(body, arguments):
+        body.ret(elementary.emit(body, name, arguments))
+
+    return builder.call(_function(builder.module, f"tape.{name}.{kind}", [kind], emit, inline=False, result=kind), values)
 
 
 def _signature(values):
@@ -92,6 +108,7 @@ _EMITTERS = {
     "fmul": lambda b, _, v: b.fmul(*v),
     "fdiv": lambda b, _, v: b.fdiv(*v),
     "fneg": lambda b, _, v: b.fneg(*v),
+    "called": _called,
     "elementary": elementary.emit,
     "intrinsic": _intrinsic,
     "libm": _libm,
@@ -271,11 +288,11 @@ def _data_pointers(context, builder, tuple_type, value):
     return [context.make_array(t)(context, builder, a).data for t, a in zip(tuple_type, arrays, strict=True)]
 
 
-def _function(module, name, argument_types, emit_body, inline):
+def _function(module, name, argument_types, emit_body, inline, result=None):
     """Return the module's internal function `name`, emitting it at first use."""
     if name in module.globals:
         return module.globals[name]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), argument_types), name)
+    function = ir.Function(module, ir.FunctionType(result or ir.VoidType(), argument_types), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
     function.attributes.add("alwaysinline" if inline else "noinline")
@@ -350,7 +367,7 @@ def _plane_switch(builder, arguments, name, table, rows, walk):
             addresses = [builder.gep(pointers[buffer], [offsets[operand]]) for buffer, operand in streams]
             operands = list(dict.fromkeys(operand for _, operand in streams))
             values = [row_count, count, *addresses, *(row_strides[o] for o in operands), *(strides[o] for o in operands)]
-            plane = _Plane(table, update, streams, operands, vectorised)
+            plane = _Plane(table, row, update, streams, operands, vectorised)
             function = plane.function(builder.module, f"tape.{name}.{pointers[0].type.pointee}.{row.name}.{number}", values)
             if update.active is None:
                 builder.call(function, values)
@@ -370,6 +387,7 @@ class _Plane:
     """
 
     table: Table
+    row: Row
     update: Update
     streams: list[tuple[int, int]]
     operands: list[int]
@@ -377,47 +395,60 @@ class _Plane:
 
     def function(self, module, name, values):
         """Emit the function, unless the module has it."""
-        if name in module.globals:
-            return module.globals[name]
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [v.type for v in values]), name)
-        function.linkage = "internal"
-        function.attributes.add("nounwind")
-        function.attributes.add("noinline")
-        # What is written never overlaps what is read: outputs are fresh slots, adjoints of different slots are disjoint.
-        function.args[2].add_attribute("noalias")
-        self._emit(ir.IRBuilder(function.append_basic_block("entry")), list(function.args))
-        return function
+        return _function(module, name, [v.type for v in values], self._emit, inline=False)
 
     def _emit(self, builder, arguments):
+        # What is written never overlaps what is read: outputs are fresh slots, adjoints of different slots are disjoint.
+        builder.function.args[2].add_attribute("noalias")
         rows, count, *rest = arguments
         n, m = len(self.streams), len(self.operands)
         addresses = rest[:n]
         row_strides = dict(zip(self.operands, rest[n : n + m], strict=True))
         strides = dict(zip(self.operands, rest[n + m :], strict=True))
-        for steps in _stride_variants(self.operands, self.update) if self.vectorised else ():
+        for steps in _stride_variants(self.operands, self.update, self.row) if self.vectorised else ():
             conditions = [builder.icmp_signed("==", strides[o], ir.Constant(I64, s)) for o, s in steps.items()]
             with builder.if_then(functools.reduce(builder.and_, conditions)):
-                self._rows(builder, rows, count, addresses, row_strides, {o: ir.Constant(I64, s) for o, s in steps.items()})
+                constants = {o: ir.Constant(I64, s) for o, s in steps.items()}
+                self._rows(builder, rows, count, addresses, row_strides, constants, inline=True)
                 builder.ret_void()
-        self._rows(builder, rows, count, addresses, row_strides, strides)
-        builder.ret_void()
 
-    def _rows(self, builder, rows, count, addresses, row_strides, strides):
+        def emit_any(any_builder, any_arguments):
+            rows, count, *rest = any_arguments
+            self._rows(any_builder, rows, count, rest[:n], dict(zip(self.operands, rest[n : n + m], strict=True)),
+                       dict(zip(self.operands, rest[n + m :], strict=True)), inline=False)
+
+        # Loops over any strides are not for speed: a function of its own keeps LLVM from unrolling and versioning them.
+        name = f"{builder.function.name}.any"
+        function = _function(builder.module, name, [a.type for a in arguments], emit_any, inline=False)
+        function.attributes.add("optsize")
+        builder.call(function, arguments)
+
+    def _rows(self, builder, rows, count, addresses, row_strides, strides, inline):
         with cgutils.for_range(builder, rows) as row:
             here = [builder.gep(address, [builder.mul(row.index, row_strides[operand])])
                     for address, (_, operand) in zip(addresses, self.streams, strict=True)]
-            _loop(builder, count, here, strides, self.table, self.update, self.streams)
+            _loop(builder, count, here, strides, self.table, self.update, self.streams, inline)
 
 
-def _stride_variants(operands, update):
-    """The combinations of strides worth a vectorised loop: all 1; all 1 but one operand 0 (a broadcast or a sum)."""
+def _stride_variants(operands, update, row):
+    """The combinations of strides inside a row that are worth a vectorised loop.
+
+    All 1; all 1 but one operand 0, as in a broadcast or a sum; and, of three operands, the last two 0, as in `clip`. An
+    output has stride 0 only where an instruction accumulates, and the first of three operands is seldom a number.
+    """
     yield dict.fromkeys(operands, 1)
-    for zero in operands:
-        if len(operands) > 1 and (zero != update.target[1] or update.add):
-            yield {operand: int(operand != zero) for operand in operands}
+    inputs = [o for o in operands if o != OUT]
+    zeros = [(o,) for o in inputs if o > 0 or row.arity < OPERANDS]
+    if row.accumulates and OUT in operands:
+        zeros.append((OUT,))
+    if row.arity == OPERANDS and {1, 2} <= set(inputs):
+        zeros.append((1, 2))
+    for zero in zeros:
+        if len(operands) > len(zero) and (update.add or update.target[1] not in zero):
+            yield {operand: int(operand not in zero) for operand in operands}
 
 
-def _loop(builder, count, addresses, stride_of, table, update, streams):
+def _loop(builder, count, addresses, stride_of, table, update, streams, inline):
     """Emit `for j in range(count)` around the update; a target of stride 0 is summed in a register."""
     target, kind = addresses[0], addresses[0].type.pointee
     summed = _is_zero(stride_of[update.target[1]])
@@ -435,7 +466,8 @@ def _loop(builder, count, addresses, stride_of, table, update, streams):
 
     def load(buffer, operand):
         unused = (buffer, operand) not in streams
-        return LLVMValue(builder, ir.Constant(kind, 0.0) if unused else builder.load(address((buffer, operand))), table)
+        value = ir.Constant(kind, 0.0) if unused else builder.load(address((buffer, operand)))
+        return LLVMValue(builder, value, table, inline)
 
     value = update.body(load)
     if summed:
