@@ -115,6 +115,7 @@ def _measure(workloads, options, report) -> bool:
     from bench.workload import VerificationError
 
     report["environment"] = table.environment()
+    report["kernels"] = table.first_gradient()
     report["workloads"], failed = [], False
     for workload in tqdm(workloads, desc="workloads"):
         try:
@@ -123,6 +124,8 @@ def _measure(workloads, options, report) -> bool:
             print(f"{workload.name}: {error}", file=sys.stderr)
             failed = True
     print(table.header(report["environment"]))
+    print(f"Kernels: {table.duration(report['kernels'])} to the first gradient of this process "
+          "(loading them from disk; about ten seconds where they compile for the first time)")
     print()
     print(table.printed(report["workloads"]))
     return failed

@@ -58,6 +58,13 @@ def measure(workload: Workload, rounds: int, quick: bool, with_peers: bool = Tru
     }
 
 
+def first_gradient() -> float:
+    """Return the seconds of the first gradient in this process: loading the kernels, or compiling them."""
+    start = time.perf_counter()
+    tape.grad(lambda x: x * x)(1.0)
+    return time.perf_counter() - start
+
+
 def environment() -> dict:
     """Return date, machine, versions and thread counts."""
     versions = {}

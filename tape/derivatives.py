@@ -120,8 +120,8 @@ _LEAVES = (np.ndarray, float, np.float64, RecordedArray)
 
 def _arranged(leaves, args, numbers, argnums):
     """Put the leaves of derivatives into the structure of the differentiated arguments."""
-    if argnums.__class__ is int and args[argnums].__class__ in _LEAVES:
-        return leaves[0]
+    if all(args[number].__class__ in _LEAVES for number in numbers) and (len(numbers) == 1 or numbers == tuple(sorted(set(numbers)))):
+        return tuple(leaves) if argnums.__class__ is tuple else leaves[0]
     leaves = iter(leaves)
     trees = {}
     for number in sorted(set(numbers)):
