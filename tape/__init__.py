@@ -7,7 +7,6 @@ array([0.    , 1.3818])
 
 from tape.checking import check_grads
 from tape.control import dropout
-from tape.derivatives import grad, hessian, hessian_operator, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp
 from tape.errors import (
     CapacityError,
     GuardFailed,
@@ -18,7 +17,10 @@ from tape.errors import (
     UndefinedGradientWarning,
 )
 from tape.functions import relu, sigmoid
+from tape.gradients import grad, stop_gradient, value_and_grad
+from tape.jacobians import hessian, jacobian
 from tape.numpy_rules import logsumexp
+from tape.products import hessian_operator, hvp, jvp, vjp
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray, memory_limit
 

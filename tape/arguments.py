@@ -85,3 +85,62 @@ def result_leaves(result) -> tuple[list, Any]:
             raise NotDifferentiable(f"the function returned {type(leaf).__name__} ({leaf!r:.60}): expected numbers and arrays, "
                                     "or tuples, lists and dicts of them")
     return leaves, structure
+
+
+def argument_numbers(argnums) -> tuple[int, ...]:
+    numbers = argnums if isinstance(argnums, tuple) else (argnums,)
+    if not numbers or not all(isinstance(n, (int, np.integer)) and n >= 0 for n in numbers):
+        raise NotDifferentiable(f"argnums: expected a number of a positional argument from 0, or a tuple of them, got {argnums!r}")
+    return numbers
+
+
+def check_argument_numbers(numbers, args):
+    if max(numbers) >= len(args):
+        raise NotDifferentiable(f"argnums: expected positional argument {max(numbers)}, got {len(args)} positional arguments")
+
+
+_LEAVES = (np.ndarray, float, np.float64, RecordedArray)
+"""The commonest types of arguments that are no containers."""
+
+
+def arranged(leaves, args, numbers, argnums):
+    """Put the leaves of derivatives into the structure of the differentiated arguments."""
+    if all(args[number].__class__ in _LEAVES for number in numbers) and (len(numbers) == 1 or numbers == tuple(sorted(set(numbers)))):
+        return tuple(leaves) if argnums.__class__ is tuple else leaves[0]
+    leaves = iter(leaves)
+    trees = {}
+    for number in sorted(set(numbers)):
+        own, structure = leaves_of(args[number])
+        trees[number] = with_leaves(structure, [next(leaves) for _ in own])
+    return tuple(trees[n] for n in numbers) if isinstance(argnums, tuple) else trees[numbers[0]]
+
+
+def single_argument(argnums, what):
+    if isinstance(argnums, tuple):
+        raise NotDifferentiable(f"{what}: expected the number of one argument, got {argnums!r}")
+    return argument_numbers(argnums)[0]
+
+
+def differentiated_leaves(args, argnums, leaves, described) -> set[int]:
+    """Numbers of the leaves with respect to which derivatives are taken; raises NotDifferentiable unless all are floats."""
+    wanted, at = set(), 0
+    for number, argument in enumerate(args):
+        count = len(leaves_of(argument)[0])
+        if number in argnums:
+            for k in range(at, at + count):
+                check_differentiable(leaves[k], described[k], f"argument {number}")
+                wanted.add(k)
+        at += count
+    return wanted
+
+
+def require_scalar(dtypes, shapes, what: str) -> None:
+    """Raise NotDifferentiable unless there is one result, a float of shape ()."""
+    if len(shapes) != 1:
+        raise NotDifferentiable(f"{what}: expected a function with one scalar result, got {len(shapes)} results; use "
+                                "tape.jacobian or tape.vjp, or pick one of them")
+    if shapes[0] != ():
+        raise NotDifferentiable(f"{what}: expected a function with a scalar result, got a result of shape {shapes[0]}; use "
+                                "tape.jacobian or tape.vjp, or reduce it with np.sum")
+    if np.dtype(dtypes[0]).kind != "f":
+        raise NotDifferentiable(f"{what}: expected a float result, got {dtypes[0]}, which has no derivative; return floats")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tape.arguments import leaves_of, with_leaves
-from tape.derivatives import jvp, vjp
 from tape.errors import NotDifferentiable
+from tape.products import jvp, vjp
 
 
 def check_grads(f, args, order=2, modes=("forward", "reverse"), rtol=1e-5, atol=1e-5):
@@ -47,14 +47,18 @@ def check_grads(f, args, order=2, modes=("forward", "reverse"), rtol=1e-5, atol=
     unknown = set(modes) - {"forward", "reverse"}
     if unknown or order < 1:
         raise NotDifferentiable(f"tape.check_grads: expected modes 'forward' and 'reverse' and order >= 1, got {modes}, {order}")
-    args = tuple(args)
+    _check(f, tuple(args), order, modes, rtol, atol, ())
+
+
+def _check(f, args, order, modes, rtol, atol, before):
+    """`before` names the modes of the derivatives that `f` already is."""
     for mode in modes:
-        (_check_forward if mode == "forward" else _check_reverse)(f, args, rtol, atol, f"order 1, {mode}")
+        what = f"order {len(before) + 1}, {' of '.join((mode, *before))}"
+        (_check_forward if mode == "forward" else _check_reverse)(f, args, rtol, atol, what)
     if order > 1:
         random = np.random.default_rng(7)
         for mode in modes:
-            derivative = _derivative(f, args, mode, random)
-            check_grads(derivative, args, order - 1, modes, rtol, atol)
+            _check(_derivative(f, args, mode, random), args, order - 1, modes, rtol, atol, (mode, *before))
 
 
 def _derivative(f, args, mode, random):

@@ -8,6 +8,7 @@ fixes the shape of what follows, so it is a guard.
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 
@@ -20,7 +21,10 @@ def get(array: RecordedArray, index) -> RecordedArray:
     """`array[index]`."""
     items = _items(index)
     if _is_basic(items):
-        return RecordedArray(array.recorder, sub_view(array, items), array.dtype)
+        view = sub_view(array, items)
+        # Ellipsis gives a view without axes, integers alone give a scalar.
+        scalar = view.shape == () and not any(item is Ellipsis for item in items)
+        return _scalar(array, view) if scalar else RecordedArray(array.recorder, view, array.dtype)
     view, positions = _positions(array, items)
     return gather(RecordedArray(array.recorder, view, array.dtype), positions)
 
@@ -36,19 +40,54 @@ def put(array: RecordedArray, index, value) -> None:
                                 "dtype")
     if len(items) == 1 and _is_mask(items[0]) and np.ndim(value) == 0:
         mask = items[0]
+        if mask.shape != array.shape[: mask.ndim]:
+            raise IndexError(f"boolean index did not match indexed array: mask of shape {mask.shape}, array of shape {array.shape}")
+        _keep_scalars(recorder, array.view)
         whole = record("where", (_expanded(mask, array.ndim), value, array))
         recorder.assign(array.view, whole.view)
         return
     if _is_basic(items):
         target = sub_view(array, items)
+        _keep_scalars(recorder, target)
         recorder.assign(target, _broadcast(recorder, value, target.shape))
         return
     view, positions = _positions(array, items)
+    _keep_scalars(recorder, view)
     source = _broadcast(recorder, value, np.shape(positions))
     if source.strides != contiguous(source.shape) or recorder.slot_number(source.cell) == recorder.slot_number(view.cell):
         source = recorder.copied(source)
     where = _position_view(recorder, positions)
     recorder.scatter_assign(view, source, where, _reach(view))
+
+
+class _Scalar(RecordedArray):
+    """An element read with integers, which in NumPy is a copy: a view as long as nobody overwrites its cell."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _scalar(array: RecordedArray, view: View) -> _Scalar:
+    scalar = _Scalar(array.recorder, view, array.dtype)
+    _scalars_of(array.recorder, view).setdefault(view.cell, []).append(weakref.ref(scalar))
+    return scalar
+
+
+def _scalars_of(recorder, view: View) -> dict[int, list]:
+    """The scalars read from the slot of `view`, by cell."""
+    slots = vars(recorder).setdefault("scalars", {})
+    return slots.setdefault(recorder.slot_number(view.cell), {})
+
+
+def _keep_scalars(recorder, target: View) -> None:
+    """Copy the elements that were read from cells about to be overwritten."""
+    scalars = _scalars_of(recorder, target)
+    if scalars:
+        cells = target.cell + cell_positions(target)
+        for cell in scalars.keys() & set(cells.reshape(-1).tolist()):
+            for reference in scalars.pop(cell):
+                scalar = reference()
+                if scalar is not None:
+                    scalar.view = recorder.copied(scalar.view)
 
 
 def sub_view(array: RecordedArray, items: tuple) -> View:
@@ -134,7 +173,8 @@ def _broadcast(recorder, value, shape) -> View:
     view = value.view if isinstance(value, RecordedArray) else recorder.constant(value)
     while len(view.shape) > len(shape) and view.shape[0] == 1:
         view = View(view.cell, view.shape[1:], view.strides[1:])
-    if np.broadcast_shapes(view.shape, shape) != tuple(shape):
+    extra = len(shape) - len(view.shape)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(view.shape, shape[extra:], strict=True)):
         raise ValueError(f"could not broadcast input array from shape {view.shape} into shape {tuple(shape)}")
     return View(view.cell, tuple(shape), broadcast_strides(view, tuple(shape)))
 

@@ -15,7 +15,7 @@ from compiled.memory import View
 from tape import contractions
 from tape.errors import NotDifferentiable
 from tape.indexing import located
-from tape.tracing import RecordedArray, current_recorder, plain, record
+from tape.tracing import Promote, RecordedArray, current_recorder, plain, record
 
 # ---------------------------------------------------------------------- ufuncs
 
@@ -97,6 +97,22 @@ def _integer_power(x, n):
     return record("mul", (square, x)) if n % 2 else square
 
 
+def _float_power(x, y):
+    """NumPy computes this one in double precision whatever the operands are."""
+    return _power(*(v if isinstance(v, (int, float)) or v.dtype == np.float64 else v.astype(np.float64) for v in (x, y)))
+
+
+def _fabs(x):
+    result = record("abs", (x,))
+    return result if result.dtype.kind == "f" else result.astype(np.float64)
+
+
+def _reciprocal(x):
+    if x.dtype.kind != "f":
+        raise NotDifferentiable("numpy.reciprocal of integers would round; nearest: 1 / x")
+    return record("reciprocal", (x,))
+
+
 def _add(x, y):
     return record("or" if _is_bool(x) and _is_bool(y) else "add", (x, y))
 
@@ -116,7 +132,9 @@ def _integer_result(x, y):
 
 _UFUNCS = {
     "power": _power,
-    "float_power": _power,
+    "float_power": _float_power,
+    "fabs": _fabs,
+    "reciprocal": _reciprocal,
     "add": _add,
     "floor_divide": _floor_divide,
     "remainder": _mod,
@@ -197,6 +215,32 @@ for _function in (np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, 
                   np.broadcast_to, np.diagonal, np.flip, np.fliplr, np.flipud, np.rot90, np.split, np.array_split, np.hsplit,
                   np.vsplit, np.dsplit, np.lib.stride_tricks.sliding_window_view):
     FUNCTIONS[_function] = _views(_function)
+
+
+_reshape, _ravel = FUNCTIONS[np.reshape], FUNCTIONS[np.ravel]
+
+
+def _check_order(name, order):
+    if order not in ("C", "F"):
+        raise NotDifferentiable(f"numpy.{name} with order={order!r}: expected 'C' or 'F'; recorded arrays do not keep the memory "
+                                "layout that NumPy's results have")
+
+
+@implements(np.reshape)
+def reshape(a, /, shape, order="C", *, copy=None):
+    """`numpy.reshape`."""
+    _check_order("reshape", order)
+    if order == "C":
+        return _reshape(a, shape)
+    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    return np.transpose(_reshape(np.transpose(a), shape[::-1]))
+
+
+@implements(np.ravel)
+def ravel(a, order="C"):
+    """`numpy.ravel`."""
+    _check_order("ravel", order)
+    return _ravel(a if order == "C" else np.transpose(a))
 
 
 @implements(np.shape)
@@ -314,7 +358,8 @@ def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np
         half = x.shape[0] // 2
         product = x[:half] * x[half : 2 * half]
         x = np.concatenate([product, x[2 * half :]]) if x.shape[0] % 2 else product
-    result = _with_kept(x[0], a.shape, axes, keepdims is True)
+    product = x[0].astype(np.int64) if a.dtype.kind in "ib" else x[0]
+    result = _with_kept(product, a.shape, axes, keepdims is True)
     return result if isinstance(initial, int) and initial == 1 or initial is np._NoValue else result * initial
 
 
@@ -354,16 +399,14 @@ def _any(a, axis=None, out=None, keepdims=False, **_):
 
 def _arg_extreme(extreme, name):
     def rule(a, axis=None, out=None, *, keepdims=False):
-        if axis is None:
-            array, axis = np.ravel(a), 0
-        else:
-            array = a
-        axis %= array.ndim
+        array, axis, ones = (np.ravel(a), 0, (1,) * a.ndim) if axis is None else (a, axis, None)
+        axis = np.lib.array_utils.normalize_axis_index(axis, array.ndim)
         n = array.shape[axis]
         order = np.arange(n).reshape((n,) + (1,) * (array.ndim - axis - 1))
         best = extreme(array, axis=axis, keepdims=True)
         hit = record("or", (record("eq", (array, best)), record("ne", (array, array))))
         index = np.min(np.where(hit, order, n), axis=axis, keepdims=keepdims is True)
+        index = np.reshape(index, ones) if ones is not None and keepdims is True else index
         return RecordedArray(a.recorder, index.view, np.dtype(np.int64))
 
     return rule
@@ -404,7 +447,7 @@ def logsumexp(a, axis=None, b=None, keepdims=False):
     >>> tape.grad(tape.logsumexp)(np.array([0.0, 0.0]))
     array([0.5, 0.5])
     """
-    from tape.derivatives import stop_gradient
+    from tape.gradients import stop_gradient
 
     largest = stop_gradient(np.max(a, axis=axis, keepdims=True))
     largest = np.where(np.isfinite(largest), largest, 0.0)
@@ -514,13 +557,16 @@ def _array(x, dtype=None, *, copy=True, order="K", subok=False, ndmin=0, like=No
 
 
 def _filled(recorder, shape, value, dtype):
+    dtype = np.dtype(dtype)
+    if dtype == np.float64 and recorder.dtype == np.float32:
+        raise Promote
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     out = recorder.zeros(shape)
     if not (isinstance(value, (int, float)) and value == 0):
         source = contractions.as_recorded(recorder, value).view
         out = recorder.new_slot(shape)
         recorder.elementwise("copy", [source], shape, out)
-    return RecordedArray(recorder, out, np.dtype(dtype))
+    return RecordedArray(recorder, out, dtype)
 
 
 def _like(value):
@@ -543,8 +589,7 @@ def full_like(a, fill_value, dtype=None, order="K", subok=True, shape=None, *, d
 
 def _making(value):
     def rule(shape, dtype=None, order="C", *, device=None, like=None):
-        recorder = current_recorder()
-        return _filled(recorder, shape, value, recorder.dtype if dtype is None else dtype)
+        return _filled(current_recorder(), shape, value, np.float64 if dtype is None else dtype)
 
     return rule
 
@@ -556,8 +601,8 @@ FUNCTIONS[np.ones] = _making(1)
 @implements(np.full)
 def full(shape, fill_value, dtype=None, order="C", *, device=None, like=None):
     """`numpy.full(..., like=recorded)`."""
-    recorder = current_recorder()
-    return _filled(recorder, shape, fill_value, recorder.dtype if dtype is None else dtype)
+    fill_value = plain(fill_value)
+    return _filled(current_recorder(), shape, fill_value, np.result_type(fill_value) if dtype is None else dtype)
 
 
 # ---------------------------------------------------------------------- choosing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from compiled.engine import ENGINE
@@ -11,8 +10,8 @@ from compiled.memory import View
 from compiled.program import Program
 from tape.arguments import Leaf, leaves_of, like_argument, with_leaves
 from tape.errors import GuardFailed, InvalidTape, NotDifferentiable
-from tape.tracing import RecordedArray, raise_status
 from tape.traces import Trace, Traces, Workspace
+from tape.tracing import RecordedArray, raise_status
 
 
 class Variable:

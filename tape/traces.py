@@ -19,7 +19,16 @@ from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPERAND, STATUS_BITS
 from compiled.memory import View
 from compiled.program import Program
-from tape.arguments import Leaf, check_differentiable, describe, leaves_of, like_argument, result_leaves, with_leaves
+from tape.arguments import (
+    Leaf,
+    describe,
+    differentiated_leaves,
+    leaves_of,
+    like_argument,
+    require_scalar,
+    result_leaves,
+    with_leaves,
+)
 from tape.errors import NotDifferentiable
 from tape.freshness import State, global_random_state
 from tape.tracing import Promote, RecordedArray, Recorder, check_integers, raise_status
@@ -137,6 +146,23 @@ class Trace:
         self.clear(workspace)
         return gradients
 
+    def rewind(self, workspace: Workspace) -> np.ndarray:
+        """Undo every assignment, as a reverse sweep does; returns a copy of the value buffer."""
+        ENGINE.reverse(self.program.code, self.program.geometry, workspace.values, workspace.adjoints, False)
+        return workspace.values.copy()
+
+    def set_tangents(self, workspace: Workspace, leaves: list) -> None:
+        """Fill the inputs' tangents, those of the differentiated ones with `leaves`, all others with zero."""
+        workspace.with_tangents()
+        for view in self.program.inputs:
+            view.of(workspace.tangents)[...] = 0.0
+        for k, tangent in zip(self.wrt, leaves, strict=True):
+            self.program.inputs[k].of(workspace.tangents)[...] = tangent
+
+    def tangent(self, workspace: Workspace) -> None:
+        """Run the tangent sweep (values are computed along with it)."""
+        ENGINE.tangent(self.program.code, self.program.geometry, workspace.values, workspace.tangents)
+
     @staticmethod
     def clear(workspace: Workspace) -> None:
         """Set to zero what a reverse sweep that cleans up after itself leaves: adjoints of inputs and of results."""
@@ -183,18 +209,6 @@ class Trace:
         """Shape of leaf k of the result."""
         which = self.results[k]
         return self.program.outputs[which].shape if isinstance(which, int) else np.shape(which[0])
-
-
-def require_scalar(dtypes, shapes, what: str) -> None:
-    """Raise NotDifferentiable unless there is one result, a float of shape ()."""
-    if len(shapes) != 1:
-        raise NotDifferentiable(f"{what}: expected a function with one scalar result, got {len(shapes)} results; use "
-                                "tape.jacobian or tape.vjp, or pick one of them")
-    if shapes[0] != ():
-        raise NotDifferentiable(f"{what}: expected a function with a scalar result, got a result of shape {shapes[0]}; use "
-                                "tape.jacobian or tape.vjp, or reduce it with np.sum")
-    if np.dtype(dtypes[0]).kind != "f":
-        raise NotDifferentiable(f"{what}: expected a float result, got {dtypes[0]}, which has no derivative; return floats")
 
 
 class Traces:
@@ -295,9 +309,8 @@ class Traces:
 
     def _record(self, leaves, structure, described, args, argnums):
         differentiated = differentiated_leaves(args, argnums, leaves, described)
-        floats = [d.dtype for d in described if d.kind != "static" and d.dtype is not int and (d.dtype is float or d.dtype.kind == "f")]
-        arrays = [d for d in floats if d is not float]
         # Python floats are weak, as in NumPy: they do not make a float32 list float64.
+        arrays = [d.dtype for d in described if d.kind != "static" and not isinstance(d.dtype, type) and d.dtype.kind == "f"]
         dtype = np.result_type(*arrays) if arrays else np.dtype(np.float64)
         state = self._state()
         before = state.snapshot(keep=True), global_random_state()
@@ -376,19 +389,6 @@ def _plain_key(args, argnums):
         else:
             return None
     return tuple(key)
-
-
-def differentiated_leaves(args, argnums, leaves, described) -> set[int]:
-    """Numbers of the leaves with respect to which derivatives are taken; raises NotDifferentiable unless all are floats."""
-    wanted, at = set(), 0
-    for number, argument in enumerate(args):
-        count = len(leaves_of(argument)[0])
-        if number in argnums:
-            for k in range(at, at + count):
-                check_differentiable(leaves[k], described[k], f"argument {number}")
-                wanted.add(k)
-        at += count
-    return wanted
 
 
 _known: weakref.WeakKeyDictionary[Any, Traces] = weakref.WeakKeyDictionary()

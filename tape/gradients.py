@@ -1,0 +1,129 @@
+"""Gradients of scalar functions.
+
+At the top level a gradient runs the sweeps over the function's list. Inside a function that is being recorded it writes itself
+onto that list, symbol to symbol (`nested.py`), so derivatives nest to any order.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from tape.arguments import argument_numbers, arranged, check_argument_numbers, leaves_of, with_leaves
+from tape.nested import nested_value_and_grad
+from tape.traces import traces_of
+from tape.tracing import RecordedArray, current_recorder
+
+
+def value_and_grad(f, argnums=0):
+    """Make the function that computes a scalar function and its gradient.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code of floats, arrays and nested containers of them, with one scalar result.
+    argnums : int or tuple of int
+        Which positional arguments to differentiate with respect to.
+
+    Returns
+    -------
+    callable
+        With the arguments of `f`; returns ``(value, gradient)``. The gradient has the structure, shapes and dtypes of the
+        argument (a tuple of gradients when `argnums` is a tuple), as new C-contiguous arrays.
+
+    Raises
+    ------
+    NotDifferentiable
+        When called: if the result is not one float of shape (), an argument is not made of floats, or `f` uses a function
+        without a rule.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> value, gradient = tape.value_and_grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
+    >>> float(value), gradient
+    (5.0, array([2., 4.]))
+    """
+    numbers, traces = argument_numbers(argnums), traces_of(f)
+
+    @functools.wraps(f, updated=())
+    def value_and_gradient(*args, **kwargs):
+        check_argument_numbers(numbers, args)
+        if current_recorder() is not None:
+            return nested_value_and_grad(f, numbers, argnums, args, kwargs)
+        trace, workspace = traces.run(args, kwargs, numbers)
+        trace.seed_scalar(workspace, "tape.grad")
+        value = trace.result(workspace)
+        gradients = trace.sweep_back(workspace)
+        trace.idle.append(workspace)
+        return value, arranged(gradients, args, numbers, argnums)
+
+    return value_and_gradient
+
+
+def grad(f, argnums=0):
+    """Make the function that computes the gradient of a scalar function.
+
+    Parameters
+    ----------
+    f, argnums
+        As for `tape.value_and_grad`.
+
+    Returns
+    -------
+    callable
+        With the arguments of `f`; returns the gradient, in the structure, shapes and dtypes of the argument.
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.value_and_grad`; of a function that is not scalar use `tape.jacobian` or `tape.vjp`.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> tape.grad(lambda x, y: x * np.sin(y), argnums=(0, 1))(2.0, 0.0)
+    (np.float64(0.0), np.float64(2.0))
+    >>> float(tape.grad(tape.grad(lambda x: x**3))(2.0))
+    12.0
+    """
+    both = value_and_grad(f, argnums)
+
+    @functools.wraps(f, updated=())
+    def gradient(*args, **kwargs):
+        return both(*args, **kwargs)[1]
+
+    return gradient
+
+
+def stop_gradient(x):
+    """Return `x` as a constant: no derivative flows through it.
+
+    Parameters
+    ----------
+    x : array, float, or nested containers of them
+        Plain or recorded.
+
+    Returns
+    -------
+    same as x
+        The same values.
+
+    Examples
+    --------
+    >>> import tape
+    >>> float(tape.grad(lambda x: x * tape.stop_gradient(x))(3.0))
+    3.0
+    """
+    if isinstance(x, RecordedArray):
+        recorder = x.recorder
+        out = recorder.new_slot(x.shape)
+        recorder.elementwise("stop", [x.view], x.shape, out)
+        return RecordedArray(recorder, out, x.dtype)
+    if isinstance(x, (float, int, np.ndarray, np.generic)):
+        return x
+    leaves, structure = leaves_of(x)
+    if leaves == [x]:
+        return x
+    return with_leaves(structure, [stop_gradient(leaf) for leaf in leaves])

@@ -1,0 +1,196 @@
+"""Matrices of derivatives: Jacobians and Hessians, a row or a column a sweep."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from compiled.engine import ENGINE
+from tape.arguments import argument_numbers, arranged, check_argument_numbers, like_argument, single_argument, with_leaves
+from tape.errors import NotDifferentiable
+from tape.gradients import grad
+from tape.nested import recorded_call, wanted_leaves
+from tape.products import hvp
+from tape.traces import traces_of
+from tape.tracing import RecordedArray, current_recorder
+from tape.transforms.differentiate import pull_back
+
+
+def jacobian(f, argnums=0, mode=None):
+    """Make the function that computes the matrix of all partial derivatives.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code; the result may have any shape and structure.
+    argnums : int or tuple of int
+        Which positional arguments to differentiate with respect to.
+    mode : None, "forward" or "reverse"
+        One sweep a column, or one sweep a row; None takes the fewer sweeps.
+
+    Returns
+    -------
+    callable
+        With the arguments of `f`; returns arrays of shape ``out.shape + in.shape``, nested as the result is and, inside
+        that, as the argument is.
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.vjp`.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> tape.jacobian(lambda x: np.stack([x[0] * x[1], x[0] ** 2]))(np.array([2.0, 3.0]))
+    array([[3., 2.],
+           [4., 0.]])
+    """
+    if mode == "sparse":
+        raise NotDifferentiable("tape.jacobian with mode='sparse': not yet supported; use mode='forward' or 'reverse'")
+    if mode not in (None, "forward", "reverse"):
+        raise NotDifferentiable(f"tape.jacobian: expected mode None, 'forward' or 'reverse', got {mode!r}")
+    numbers, traces = argument_numbers(argnums), traces_of(f)
+
+    @functools.wraps(f, updated=())
+    def jacobian_of(*args, **kwargs):
+        check_argument_numbers(numbers, args)
+        if current_recorder() is not None:
+            blocks, structure = _nested_jacobian(f, numbers, args, kwargs)
+        else:
+            trace, workspace = traces.run(args, kwargs, numbers)
+            blocks, structure = _jacobian_blocks(trace, workspace, mode), trace.structure
+            trace.idle.append(workspace)
+        return with_leaves(structure, [arranged(row, args, numbers, argnums) for row in blocks])
+
+    return jacobian_of
+
+
+def _jacobian_blocks(trace, workspace, mode):
+    """For each result leaf a list with, for each differentiated input, the block of shape out.shape + in.shape."""
+    program = trace.program
+    inputs = [program.inputs[k] for k in trace.wrt]
+    shapes = [trace.result_shape(k) for k in range(len(trace.results))]
+    dtypes = [like_argument(np.zeros(()), trace.leaves[trace.dynamic[k]]).dtype for k in trace.wrt]
+    blocks = [[np.zeros(shape + view.shape, dtype) for view, dtype in zip(inputs, dtypes, strict=True)] for shape in shapes]
+    rows = sum(math.prod(s) for s, which in zip(shapes, trace.results, strict=True) if isinstance(which, int))
+    columns = sum(view.size for view in inputs)
+    if mode == "forward" or mode is None and columns < rows:
+        _fill_columns(trace, workspace, inputs, blocks)
+    else:
+        _fill_rows(trace, workspace, inputs, blocks)
+    return blocks
+
+
+def _fill_rows(trace, workspace, inputs, blocks):
+    program = trace.program
+    saved = workspace.values.copy() if program.overwrites else None
+    for which, row in zip(trace.results, blocks, strict=True):
+        if not isinstance(which, int):
+            continue
+        output = program.outputs[which].of(workspace.adjoints)
+        for index in np.ndindex(output.shape):
+            if saved is not None:
+                workspace.values[...] = saved
+            output[index] += 1.0
+            ENGINE.reverse(program.code, program.geometry, workspace.values, workspace.adjoints, False)
+            for view, block in zip(inputs, row, strict=True):
+                block[index] = view.of(workspace.adjoints)
+            trace.clear(workspace)
+
+
+def _fill_columns(trace, workspace, inputs, blocks):
+    program = trace.program
+    workspace.with_tangents()
+    saved = trace.rewind(workspace) if program.overwrites else None
+    for view in program.inputs:
+        view.of(workspace.tangents)[...] = 0.0
+    for number, view in enumerate(inputs):
+        tangent = view.of(workspace.tangents)
+        for index in np.ndindex(view.shape):
+            if saved is not None:
+                workspace.values[...] = saved
+                for other in program.inputs:
+                    other.of(workspace.tangents)[...] = 0.0
+            tangent[index] = 1.0
+            trace.tangent(workspace)
+            for which, row in zip(trace.results, blocks, strict=True):
+                if isinstance(which, int):
+                    row[number][(..., *index)] = program.outputs[which].of(workspace.tangents)
+            tangent[index] = 0.0
+
+
+def _nested_jacobian(f, numbers, args, kwargs):
+    stretch, results, structure = recorded_call(f, args, kwargs, wanted_leaves(args, kwargs, numbers))
+    blocks = []
+    for x in results:
+        if not isinstance(x, RecordedArray):
+            blocks.append([np.zeros(np.shape(x) + view.shape) for view in stretch.inputs])
+            continue
+        rows = []
+        for k in range(x.size):
+            seed = np.zeros(x.size)
+            seed[k] = 1.0
+            rows.append(pull_back(stretch, [x.view], [seed.reshape(x.shape)]))
+        columns = zip(*rows, strict=True) if rows else [[] for _ in stretch.inputs]
+        blocks.append([np.reshape(np.stack(column), x.shape + view.shape) if column else np.zeros(x.shape + view.shape)
+                       for column, view in zip(columns, stretch.inputs, strict=True)])
+    return blocks, structure
+
+
+def hessian(f, argnums=0, mode=None):
+    """Make the function that computes the matrix of second derivatives of a scalar function.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code with one scalar result.
+    argnums : int
+        Which positional argument to differentiate with respect to: one array or number.
+    mode : None
+        Dense, one tangent-over-reverse sweep a column.
+
+    Returns
+    -------
+    callable
+        With the arguments of `f`; returns an array of shape ``in.shape + in.shape``.
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.grad`.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> tape.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]))
+    array([[4., 2.],
+           [2., 0.]])
+    """
+    if mode is not None:
+        raise NotDifferentiable(f"tape.hessian: mode={mode!r} is not yet supported; use mode=None")
+    number = single_argument(argnums, "tape.hessian")
+    product_of = hvp(f, argnums)
+
+    @functools.wraps(f, updated=())
+    def hessian_of(*args, **kwargs):
+        check_argument_numbers((number,), args)
+        x = args[number]
+        if isinstance(x, (tuple, list, dict)):
+            raise NotDifferentiable(f"tape.hessian: expected an array or a number as argument {number}, got "
+                                    f"{type(x).__name__}; put its parts into one array, or use tape.hvp")
+        if current_recorder() is not None:
+            return jacobian(grad(f, number), number)(*args, **kwargs)
+        shape = np.shape(x)
+        run = product_of.prepare(args, kwargs)
+        result = np.zeros(shape + shape, run.dtype)
+        for index in np.ndindex(shape):
+            direction = np.zeros(shape)
+            direction[index] = 1.0
+            result[(..., *index)] = run([direction])[0]
+        run.close()
+        return result if shape else result[()]
+
+    return hessian_of
