@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from compiled.cache import kernel
 from compiled.layout import OK, OUT, SCALAR, SPACE, STATUS_BITS
-from compiled.llvm import Update, structural_intrinsic, walk_intrinsics
+from compiled.planes import Update
+from compiled.steps import structural_intrinsic, walk_intrinsics
 from compiled.sweep import make_array_step
 
 VALUES = 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from compiled.cache import kernel
 from compiled.layout import ACCUMULATES, FLAGS, LIVE, OUT, OUTPUT, SCALAR, SPACE
-from compiled.llvm import Update, structural_intrinsic, walk_intrinsics
 from compiled.numbers import product
+from compiled.planes import Update
+from compiled.steps import structural_intrinsic, walk_intrinsics
 from compiled.sweep import clear_output, make_array_step
 
 VALUES, ADJOINTS = 0, 1

@@ -15,13 +15,13 @@ guard                                 [count]
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 
 from compiled.blas import matrix_product
+from compiled.extents import amax_extents, guard_extents, indexed_extents, matmul_extents
 from compiled.layout import FLAGS, GUARD_FAILED, INDEX_ERROR, OK, OPERAND, OUTPUT, SPACE
 
 
@@ -382,96 +382,18 @@ def _guard(code, i, geometry, values):
     return OK
 
 
-# ---------------------------------------------------------------------- what a block may touch, and the rows
-
-
-def span(shape, strides):
-    """Lowest and highest cell of a view, relative to its first, or None for an empty one."""
-    if 0 in shape:
-        return None
-    reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
-    return sum(min(r, 0) for r in reach), sum(max(r, 0) for r in reach)
-
-
-class _Reader:
-    """Reads a block word by word."""
-
-    def __init__(self, block):
-        self.words, self.at = [int(w) for w in block], 0
-
-    def dims(self, n):
-        """Return n words that are lengths."""
-        words = self.take(n)
-        if min(words, default=0) < 0:
-            raise ValueError("a negative length")
-        return words
-
-    def take(self, n):
-        if not 0 <= n <= 64 or self.at + n > len(self.words):
-            raise ValueError("it ends too early")
-        self.at += n
-        return self.words[self.at - n : self.at]
-
-
-def _cells(count):
-    return (0, count - 1) if count else None
-
-
-def _indexed_extents(indexed, direct):
-    def extents(block):
-        reader = _Reader(block)
-        (count,) = reader.dims(1)
-        low, high = reader.take(2)
-        result = [None] * 4
-        for view in indexed:
-            result[view] = (low, high - 1) if count and low < high else None
-        for view in direct:
-            result[view] = _cells(count)
-        return result
-
-    return extents
-
-
-def _matmul_extents(block):
-    reader = _Reader(block)
-    ndim, m, k, n = reader.dims(4)
-    a, b, out = reader.take(2), reader.take(2), reader.take(2)
-    for (row, column), rows, columns in ((a, m, k), (b, k, n), (out, m, n)):
-        if not (column == 1 and row >= columns or row == 1 and column >= rows):
-            raise ValueError("steps of a matrix that BLAS cannot take")
-    shape = reader.dims(ndim)
-    batch = [reader.take(ndim) for _ in range(3)]
-    views = zip((a, b, out), ((m, k), (k, n), (m, n)), batch, strict=True)
-    spans = [span(shape + list(matrix), strides + steps) for steps, matrix, strides in views]
-    return [spans[0], spans[1], None, spans[2]]
-
-
-def _amax_extents(block):
-    reader = _Reader(block)
-    (sign,) = reader.take(1)
-    kept, reduced = reader.dims(2)
-    shape, reduced_shape = reader.dims(kept), reader.dims(reduced)
-    if abs(sign) != 1 or reduced < 1 or 0 in reduced_shape:
-        raise ValueError("an extreme of no elements, or of no sign")
-    operand = span(shape + reduced_shape, reader.take(kept + reduced))
-    return [operand, None, None, _cells(math.prod(shape))]
-
-
-def _guard_extents(block):
-    (count,) = _Reader(block).dims(1)
-    return [_cells(count), _cells(count), None, None]
-
+# ---------------------------------------------------------------------- the rows
 
 STRUCTURAL_ROWS = (
     StructuralRow("gather", 2, _gather_forward, _gather_reverse, _gather, _gather_tangent_reverse,
-                  _indexed_extents((0,), (1, 3)), (True, False)),
+                  indexed_extents((0,), (1, 3)), (True, False)),
     StructuralRow("scatter_add", 2, _scatter_forward, _scatter_reverse, _scatter, _scatter_tangent_reverse,
-                  _indexed_extents((3,), (0, 1)), (True, False)),
+                  indexed_extents((3,), (0, 1)), (True, False)),
     StructuralRow("scatter_assign", 3, _put_forward, _put_reverse, _put, _put_tangent_reverse,
-                  _indexed_extents((3,), (0, 1, 2)), (True, False, False)),
+                  indexed_extents((3,), (0, 1, 2)), (True, False, False)),
     StructuralRow("matmul", 2, _matmul_forward, _matmul_reverse, _matmul_tangent, _matmul_tangent_reverse,
-                  _matmul_extents, (True, True), kind="float"),
-    StructuralRow("amax", 1, _amax_forward, _amax_reverse, _amax_tangent, _amax_tangent_reverse, _amax_extents, (True,),
+                  matmul_extents, (True, True), kind="float"),
+    StructuralRow("amax", 1, _amax_forward, _amax_reverse, _amax_tangent, _amax_tangent_reverse, amax_extents, (True,),
                   kinks="elements that tie share the adjoint equally; if one element is NaN, so is every partial"),
-    StructuralRow("guard", 2, _guard, None, None, None, _guard_extents, (False, False)),
+    StructuralRow("guard", 2, _guard, None, None, None, guard_extents, (False, False)),
 )

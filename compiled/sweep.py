@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import njit
 
 from compiled.layout import BLOCK, OPERAND, OUTPUT, SPACE
-from compiled.llvm import fill_zero
+from compiled.steps import fill_zero
 
 
 @njit(inline="always")

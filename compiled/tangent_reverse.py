@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from compiled.cache import kernel
 from compiled.layout import ACCUMULATES, FLAGS, LIVE, OUT, OUTPUT, SCALAR, SPACE
-from compiled.llvm import Update, structural_intrinsic, walk_intrinsics
 from compiled.numbers import Dual, plus, product
+from compiled.planes import Update
 from compiled.reverse import walk as reverse_walk
+from compiled.steps import structural_intrinsic, walk_intrinsics
 from compiled.sweep import clear_output, make_array_step
 
 VALUES, TANGENTS, ADJOINTS, ADJOINT_TANGENTS = 0, 1, 2, 3

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from compiled import file
+from compiled.check import check
 from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPCODE, OPERAND, OPERANDS, OUTPUT, STATUS_BITS
 from compiled.memory import View
@@ -243,7 +245,7 @@ class Tape:
 
     def check(self) -> None:
         """Raise `tape.InvalidTape`, naming instruction, operation and operand, unless the list is well formed."""
-        self._program.check()
+        check(self._program)
 
     def save(self, path) -> None:
         """Write the list to one file, which `tape.load` reads.
@@ -270,7 +272,7 @@ class Tape:
             "guards": self._trace.guards,
             "outcomes": [o.hex() for o in self._trace.outcomes],
         }
-        self._program.save(path, extra)
+        file.save(self._program, path, extra)
 
 
 def record(f, *args, **kwargs) -> Tape:
@@ -306,7 +308,7 @@ def record(f, *args, **kwargs) -> Tape:
     """
     leaves, structure = leaves_of((args, kwargs))
     trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
-    trace.program.check()
+    check(trace.program)
     return Tape(trace, structure, workspace)
 
 
@@ -340,7 +342,7 @@ def load(path) -> Tape:
     FileNotFoundError
         When there is no such file.
     """
-    program, extra = Program.load(path)
+    program, extra = file.load(path)
     try:
         return _loaded(program, extra)
     except InvalidTape:

@@ -171,7 +171,7 @@ def test_dtypes_of_products(f, kinds):
 ])
 def test_wrong_shapes_are_refused_as_by_numpy(f, a, b):
     x, y = drawn(a, 1), drawn(b, 2)
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError):  # noqa: PT011  NumPy words it differently for each
         f(x, y)
     with pytest.raises(ValueError, match=r"\d|dimension|einsum|einstein"):
         tape.record(f, x, y)

@@ -1,0 +1,87 @@
+"""A list in one file: arrays and a header of JSON in NumPy's npz format; nothing in it is code, and reading it runs none."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+
+import numpy as np
+
+from compiled.check import check
+from compiled.errors import InvalidTape
+from compiled.instructions import TABLE
+from compiled.layout import FIELDS, OPCODE
+from compiled.memory import MOST_CELLS, View
+from compiled.program import Program
+
+FORMAT = 1
+"""Version of the file format."""
+
+
+def save(program: Program, path, extra: dict) -> None:
+    """Write the list and `extra` (what JSON can hold) to one file; nothing in it is code."""
+    rows = [program.table.rows[k].name for k in range(len(program.table))]
+    header = {
+        "format": FORMAT, "rows": rows, "slots": program.slots, "inputs": program.inputs, "constants": program.constants,
+        "outputs": program.outputs, "lines": program.lines, "cells": len(program.values), "extra": extra,
+    }
+    cells = [program.slot_view(number).of(program.values).ravel() for number in program.constants]
+    np.savez(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), code=program.code, geometry=program.geometry,
+             constants=np.concatenate([*cells, program.values[:0]]))
+
+
+def load(path) -> tuple[Program, dict]:
+    """Read a list and its `extra`; raises InvalidTape unless the file is whole and the list well formed."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(file["header"].tobytes())
+            code, geometry, constants = file["code"], file["geometry"], file["constants"]
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile, EOFError, zipfile.LargeZipFile) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise InvalidTape(f"{path}: expected a file written by Tape.save, got one that cannot be read: {error}") from None
+    try:
+        return _from_parts(header, code, geometry, constants), header["extra"]
+    except InvalidTape as error:
+        raise InvalidTape(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError, AttributeError) as error:
+        raise InvalidTape(f"{path}: its header does not describe a list: {error!r}") from None
+
+
+def _from_parts(header, code, geometry, constants):
+    if header["format"] != FORMAT:
+        raise InvalidTape(f"expected format {FORMAT}, got {header['format']}; write the file again with this version")
+    unknown = [name for name in header["rows"] if name not in TABLE.opcode]
+    if unknown:
+        raise InvalidTape(f"it uses the operation {unknown[0]!r}, which this version does not have")
+    if code.ndim != 2 or code.shape[1] != FIELDS or code.dtype != np.int32:
+        raise InvalidTape(f"the code array: expected int32 of shape (n, {FIELDS}), got {code.dtype} of shape {code.shape}")
+    bad = np.flatnonzero((code[:, OPCODE] < 0) | (code[:, OPCODE] >= len(header["rows"])))
+    if bad.size:
+        raise InvalidTape(f"instruction {bad[0]}: unknown opcode {code[bad[0], OPCODE]}")
+    code[:, OPCODE] = np.array([TABLE.opcode[name] for name in header["rows"]], np.int32)[code[:, OPCODE]]
+    slots = [(int(cell), tuple(int(n) for n in shape)) for cell, shape in header["slots"]]
+    sizes = [max(math.prod(shape), 1) for _, shape in slots]
+    needed = max((cell + size for (cell, _), size in zip(slots, sizes, strict=True)), default=1)
+    cells = int(header["cells"])
+    if not needed <= cells <= needed + 64 or cells > MOST_CELLS or min(sizes, default=0) < 0 or min((c for c, _ in slots), default=1) < 1:
+        raise InvalidTape(f"its slots need {needed} cells, its header says {cells}")
+    numbers = [int(k) for k in header["constants"]]
+    if constants.ndim != 1 or len(constants) != sum(math.prod(slots[k][1]) for k in numbers):
+        raise InvalidTape("its constants do not fill their slots")
+    program = Program(np.ascontiguousarray(code), np.ascontiguousarray(geometry), np.zeros(cells, constants.dtype), slots,
+                  [_view(v) for v in header["inputs"]], numbers, [_view(v) for v in header["outputs"]],
+                  [str(line) for line in header["lines"]])
+    check(program)
+    at = 0
+    for number in numbers:
+        view = program.slot_view(number)
+        view.of(program.values)[...] = constants[at : at + view.size].reshape(view.shape)
+        at += view.size
+    return program
+
+
+def _view(parts) -> View:
+    cell, shape, strides = parts
+    return View(int(cell), tuple(int(n) for n in shape), tuple(int(s) for s in strides))
