@@ -21,8 +21,9 @@ from tape.gradients import grad, stop_gradient, value_and_grad
 from tape.jacobians import hessian, jacobian
 from tape.numpy_rules import logsumexp
 from tape.products import hessian_operator, hvp, jvp, vjp
+from tape.recorder import memory_limit
 from tape.tape import Tape, load, record
-from tape.tracing import RecordedArray, memory_limit
+from tape.tracing import RecordedArray
 
 __all__ = ["CapacityError", "GuardFailed", "InvalidTape", "NotDifferentiable", "RecordedArray", "Tape", "TapeError",
            "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "dropout", "grad", "hessian", "hessian_operator",

@@ -8,7 +8,8 @@ import numpy as np
 
 from compiled.memory import View
 from tape.errors import NotDifferentiable
-from tape.tracing import Promote, RecordedArray, broadcast_strides, plain
+from tape.recorder import Promote, broadcast_strides
+from tape.tracing import RecordedArray, plain
 
 
 def as_recorded(recorder, x) -> RecordedArray:
@@ -166,7 +167,10 @@ def _parsed(subscripts, arrays):
     if not arrow:
         text = "".join(inputs)
         output = longest + "".join(sorted(c for c in set(text) if text.count(c) == 1 and c not in longest))
-    return inputs, output.replace("...", longest)
+    output = output.replace("...", longest)
+    if len(set(output)) < len(output) or not set(output) <= set("".join(inputs)):
+        raise ValueError(f"einsum: the output {output!r} must name labels of the operands {inputs}, each once")
+    return inputs, output
 
 
 def _diagonal(array, labels):

@@ -12,8 +12,9 @@ import numpy as np
 
 from tape.arguments import argument_numbers, arranged, check_argument_numbers, leaves_of, with_leaves
 from tape.nested import nested_value_and_grad
+from tape.recorder import current_recorder
 from tape.traces import traces_of
-from tape.tracing import RecordedArray, current_recorder
+from tape.tracing import RecordedArray
 
 
 def value_and_grad(f, argnums=0):

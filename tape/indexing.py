@@ -14,7 +14,8 @@ import numpy as np
 
 from compiled.memory import View, contiguous
 from tape.errors import NotDifferentiable
-from tape.tracing import RecordedArray, broadcast_strides, plain, record
+from tape.recorder import broadcast_strides
+from tape.tracing import RecordedArray, plain, record
 
 
 def get(array: RecordedArray, index) -> RecordedArray:

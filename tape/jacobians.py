@@ -13,8 +13,9 @@ from tape.errors import NotDifferentiable
 from tape.gradients import grad
 from tape.nested import recorded_call, wanted_leaves
 from tape.products import hvp
+from tape.recorder import current_recorder
 from tape.traces import traces_of
-from tape.tracing import RecordedArray, current_recorder
+from tape.tracing import RecordedArray
 from tape.transforms.differentiate import pull_back
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tape.arguments import arranged, describe, differentiated_leaves, leaves_of, require_scalar, result_leaves, with_leaves
-from tape.tracing import RecordedArray, current_recorder, plain
+from tape.recorder import current_recorder
+from tape.tracing import RecordedArray, plain
 from tape.transforms.differentiate import Stretch, pull_back
 
 

@@ -15,7 +15,8 @@ from compiled.memory import View
 from tape import contractions
 from tape.errors import NotDifferentiable
 from tape.indexing import located
-from tape.tracing import Promote, RecordedArray, current_recorder, plain, record
+from tape.recorder import Promote, current_recorder
+from tape.tracing import RecordedArray, plain, record
 
 # ---------------------------------------------------------------------- ufuncs
 
@@ -442,7 +443,7 @@ def logsumexp(a, axis=None, b=None, keepdims=False):
     Examples
     --------
     >>> import numpy as np, tape
-    >>> float(tape.logsumexp(np.array([1000.0, 1000.0])) - 1000.0) == float(np.log(2.0))
+    >>> bool(np.isclose(tape.logsumexp(np.array([1000.0, 1000.0])), 1000.0 + np.log(2.0)))
     True
     >>> tape.grad(tape.logsumexp)(np.array([0.0, 0.0]))
     array([0.5, 0.5])

@@ -18,8 +18,9 @@ from tape.arguments import (
 from tape.errors import NotDifferentiable
 from tape.gradients import grad, stop_gradient
 from tape.nested import recorded_call, wanted_leaves
+from tape.recorder import current_recorder
 from tape.traces import Trace, Workspace, traces_of
-from tape.tracing import RecordedArray, current_recorder
+from tape.tracing import RecordedArray
 from tape.transforms.differentiate import pull_back, push_forward
 
 

@@ -12,8 +12,9 @@ from compiled.memory import View
 from compiled.program import Program
 from tape.arguments import Leaf, leaves_of, like_argument, with_leaves
 from tape.errors import GuardFailed, InvalidTape, NotDifferentiable
+from tape.recorder import raise_status
 from tape.traces import Trace, Traces, Workspace
-from tape.tracing import RecordedArray, raise_status
+from tape.tracing import RecordedArray
 
 
 class Variable:

@@ -31,7 +31,8 @@ from tape.arguments import (
 )
 from tape.errors import NotDifferentiable
 from tape.freshness import State, global_random_state
-from tape.tracing import Promote, RecordedArray, Recorder, check_integers, raise_status
+from tape.recorder import Promote, Recorder, check_integers, raise_status
+from tape.tracing import RecordedArray
 
 MOST_TRACES = 256
 """Lists kept for one function."""
@@ -337,9 +338,8 @@ class Traces:
             array = np.asarray(leaf)
             if k in differentiated and array.dtype.kind in "iu":
                 array = array.astype(np.float64)
-            recorded = recorder.input(array, k in differentiated)
-            recorded.dtype = dtype if description.dtype is float and dtype == np.float32 else array.dtype
-            inputs.append(recorded)
+            kind = dtype if description.dtype is float else array.dtype
+            inputs.append(RecordedArray(recorder, recorder.input(array, k in differentiated), kind))
         args, kwargs = with_leaves(structure, inputs)
         with recorder.recording():
             try:

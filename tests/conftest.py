@@ -19,7 +19,7 @@ class Writer(tracing.Recorder):
 
     def array(self, values, active=True) -> View:
         """A new input slot that holds `values`."""
-        return self.input(np.asarray(values), active).view
+        return self.input(np.asarray(values), active)
 
     def apply(self, name, *operands) -> View:
         """Write elementwise instruction `name` on views that broadcast; returns its new output."""

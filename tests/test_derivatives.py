@@ -137,8 +137,8 @@ def test_scipy_minimizes():
     np.testing.assert_allclose(found.x, np.ones(5), atol=1e-6)
     found = scipy.optimize.minimize(rosenbrock, np.zeros(5), jac=tape.grad(rosenbrock), hess=tape.hessian(rosenbrock), method="trust-exact")
     np.testing.assert_allclose(found.x, np.ones(5), atol=1e-6)
-    found = scipy.optimize.minimize(tape.value_and_grad(rosenbrock), np.zeros(5), jac=True, hessp=tape.hvp(rosenbrock), method="Newton-CG")
-    np.testing.assert_allclose(found.x, np.ones(5), atol=1e-5)
+    found = scipy.optimize.minimize(tape.value_and_grad(rosenbrock), np.zeros(5), jac=True, hessp=tape.hvp(rosenbrock), method="Newton-CG", tol=1e-10)
+    np.testing.assert_allclose(found.x, np.ones(5), atol=1e-6)
 
 
 # ---------------------------------------------------------------------- arguments and results
@@ -324,7 +324,7 @@ def test_no_perturbation_confusion():
     assert tape.jvp(lambda x: x * tape.jvp(lambda y: x + y, (1.0,), (1.0,))[1], (1.0,), (1.0,))[1] == 1.0
     assert tape.grad(lambda x: x * tape.jvp(lambda y: x * y, (3.0,), (1.0,))[1])(5.0) == 10.0
     assert tape.grad(lambda x: x * tape.grad(lambda y: x * y**2)(x))(2.0) == 6 * 4.0
-    assert tape.grad(lambda x: tape.grad(lambda y: tape.grad(lambda z: x * y**2 * z**3)(y))(x))(2.0) == 60 * 2.0**4
+    assert tape.grad(lambda x: tape.grad(lambda y: tape.grad(lambda z: x * y**2 * z**3)(y))(x))(2.0) == 48 * 2.0**3
     assert tape.grad(lambda x: tape.jvp(lambda y: tape.grad(lambda z: z * x * y)(x), (x,), (x,))[1])(3.0) == 2 * 3.0
     assert tape.jvp(lambda x: tape.grad(lambda y: y * tape.stop_gradient(x) * x)(x), (3.0,), (1.0,))[1] == 3.0
 

@@ -13,7 +13,8 @@ from compiled.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
 from compiled.memory import View, contiguous
 from compiled.numbers import plus, product
 from compiled.program import iteration_space
-from tape.tracing import RecordedArray, Recorder, broadcast_strides
+from tape.recorder import Recorder, broadcast_strides
+from tape.tracing import RecordedArray
 
 
 class Stretch:

@@ -1,0 +1,294 @@
+"""The recorder: turns operations on views of cells into the instructions of one list.
+
+Values are computed when somebody needs them: a guard, or the end. What is not here: the arrays that users' code sees
+(`tracing.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from compiled.engine import ENGINE
+from compiled.instructions import TABLE
+from compiled.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, OUTPUT, STATUS_BITS
+from compiled.memory import ListMemory, View, contiguous, elementwise_block
+from compiled.program import Program, live_flags
+from tape.lines import user_line
+
+_recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("recorder", default=None)
+_limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("limit", default=None)
+
+
+def current_recorder() -> Recorder | None:
+    """Return the recorder at work in this thread, if any."""
+    return _recorder.get()
+
+
+@contextlib.contextmanager
+def memory_limit(nbytes: int | None) -> Iterator[None]:
+    """Limit the memory of each list recorded inside the `with` block.
+
+    Parameters
+    ----------
+    nbytes : int or None
+        Bytes that a list's instructions and values may take together; None for no limit.
+
+    Raises
+    ------
+    tape.CapacityError
+        Inside the block, when a recording needs more. The message says how much.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> with tape.memory_limit(10_000):
+    ...     tape.grad(lambda x: np.sum(x * x))(np.ones(100_000))
+    Traceback (most recent call last):
+        ...
+    tape.CapacityError: the list needs ... bytes, but tape.memory_limit allows 10000; raise the limit, or record a smaller part of the computation
+    """
+    token = _limit.set(nbytes)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+class Promote(Exception):
+    """A float64 operand met a float32 list: the recording starts again in float64, as NumPy would compute."""
+
+
+class Recorder:
+    """Writes one list.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        float64 or float32, of the list.
+    """
+
+    def __init__(self, dtype):
+        self.memory = ListMemory(np.dtype(dtype), _limit.get())
+        self.active: list[bool] = []
+        self.inputs: list[View] = []
+        self.constants: list[int] = []
+        self.outcomes: list[bytes] = []
+        self.guards: list[int] = []
+        self.lines: dict[tuple[str, int], int] = {}
+        self._executed = 0
+        self._scalars: dict[tuple[float, float], View] = {}
+        self._arrays: dict[int, tuple[np.ndarray, View]] = {}
+        self._slot_numbers: dict[int, int] = {}
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the list's cells."""
+        return self.memory.dtype
+
+    @contextlib.contextmanager
+    def recording(self):
+        """Make this the recorder at work in this thread."""
+        token = _recorder.set(self)
+        try:
+            yield self
+        finally:
+            _recorder.reset(token)
+
+    # ------------------------------------------------------------------ slots
+
+    def new_slot(self, shape, active=False) -> View:
+        """Allocate a slot and return the view of all of it."""
+        view = self.memory.allocate(shape)
+        self._slot_numbers[view.cell] = len(self.active)
+        self.active.append(active)
+        return view
+
+    def slot_number(self, cell: int) -> int:
+        """Number of the slot that holds `cell`."""
+        number = self._slot_numbers.get(cell)
+        if number is None:
+            low, high = 0, len(self.memory.slots)
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (middle, high) if self.memory.slots[middle][0] <= cell else (low, middle)
+            number = self._slot_numbers[cell] = low
+        return number
+
+    def is_active(self, view: View) -> bool:
+        """Whether the cells depend on an input that is differentiated."""
+        return self.active[self.slot_number(view.cell)]
+
+    def input(self, array: np.ndarray, active: bool) -> View:
+        """Allocate an input slot that holds `array` now; `active` says whether it is differentiated."""
+        view = self.new_slot(array.shape, active)
+        self._fill(view, array)
+        self.inputs.append(view)
+        return view
+
+    def constant(self, value) -> View:
+        """Return the view of a constant; equal constants share cells."""
+        if isinstance(value, (float, int)) or np.ndim(value) == 0:
+            number = float(value)
+            key = number, math.copysign(1.0, number)  # 0.0 and -0.0 are different constants
+            view = self._scalars.get(key)
+            if view is None:
+                view = self._scalars[key] = self._new_constant(np.asarray(value))
+            return view
+        known = self._arrays.get(id(value))
+        if known is not None and np.array_equal(known[1].of(self.memory.values), value):
+            return known[1]
+        view = self._new_constant(value)
+        self._arrays[id(value)] = value, view
+        return view
+
+    def _new_constant(self, array) -> View:
+        self.constants.append(len(self.active))
+        view = self.new_slot(array.shape)
+        self._fill(view, array)
+        return view
+
+    def _fill(self, view: View, array: np.ndarray):
+        check_integers(array, self.dtype)
+        with np.errstate(over="ignore"):
+            view.of(self.memory.values)[...] = array
+
+    # ------------------------------------------------------------------ instructions
+
+    def elementwise(self, name: str, operands: list[View], shape, out: View) -> None:
+        """Write one elementwise instruction over the iteration space `shape`; views are broadcast to it."""
+        row = TABLE[name]
+        block = None
+        if math.prod(shape) != 1:
+            strides = [broadcast_strides(view, shape) for view in operands]
+            strides += [(0,) * len(shape)] * (3 - len(strides))
+            block = elementwise_block(shape, [*strides, broadcast_strides(out, shape)])
+        flags = 0
+        for k, partial in enumerate(row.partials):
+            if partial is not None and self.is_active(operands[k]):
+                flags |= 1 << k
+        if row.accumulates:
+            flags |= ACCUMULATES
+        self._append(name, self.memory.block(block), out, operands, flags)
+
+    def structural(self, name: str, operands: list[View], out: View | None, words: tuple[int, ...], owned: int) -> None:
+        """Write one structural instruction with the words of its own block."""
+        row = TABLE[name]
+        flags = sum(1 << k for k, d in enumerate(row.differentiable) if d and self.is_active(operands[k]))
+        if name == "scatter_add":
+            flags |= ACCUMULATES
+        self._append(name, self.memory.block((-1, owned, *words)), out, operands, flags)
+
+    def _append(self, name, space, out, operands, flags):
+        cell = out.cell if out is not None else 0
+        if flags & 7:
+            self.active[self.slot_number(cell)] = True
+        line = self.lines.setdefault(user_line(), len(self.lines))
+        self.memory.append(TABLE.opcode[name], space, cell, tuple(view.cell for view in operands), flags, line)
+
+    def copied(self, view: View) -> View:
+        """Return a contiguous copy of the cells."""
+        out = self.new_slot(view.shape)
+        self.elementwise("copy", [view], view.shape, out)
+        return out
+
+    def zeros(self, shape) -> View:
+        """Return a new slot that is zero at the start of each replay, for others to add to or to assign."""
+        out = self.new_slot(shape)
+        self.elementwise("zero", [], shape, out)
+        return out
+
+    def assign(self, target: View, source: View) -> None:
+        """Overwrite `target` with `source` (of the same shape), keeping what it held for the reverse sweep."""
+        if self.slot_number(source.cell) == self.slot_number(target.cell):
+            source = self.copied(source)
+        saved = self.copied(target)
+        self.elementwise("assign", [source, saved], target.shape, target)
+
+    def scatter_assign(self, target: View, source: View, positions: View, reach: tuple[int, int]) -> None:
+        """Overwrite the cells `positions` after the first of `target` with `source`, keeping what they held.
+
+        Source and positions are contiguous; each position lies in `reach`, low <= position < high.
+        """
+        saved = self.new_slot(source.shape, self.is_active(target))
+        self.structural("scatter_assign", [source, positions, saved], View(target.cell, (), ()), (source.size, *reach), 0)
+
+    def guard(self, view: View) -> np.ndarray:
+        """Return the cells' values now, and record that a replay must find the same ones."""
+        if view.strides != contiguous(view.shape):
+            view = self.copied(view)
+        values = self.value(view).copy()
+        self.guards.append(self.memory.length)
+        self.outcomes.append(values.tobytes())
+        self.structural("guard", [view, self.constant(values)], None, (view.size,), 0)
+        self._executed = self.memory.length
+        return values
+
+    # ------------------------------------------------------------------ values
+
+    def value(self, view: View) -> np.ndarray:
+        """Run what was recorded so far, and return the cells as an array that shares the buffer."""
+        memory = self.memory
+        if self._executed < memory.length:
+            status = ENGINE.forward(memory.code, memory.geometry, memory.values, self._executed, memory.length)
+            if status >= 0:
+                raise_status(status, self.program([]))
+            self._executed = memory.length
+        return view.of(memory.values)
+
+    def program(self, outputs: list[View]) -> Program:
+        """Return the list as recorded so far, as a program; constants keep their cells, all else is zero."""
+        memory = self.memory
+        code = memory.code[: memory.length].copy()
+        values = np.zeros(memory.cells, memory.dtype)
+        for number in self.constants:
+            cell, shape = memory.slots[number]
+            size = math.prod(shape)
+            values[cell : cell + size] = memory.values[cell : cell + size]
+        lines = [f"{name}:{line}" for name, line in self.lines]
+        program = Program(code, memory.geometry[: memory.words].copy(), values, list(memory.slots), list(self.inputs),
+                          list(self.constants), outputs, lines)
+        if len(code):
+            code[:, FLAGS] = live_flags(code, program.slot_of(code[:, OUTPUT]))
+        return program
+
+
+def check_integers(array: np.ndarray, dtype) -> None:
+    """Raise OverflowError unless the integers of `array` are exact in a list of `dtype`."""
+    if array.dtype.kind in "iu" and array.size:
+        exact = 2 ** (np.finfo(dtype).nmant + 1)
+        largest = max(int(array.max()), -int(array.min()))
+        if largest > exact:
+            raise OverflowError(f"integers of a {dtype} list are exact up to {exact}, got {largest}; "
+                                f"{'use float64 arguments' if dtype == np.float32 else 'reduce them first'}")
+
+
+def raise_status(status: int, program: Program) -> None:
+    """Raise what the status of a sweep that stopped says, naming the instruction and the user's line."""
+    number, code = status >> STATUS_BITS, status & ((1 << STATUS_BITS) - 1)
+    text = program.instruction_text(number)
+    if code == INDEX_ERROR:
+        raise IndexError(f"an index is out of bounds for its array, in instruction {number}: {text}")
+    assert code == GUARD_FAILED
+    raise AssertionError(f"a guard failed while recording: {text}")
+
+
+def broadcast_strides(view: View, shape) -> tuple[int, ...]:
+    """Strides of `view` broadcast to `shape`: 0 along the axes that it lacks or that have length 1."""
+    if view.shape == shape:
+        return view.strides
+    extra = len(shape) - len(view.shape)
+    return (0,) * extra + tuple(0 if n == 1 else s for n, s in zip(view.shape, view.strides, strict=True))
+
+
+def broadcast_shape(shapes) -> tuple[int, ...]:
+    """The shape that `shapes` broadcast to."""
+    first, *others = shapes
+    for other in others:
+        if other != first and other != ():
+            return np.broadcast_shapes(*shapes)
+    return first if first != () or not others else max(shapes, key=len)
