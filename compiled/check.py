@@ -72,7 +72,6 @@ def _check_slots(program):
 def _check_flags(program):
     code = program.code
     accumulates = np.array([row.accumulates for row in program.table.rows])[code[:, OPCODE]]
-    accumulates |= code[:, OPCODE] == program.table.opcode["scatter_add"]
     bad = np.flatnonzero((accumulates != ((code[:, FLAGS] & ACCUMULATES) != 0)) | (code[:, FLAGS] & ~31 != 0))
     if bad.size:
         raise InvalidTape(f"{_name(program, bad[0])}: flags {code[bad[0], FLAGS]} do not fit the operation")
@@ -127,7 +126,7 @@ def _check_views(program, group, view, reach, written):
         raise InvalidTape(f"{_name(program, bad)}: {name} reaches outside its slot")
     if view == OUT:
         held = written[slots] == -1
-        if held.any() and not program.table.rows[program.code[group[0], OPCODE]].name.endswith("assign"):
+        if held.any() and not program.table.rows[program.code[group[0], OPCODE]].overwrites:
             raise InvalidTape(f"{_name(program, group[np.flatnonzero(held)[0]])}: output is an input or a constant")
         operands = program.code[group, OPERAND : OPERAND + OPERANDS]
         same = ((program.slot_of(operands) == slots[:, None]) & (operands > 0)).any(axis=1)
@@ -155,7 +154,7 @@ def _extents(program, number, row, space):
             extents = row.extents(block[2:])
             owned = int(block[1])
             cells = extents[OUT][1] + 1 if extents[OUT] else 0
-            owns = not row.name.endswith(("_add", "_assign")) and row.name != "guard"
+            owns = not (row.accumulates or row.overwrites) and row.name != "guard"
             if owned != (cells if owns else 0):
                 raise ValueError(f"it owns {owned} cells of {cells}")
             return extents

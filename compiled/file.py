@@ -8,12 +8,11 @@ import zipfile
 
 import numpy as np
 
-from compiled.check import check
 from compiled.errors import InvalidTape
 from compiled.instructions import TABLE
-from compiled.layout import FIELDS, OPCODE
+from compiled.layout import FIELDS, FLAGS, OPCODE
 from compiled.memory import MOST_CELLS, View
-from compiled.program import Program
+from compiled.program import Program, live_flags
 
 FORMAT = 1
 """Version of the file format."""
@@ -73,7 +72,8 @@ def _from_parts(header, code, geometry, constants):
     program = Program(np.ascontiguousarray(code), np.ascontiguousarray(geometry), np.zeros(cells, constants.dtype), slots,
                   [_view(v) for v in header["inputs"]], numbers, [_view(v) for v in header["outputs"]],
                   [str(line) for line in header["lines"]])
-    check(program)
+    program.check()
+    program.code[:, FLAGS] = live_flags(program)
     at = 0
     for number in numbers:
         view = program.slot_view(number)

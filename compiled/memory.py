@@ -53,6 +53,16 @@ def contiguous(shape) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def has_distinct_cells(view: View) -> bool:
+    """Whether the view's strides show that no two of its elements are one cell."""
+    reach = 0
+    for step, n in sorted((abs(s), n) for s, n in zip(view.strides, view.shape, strict=True) if n > 1):
+        if step <= reach:
+            return False
+        reach += step * (n - 1)
+    return True
+
+
 def elementwise_block(shape, strides) -> tuple[int, ...] | None:
     """The geometry block of an elementwise instruction, with as few axes as its views allow.
 

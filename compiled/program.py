@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from compiled.check import check
 from compiled.instructions import TABLE, Table
 from compiled.layout import ACCUMULATES, FLAGS, LINE, LIVE, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT, SCALAR, SPACE
 from compiled.memory import View, contiguous
@@ -54,7 +55,17 @@ class Program:
     def __post_init__(self):
         self.starts = np.array([cell for cell, _ in self.slots], np.int64)
         self.sizes = np.array([max(math.prod(shape), 1) for _, shape in self.slots], np.int64)
-        self.overwrites = bool(np.isin(self.code[:, OPCODE], [self.table.opcode["assign"], self.table.opcode["scatter_assign"]]).any())
+        self.overwrites = bool(self.overwriting().any())
+
+    def check(self) -> None:
+        """See `check.check`."""
+        check(self)
+
+    def overwriting(self) -> np.ndarray:
+        """Which instructions overwrite cells."""
+        overwrites = np.array([row.overwrites for row in self.table.rows])
+        known = (self.code[:, OPCODE] >= 0) & (self.code[:, OPCODE] < len(self.table))
+        return known & overwrites[np.where(known, self.code[:, OPCODE], 0)]
 
     def slot_of(self, cells) -> np.ndarray:
         """Return the numbers of the slots that hold `cells` (-1 before the first slot)."""
@@ -124,17 +135,16 @@ def iteration_space(instruction: np.ndarray, geometry: np.ndarray):
     return tuple(words[:ndim]), [tuple(words[ndim * (k + 1) : ndim * (k + 2)]) for k in range(4)]
 
 
-def live_flags(code: np.ndarray, slots: np.ndarray) -> np.ndarray:
-    """Return the FLAGS column with LIVE where some writer of the output's slot has an active operand.
+def live_flags(program: Program) -> np.ndarray:
+    """Return the FLAGS column with LIVE where a reverse sweep has something to do.
 
-    Parameters
-    ----------
-    code : ndarray(int32, shape (n, 8))
-        The instructions.
-    slots : ndarray(int64, shape (n,))
-        Number of the slot each instruction writes.
+    That is where some writer of the output's slot has an active operand, so that the adjoint must be handed on or cleared;
+    and where cells are overwritten, even inactive ones, because earlier partials need what they held.
     """
+    code = program.code
     flags = code[:, FLAGS] & ~LIVE
-    active = np.zeros(slots.max(initial=0) + 1, bool)
+    slots = program.slot_of(code[:, OUTPUT])
+    active = np.zeros(len(program.slots) + 1, bool)
     active[slots[flags & 7 != 0]] = True
-    return flags | np.where(active[slots], LIVE, 0).astype(np.int32)
+    live = active[slots] | program.overwriting()
+    return flags | np.where(live, LIVE, 0).astype(np.int32)

@@ -41,6 +41,8 @@ class StructuralRow:
         first, that the kernels may touch, or None where a view is not used. Raises ValueError when the block is malformed.
     differentiable : tuple of bool
         For each operand, whether a derivative flows to it.
+    accumulates, overwrites : bool
+        As in `instructions.Row`.
     """
 
     name: str
@@ -56,8 +58,10 @@ class StructuralRow:
     source: str = "elementary calculus"
     numpy: tuple[str, ...] = ()
 
+    accumulates: bool = False
+    overwrites: bool = False
+
     structural = True
-    accumulates = False
 
     def fingerprint(self) -> bytes:
         """Bytes that name the row; its kernels' source is hashed with the package (see `cache.py`)."""
@@ -104,6 +108,8 @@ def _gather_forward(code, i, geometry, values):
 @_kernel
 def _gather_reverse(code, i, geometry, values, adjoints):
     g, base, positions, _, out = _block(code, i)
+    if not code[i, FLAGS] & 1:
+        return OK
     for j in range(geometry[g]):
         adjoints[base + np.int64(values[positions + j])] += adjoints[out + j]
     return OK
@@ -138,6 +144,8 @@ def _scatter_forward(code, i, geometry, values):
 @_kernel
 def _scatter_reverse(code, i, geometry, values, adjoints):
     g, source, positions, _, out = _block(code, i)
+    if not code[i, FLAGS] & 1:
+        return OK
     for j in range(geometry[g]):
         adjoints[source + j] += adjoints[out + np.int64(values[positions + j])]
     return OK
@@ -347,6 +355,8 @@ def _amax_tangent(code, i, geometry, values, tangents):
 @_kernel
 def _amax_reverse(code, i, geometry, values, adjoints):
     _, operand, _, _, out = _block(code, i)
+    if not code[i, FLAGS] & 1:
+        return OK
     outputs, rows, length, kept, reduced, shape, strides = _reduction(code, i, geometry)
     step = geometry[strides + kept + reduced - 1]
     for o in range(outputs):
@@ -388,9 +398,9 @@ STRUCTURAL_ROWS = (
     StructuralRow("gather", 2, _gather_forward, _gather_reverse, _gather, _gather_tangent_reverse,
                   indexed_extents((0,), (1, 3)), (True, False)),
     StructuralRow("scatter_add", 2, _scatter_forward, _scatter_reverse, _scatter, _scatter_tangent_reverse,
-                  indexed_extents((3,), (0, 1)), (True, False)),
+                  indexed_extents((3,), (0, 1)), (True, False), accumulates=True),
     StructuralRow("scatter_assign", 3, _put_forward, _put_reverse, _put, _put_tangent_reverse,
-                  indexed_extents((3,), (0, 1, 2)), (True, False, False)),
+                  indexed_extents((3,), (0, 1, 2)), (True, False, False), overwrites=True),
     StructuralRow("matmul", 2, _matmul_forward, _matmul_reverse, _matmul_tangent, _matmul_tangent_reverse,
                   matmul_extents, (True, True), kind="float"),
     StructuralRow("amax", 1, _amax_forward, _amax_reverse, _amax_tangent, _amax_tangent_reverse, amax_extents, (True,),

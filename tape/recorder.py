@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from compiled.engine import ENGINE
-from compiled.instructions import TABLE
-from compiled.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, OUTPUT, STATUS_BITS
+from compiled.instructions import TABLE, Table
+from compiled.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, STATUS_BITS
 from compiled.memory import ListMemory, View, contiguous, elementwise_block
 from compiled.program import Program, live_flags
 from tape.lines import user_line
@@ -70,9 +70,12 @@ class Recorder:
     ----------
     dtype : numpy.dtype
         float64 or float32, of the list.
+    table : instructions.Table
+        The instruction set.
     """
 
-    def __init__(self, dtype):
+    def __init__(self, dtype, table: Table = TABLE):
+        self.table = table
         self.memory = ListMemory(np.dtype(dtype), _limit.get())
         self.active: list[bool] = []
         self.inputs: list[View] = []
@@ -161,7 +164,7 @@ class Recorder:
 
     def elementwise(self, name: str, operands: list[View], shape, out: View) -> None:
         """Write one elementwise instruction over the iteration space `shape`; views are broadcast to it."""
-        row = TABLE[name]
+        row = self.table[name]
         block = None
         if math.prod(shape) != 1:
             strides = [broadcast_strides(view, shape) for view in operands]
@@ -177,9 +180,9 @@ class Recorder:
 
     def structural(self, name: str, operands: list[View], out: View | None, words: tuple[int, ...], owned: int) -> None:
         """Write one structural instruction with the words of its own block."""
-        row = TABLE[name]
+        row = self.table[name]
         flags = sum(1 << k for k, d in enumerate(row.differentiable) if d and self.is_active(operands[k]))
-        if name == "scatter_add":
+        if row.accumulates:
             flags |= ACCUMULATES
         self._append(name, self.memory.block((-1, owned, *words)), out, operands, flags)
 
@@ -188,7 +191,7 @@ class Recorder:
         if flags & 7:
             self.active[self.slot_number(cell)] = True
         line = self.lines.setdefault(user_line(), len(self.lines))
-        self.memory.append(TABLE.opcode[name], space, cell, tuple(view.cell for view in operands), flags, line)
+        self.memory.append(self.table.opcode[name], space, cell, tuple(view.cell for view in operands), flags, line)
 
     def copied(self, view: View) -> View:
         """Return a contiguous copy of the cells."""
@@ -251,9 +254,9 @@ class Recorder:
             values[cell : cell + size] = memory.values[cell : cell + size]
         lines = [f"{name}:{line}" for name, line in self.lines]
         program = Program(code, memory.geometry[: memory.words].copy(), values, list(memory.slots), list(self.inputs),
-                          list(self.constants), outputs, lines)
+                          list(self.constants), outputs, lines, self.table)
         if len(code):
-            code[:, FLAGS] = live_flags(code, program.slot_of(code[:, OUTPUT]))
+            code[:, FLAGS] = live_flags(program)
         return program
 
 

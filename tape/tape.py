@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from compiled import file
-from compiled.check import check
 from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPCODE, OPERAND, OPERANDS, OUTPUT, STATUS_BITS
 from compiled.memory import View
@@ -246,7 +245,7 @@ class Tape:
 
     def check(self) -> None:
         """Raise `tape.InvalidTape`, naming instruction, operation and operand, unless the list is well formed."""
-        check(self._program)
+        self._program.check()
 
     def save(self, path) -> None:
         """Write the list to one file, which `tape.load` reads.
@@ -309,7 +308,7 @@ def record(f, *args, **kwargs) -> Tape:
     """
     leaves, structure = leaves_of((args, kwargs))
     trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
-    check(trace.program)
+    trace.program.check()
     return Tape(trace, structure, workspace)
 
 

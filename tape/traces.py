@@ -17,7 +17,7 @@ import numpy as np
 
 from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPERAND, STATUS_BITS
-from compiled.memory import View
+from compiled.memory import View, has_distinct_cells
 from compiled.program import Program
 from tape.arguments import (
     Leaf,
@@ -352,7 +352,8 @@ class Traces:
                 if leaf.recorder is not recorder:
                     raise NotDifferentiable("the function returned a recorded array of another recording")
                 which.append(len(outputs))
-                outputs.append(leaf.view)
+                # Adjoints are added element by element, so no two elements of a result may share a cell.
+                outputs.append(leaf.view if has_distinct_cells(leaf.view) else recorder.copied(leaf.view))
                 dtypes.append(leaf.dtype)
             else:
                 which.append((leaf,))

@@ -10,11 +10,11 @@ from compiled import reference
 from compiled.engine import ENGINE
 from compiled.memory import View
 from compiled.program import Program
-from tape import tracing
 from tape.indexing import located
+from tape.recorder import Recorder
 
 
-class Writer(tracing.Recorder):
+class Writer(Recorder):
     """A recorder to which tests say instruction by instruction what to write."""
 
     def array(self, values, active=True) -> View:
@@ -33,11 +33,9 @@ class Writer(tracing.Recorder):
         buffer = self.memory.values
         return located(function(view.of(buffer)), view.of(buffer), buffer, view)
 
-    def finished(self, *outputs, table=tracing.TABLE) -> Program:
-        """The program as written so far, of the instruction set `table`, with the values that are in its inputs now."""
-        made = self.program(list(outputs))
-        program = Program(made.code, made.geometry, made.values, made.slots, made.inputs, made.constants, made.outputs,
-                          made.lines, table)
+    def finished(self, *outputs) -> Program:
+        """The program as written so far, with the values that are in its inputs now."""
+        program = self.program(list(outputs))
         for view in program.inputs:
             view.of(program.values)[...] = view.of(self.memory.values)
         return program

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -407,9 +408,51 @@ def test_nested_calls_with_assignments():
         y[[0, 0]] = x[1:] * y[1:]
         return np.sum(y * y)
 
-    for g in (tape.grad(f), lambda x: tape.hvp(f)(x, x), lambda x: tape.jvp(f, (x,), (x,))[1], tape.hessian(f)):
+    for g in (tape.grad(f), lambda x: tape.hvp(f)(x, X), lambda x: tape.jvp(f, (x,), (x,))[1], tape.hessian(f),
+              lambda x: tape.jvp(tape.grad(f), (x,), (x,))[1]):
+        np.testing.assert_allclose(tape.vjp(g, X)[0], g(X), rtol=1e-12)
         tape.check_grads(g, (X,), order=1)
     tape.check_grads(f, (X,), order=3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_all_nestings_of_an_assignment(levels):
+    def f(x):
+        y = x * x
+        y *= x
+        y[[1, 0]] *= x[1:]
+        return np.sum(y * y)
+
+    v = np.array([1.0, -0.5, 0.3])
+    modes = [lambda g: lambda x: tape.jvp(g, (x,), (v,))[1], lambda g: lambda x: tape.grad(g)(x) @ v]
+    values = []
+    for choice in itertools.product(modes, repeat=levels):
+        g = f
+        for mode in choice:
+            g = mode(g)
+        values.append(float(g(X)))
+        np.testing.assert_allclose(tape.vjp(g, X)[0], g(X), rtol=1e-12)
+    np.testing.assert_allclose(values, values[0], rtol=1e-11)
+
+
+def test_a_pullback_inside_a_recording_sees_what_was_overwritten_since():
+    def f(x):
+        w = x * 2.0
+        value, pullback = tape.vjp(lambda z: np.exp(z) * w, x)
+        kept = value * 1.0
+        w *= 3.0
+        value[...] = 0.0
+        (first,) = pullback(x)
+        w[[0, 0, 1]] = x[0]
+        (second,) = pullback(w)
+        return first, second + kept * w
+
+    def by_hand(x):
+        return np.exp(x) * 2 * x * x, np.exp(x) * 2 * x * np.stack([x[0], x[0], 6 * x[2]]) + np.exp(x) * 2 * x * np.stack([x[0], x[0], 6 * x[2]])
+
+    for got, expected in zip(tape.vjp(f, X)[0], by_hand(X), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-13)
+    tape.check_grads(f, (X,))
 
 
 def test_a_pullback_inside_a_recording_sees_the_values_of_its_call():

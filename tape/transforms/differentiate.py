@@ -6,6 +6,8 @@ The table's own rules are called with recorded arrays, so the result can be diff
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from compiled.instructions import TABLE
@@ -15,6 +17,14 @@ from compiled.numbers import plus, product
 from compiled.program import iteration_space
 from tape.recorder import Recorder, broadcast_strides
 from tape.tracing import RecordedArray
+
+OVERWRITING = ("assign", "scatter_assign")
+"""Instructions that overwrite cells."""
+
+
+def _overwrites(code) -> np.ndarray:
+    """Whether each instruction overwrites cells."""
+    return np.isin(code[:, OPCODE], [TABLE.opcode[name] for name in OVERWRITING])
 
 
 class Stretch:
@@ -43,6 +53,10 @@ class Stretch:
             if row.name == "scatter_assign" and self._slot(OUTPUT, i) in self.active:
                 self.active.add(self._slot(OPERAND + 2, i))
         self.buddies: dict[int, View] = {}
+        self.stop, self.slots = stop, len(recorder.memory.slots)
+        self.kept: dict[int, View] = {}
+        # Ranges of the list, after the stretch, that in the end change nothing: its derivatives.
+        self.neutral: list[tuple[int, int]] = []
 
     def row(self, i):
         """Row of instruction i of the stretch."""
@@ -97,24 +111,58 @@ class Stretch:
 
     def overwriting(self) -> list[int]:
         """Instructions that overwrite cells."""
-        return [i for i in range(len(self.code)) if self.row(i).name in ("assign", "scatter_assign")]
+        return np.flatnonzero(_overwrites(self.code)).tolist()
 
     def undo(self, i) -> None:
-        """Put back what assignment i overwrote."""
-        if self.row(i).name == "assign":
+        """Put back what assignment i overwrote; what stands there now is kept for `redo`."""
+        row, recorder = self.row(i), self.recorder
+        if row.name == "assign":
             _, saved, _, out = self.views(i)
-            self.recorder.assign(out, saved)
-            return
-        saved = self._direct(OPERAND + 2, i)
-        self._put(i, saved[::-1], self._positions(i)[::-1])
+            recorder.assign(out, saved)
+            shape, operand = out.shape, 1
+        else:
+            saved = self._direct(OPERAND + 2, i)
+            self._put(i, saved[::-1], self._positions(i)[::-1])
+            shape, operand = saved.shape, 2
+        self.kept[i] = self.kept_by_last(shape, operand)
+
+    def kept_by_last(self, shape, operand) -> View:
+        """What the assignment just recorded has overwritten."""
+        memory = self.recorder.memory
+        return View(int(memory.code[memory.length - 1, OPERAND + operand]), shape, contiguous(shape))
 
     def redo(self, i) -> None:
-        """Run assignment i again."""
+        """Undo `undo`.
+
+        Running the assignment itself again would not do: since then something may have been accumulated in its cells.
+        """
+        kept = self.kept.pop(i)
         if self.row(i).name == "assign":
-            source, _, _, out = self.views(i)
-            self.recorder.assign(out, source)
-            return
-        self._put(i, self._direct(OPERAND, i), self._positions(i))
+            self.recorder.assign(self.views(i)[OUT], kept)
+        else:
+            self._put(i, self.array(kept)[::-1], self._positions(i))
+
+    @contextlib.contextmanager
+    def as_it_ended(self):
+        """Take back what was assigned after the stretch to cells that it may have used, for the time of a `with` block.
+
+        A pullback may be called long after the stretch was recorded.
+        """
+        recorder, begin = self.recorder, self.recorder.memory.length
+        later = recorder.memory.code[self.stop : begin]
+        found = _overwrites(later)
+        if found.any():
+            for start, stop in self.neutral:
+                found[start - self.stop : stop - self.stop] = False
+            found[[recorder.slot_number(int(cell)) >= self.slots for cell in later[:, OUTPUT]]] = False
+        numbers = np.flatnonzero(found).tolist()
+        tail = Stretch(recorder, self.stop, begin, []) if numbers else None
+        for i in reversed(numbers):
+            tail.undo(i)
+        yield
+        for i in numbers:
+            tail.redo(i)
+        self.neutral.append((begin, recorder.memory.length))
 
     def _direct(self, column, i) -> RecordedArray:
         count = int(self.words(i)[0])
@@ -150,6 +198,14 @@ def pull_back(stretch: Stretch, outputs: list[View], seeds: list) -> list[Record
     list of RecordedArray
         One for each of the stretch's inputs, of its shape.
     """
+    if stretch.recorder.memory.length > stretch.stop:
+        # A seed may be a view of cells that are taken back for a while.
+        seeds = [seed.copy() if isinstance(seed, RecordedArray) else seed for seed in seeds]
+    with stretch.as_it_ended():
+        return _pulled_back(stretch, outputs, seeds)
+
+
+def _pulled_back(stretch, outputs, seeds):
     recorder = stretch.recorder
     stretch.buddies = {}
     for view, seed in zip(outputs, seeds, strict=True):
@@ -159,7 +215,7 @@ def pull_back(stretch: Stretch, outputs: list[View], seeds: list) -> list[Record
         row = stretch.row(i)
         if recorder.slot_number(stretch.cell(OUTPUT, i)) in stretch.buddies and row.name != "guard":
             (_REVERSE[row.name] if row.structural else _reverse_elementwise)(stretch, i)
-        if row.name in ("assign", "scatter_assign"):
+        if row.name in OVERWRITING:
             stretch.undo(i)
     for i in stretch.overwriting():
         stretch.redo(i)
@@ -288,6 +344,11 @@ def push_forward(stretch: Stretch, outputs: list[View], tangents: list) -> list[
     tangents : list of array
         One for each of the stretch's inputs, plain or recorded.
     """
+    with stretch.as_it_ended():
+        return _pushed_forward(stretch, outputs, tangents)
+
+
+def _pushed_forward(stretch, outputs, tangents):
     stretch.buddies = {}
     for i in reversed(stretch.overwriting()):
         stretch.undo(i)
@@ -295,10 +356,9 @@ def push_forward(stretch: Stretch, outputs: list[View], tangents: list) -> list[
         stretch.add(stretch.buddy(view), tangent)
     for i in range(len(stretch.code)):
         row = stretch.row(i)
-        overwrites = row.name in ("assign", "scatter_assign")
         if stretch._slot(OUTPUT, i) in stretch.active and row.name != "guard":
             (_FORWARD[row.name] if row.structural else _forward_elementwise)(stretch, i)
-        if overwrites:
+        if row.name in OVERWRITING:
             stretch.redo(i)
     return [stretch.array(stretch.buddy(view)) for view in outputs]
 
@@ -340,6 +400,9 @@ def _forward_scatter_assign(stretch, i):
     count = int(stretch.words(i)[0])
     tangent = stretch.array(stretch.buddy(View(stretch.cell(OPERAND, i), (count,), (1,))))
     stretch._put(i, tangent, stretch._positions(i), stretch.buddy(View(stretch.cell(OUTPUT, i), (), ())))
+    # The tangents that were overwritten are those of the saved cells, which a derivative inside the stretch reads.
+    saved = stretch.array(stretch.buddy(View(stretch.cell(OPERAND + 2, i), (count,), (1,))))
+    saved[...] = stretch.array(stretch.kept_by_last((count,), 2))
 
 
 def _forward_matmul(stretch, i):

@@ -1,0 +1,382 @@
+"""Every elementwise row: value and partials against mpmath, special values against NumPy, kinks as the row states them.
+
+Each row is read by plain floats and run by the compiled sweeps, as scalars and as arrays of every layout. What is not here:
+structural rows and programs of more than one instruction (`test_engines.py`).
+"""
+
+import itertools
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.special
+from conftest import Sweeps, Writer
+
+from compiled.check import check
+from compiled.instructions import TABLE, uniform_bits
+from compiled.memory import View
+from compiled.numbers import Number
+
+ROWS = [row for row in TABLE.rows if not row.structural]
+
+VALUE_ULPS = {np.float64: 4, np.float32: 4}
+"""libm and NumPy's vector code promise 4 ulp at worst; where this was written no value is off by more than 2."""
+
+PARTIAL_ULPS = {np.float64: 8, np.float32: 8}
+"""A partial is some roundings and a function or two away from the operands, and may use the rounded value."""
+
+SCALE = {"logaddexp": 1.0, "tanh": 1.0}
+"""Rows whose errors are measured against this where the result is smaller: `logaddexp` cancels near 0, and the partial of
+`tanh`, (1 - out) (1 + out), inherits the rounding of out near 1."""
+
+DIGITS = 50
+"""Of mpmath, so that its numerical derivatives are good to far more than a double."""
+
+POINTS = 40
+"""Ordinary points a row."""
+
+SPECIAL = (0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.25, -2.0, 3.0)
+"""Not 0.5: as an exponent NumPy makes it a square root where it is a scalar, but not in an array."""
+
+
+# ---------------------------------------------------------------------- rules read with mpmath
+
+
+class Exact(Number):
+    """A number of mpmath that reads rules."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def apply(self, name, operands):
+        return Exact(exact(name, *(x.value if isinstance(x, Exact) else mpmath.mpf(x) for x in operands)))
+
+
+PRIMITIVES = {
+    "add": lambda x, y: x + y, "sub": lambda x, y: x - y, "mul": lambda x, y: x * y, "div": lambda x, y: x / y,
+    "neg": lambda x: -x, "abs": abs, "floor": mpmath.floor, "ceil": mpmath.ceil, "where": lambda c, x, y: x if c != 0 else y,
+    "lt": lambda x, y: x < y, "le": lambda x, y: x <= y, "gt": lambda x, y: x > y, "ge": lambda x, y: x >= y,
+    "eq": lambda x, y: x == y, "ne": lambda x, y: x != y,
+}
+
+
+def exact(name, *operands):
+    """The value of a row in mpmath's arithmetic: by its `exact`, or by `PRIMITIVES`, or by its rule."""
+    row = TABLE[name]
+    if row.exact is not None:
+        return row.exact(mpmath, *operands)
+    if row.name in PRIMITIVES:
+        return mpmath.mpf(PRIMITIVES[row.name](*operands))
+    result = row.value(*map(Exact, operands))
+    return result.value if isinstance(result, Exact) else mpmath.mpf(result)
+
+
+def exact_partial(row, k, operands):
+    """The derivative of the exact value to operand k."""
+    return mpmath.diff(lambda x: exact(row.name, *operands[:k], x, *operands[k + 1 :]), operands[k])
+
+
+# ---------------------------------------------------------------------- one row, read and run
+
+
+def read(row, operands):
+    """Value and partials by plain floats: arrays of the shape of the operands."""
+    values = np.array([TABLE.apply(row.name, *point) for point in zip(*operands, strict=True)], operands[0].dtype)
+    with np.errstate(all="ignore"):
+        partials = [np.array([partial(*point, out) if partial else 0.0 for *point, out in zip(*operands, values, strict=True)])
+                    for partial in row.partials]
+    return values, partials
+
+
+def contiguous_layout(writer, array):
+    """The input as it is."""
+    return writer.array(array)
+
+
+def strided_layout(writer, array):
+    """Every second cell of an input, from its end to its beginning."""
+    return writer.seen(writer.array(np.repeat(array, 2)[::-1]), lambda x: x[::-2])
+
+
+def plane_layout(writer, array):
+    """The columns of a plane as a matrix in which neither axis has step 1."""
+    return writer.seen(writer.array(np.repeat(array.reshape(-1, 2), 3, axis=1)), lambda x: x[:, ::3].T)
+
+
+LAYOUTS = {"scalars": contiguous_layout, "contiguous": contiguous_layout, "strided": strided_layout, "plane": plane_layout}
+
+
+def run(row, operands, layout):
+    """Value and partials by the compiled sweeps."""
+    writer = Writer(operands[0].dtype)
+    views = [LAYOUTS[layout](writer, array) for array in operands]
+    shape = views[0].shape
+    out = writer.zeros(shape) if row.accumulates else writer.new_slot(shape)
+    if layout == "scalars":
+        for j in range(len(operands[0])):
+            writer.elementwise(row.name, [View(view.cell + j, (), ()) for view in views], (), View(out.cell + j, (), ()))
+    else:
+        writer.elementwise(row.name, views, shape, out)
+    program = writer.finished(out)
+    check(program)
+    sweeps = Sweeps(program)
+    values, adjoints = sweeps.forward(), sweeps.reverse([(out, 1.0)])[1]
+    flat = (lambda x: x.T.ravel()) if layout == "plane" else np.ravel
+    return flat(out.of(values)), [flat(view.of(adjoints)) for view in views]
+
+
+def ordinary(row, dtype, count=POINTS):
+    """Random points of the row's domain, as one array an operand."""
+    random = np.random.default_rng(TABLE.opcode[row.name])
+    points = [random.uniform(low, high, count).astype(dtype) for low, high in row.domain]
+    return [np.floor(x) for x in points] if row.name == "uniform" else points
+
+
+def assert_close(got, expected, ulps, scale=0.0):
+    """Relative error of at most `ulps` units in the last place (of `scale` where the expected number is smaller)."""
+    bound = ulps * np.finfo(got.dtype).eps * np.maximum(np.abs(expected), scale)
+    error = np.abs(got.astype(float) - expected)
+    bad = ~(error <= bound)
+    assert not bad.any(), f"{got[bad][:3]}, expected {expected[bad][:3]}: {(error[bad] / bound[bad]).max():.3g} times the bound"
+
+
+READERS = ["read", *LAYOUTS]
+PRECISIONS = [np.float64, np.float32]
+
+
+def evaluated(row, operands, reader):
+    """Value and partials by one of the readers."""
+    return read(row, operands) if reader == "read" else run(row, operands, reader)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.arity], ids=lambda row: row.name)
+def test_value_and_partials_at_ordinary_points(row, reader, dtype):
+    """Against mpmath, to the errors stated above."""
+    operands = ordinary(row, dtype)
+    value, partials = evaluated(row, operands, reader)
+    with mpmath.workdps(DIGITS):
+        points = [tuple(mpmath.mpf(float(x)) for x in point) for point in zip(*operands, strict=True)]
+        if row.name != "uniform":
+            expected = np.array([float(exact(row.name, *point)) for point in points])
+            assert_close(value, expected, VALUE_ULPS[dtype], SCALE.get(row.name, 0.0))
+        for k, partial in enumerate(partials):
+            slopes = np.array([0.0 if is_constant(row, k) else float(exact_partial(row, k, point)) for point in points])
+            assert_close(partial.astype(dtype), slopes, PARTIAL_ULPS[dtype], SCALE.get(row.name, 0.0))
+
+
+def is_constant(row, k):
+    """Whether operand k has no derivative by definition."""
+    return row.partials[k] is None
+
+
+def test_rows_without_partials_are_flat():
+    """A partial is None only where the exact derivative is 0, but for `stop`, which says so."""
+    for row in ROWS:
+        for k in range(row.arity):
+            if is_constant(row, k) and row.name not in ("stop", "uniform"):
+                with mpmath.workdps(DIGITS):
+                    for point in zip(*ordinary(row, np.float64, 3), strict=True):
+                        assert exact_partial(row, k, [mpmath.mpf(float(x)) for x in point]) == 0
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("reader", READERS)
+def test_uniform_is_the_published_generator(reader, dtype):
+    """Bit for bit: the number of (seed, index), of which float32 keeps 24 bits; negative seeds and large indices too."""
+    seeds = np.array([0, 1, -1, 12345, -2.0**20, 3, 3, 3], dtype)
+    indices = np.array([0, 1, 2, 3, 4, 5, 2.0**23, -7], dtype)
+    value, _ = evaluated(TABLE["uniform"], [seeds, indices], reader)
+    expected = [uniform_bits(int(s), int(i)) for s, i in zip(seeds, indices, strict=True)]
+    if dtype == np.float32:
+        expected = np.floor(np.array(expected) * 2.0**24) * 2.0**-24
+    np.testing.assert_array_equal(value, np.array(expected, dtype))
+
+
+def test_uniform_has_the_first_numbers_of_splitmix64():
+    """SplitMix64 of state 0 begins with 0xE220A8397B1DCDAF; a seed's numbers begin at that word."""
+    word = 0xE220A8397B1DCDAF
+    z = (word + 0x9E3779B97F4A7C15) & (2**64 - 1)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = ((z ^ (z >> shift)) * factor) & (2**64 - 1)
+    assert uniform_bits(0, 0) == ((z ^ (z >> 31)) >> 11) * 2.0**-53
+
+
+# ---------------------------------------------------------------------- special values
+
+
+def ufunc_of(row):
+    """NumPy's own function for a row."""
+    name = row.numpy[0]
+    return getattr(np, name, None) or getattr(scipy.special, name)
+
+
+SIGN_OF_ZERO_IS_OPEN = ("max", "min", "clip")
+"""Of 0 and -0 NumPy takes either, depending on the processor."""
+
+SPECIAL_ULPS = 4
+
+
+def special_points(row, dtype):
+    """All combinations of special values and edges of the domain."""
+    values = [[*SPECIAL, *edges] for edges in row.domain]
+    return [np.array(column, dtype) for column in zip(*itertools.product(*values), strict=True)]
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("reader", ["read", "scalars", "contiguous"])
+@pytest.mark.parametrize("row", [row for row in ROWS if row.numpy], ids=lambda row: row.name)
+def test_special_values_are_those_of_numpy(row, reader, dtype):
+    """The same NaN, infinities, and signs of zero as NumPy's ufunc."""
+    operands = special_points(row, dtype)
+    value, _ = evaluated(row, operands, reader)
+    with np.errstate(all="ignore"):
+        expected = ufunc_of(row)(*operands).astype(dtype)
+    wrong = ~same(value, expected)
+    assert not wrong.any(), f"at {[x[wrong][:5] for x in operands]}: {value[wrong][:5]}, expected {expected[wrong][:5]}"
+    if row.name not in SIGN_OF_ZERO_IS_OPEN:
+        zero = (value == 0) & (expected == 0)
+        wrong = zero & (np.signbit(value) != np.signbit(expected))
+        assert not wrong.any(), f"sign of zero at {[x[wrong][:5] for x in operands]}"
+
+
+def same(x, y):
+    """Where two arrays agree: both NaN, equal, or within rounding."""
+    with np.errstate(invalid="ignore"):
+        return (np.isnan(x) & np.isnan(y)) | (x == y) | (np.abs(x - y) <= SPECIAL_ULPS * np.finfo(x.dtype).eps * np.abs(y))
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.arity and row.name != "uniform"], ids=lambda row: row.name)
+def test_readers_agree_on_the_partials_at_special_values(row, dtype):
+    """Plain floats and compiled code give the same partials, with the same NaN and infinities."""
+    operands = special_points(row, dtype)
+    _, expected = read(row, operands)
+    for layout in ("scalars", "contiguous"):
+        _, partials = run(row, operands, layout)
+        for k, partial in enumerate(partials):
+            with np.errstate(all="ignore"):
+                agreed = same(partial, expected[k].astype(dtype))
+            where = [x[~agreed][:5] for x in operands]
+            assert agreed.all(), f"partial {k} at {where}: {partial[~agreed][:5]}, expected {expected[k][~agreed][:5]}"
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if any(row.partials)], ids=lambda row: row.name)
+def test_a_nan_operand_that_makes_the_value_nan_makes_the_partials_nan(row):
+    """So that a NaN is never hidden by a gradient of zero; for every operand that has a derivative."""
+    operands = special_points(row, np.float64)
+    value, partials = read(row, operands)
+    caused = np.isnan(value) & np.any([np.isnan(x) for x in operands], axis=0)
+    for k, partial in enumerate(partials):
+        if row.partials[k] is not None and row.name not in PARTIALS_WITHOUT_OUT:
+            hidden = caused & ~np.isnan(partial)
+            assert not hidden.any(), f"partial {k} at {[x[hidden][:5] for x in operands]} is {partial[hidden][:5]}"
+
+
+PARTIALS_WITHOUT_OUT = ("copy", "accumulate", "accumulate_product", "assign", "add", "sub", "mul", "neg", "div",
+                        "adjoint_product", "where")
+"""Rows that are linear in each operand: the partial is the other operand or a constant, as IEEE arithmetic has it."""
+
+
+# ---------------------------------------------------------------------- kinks
+
+INF, NAN = math.inf, math.nan
+
+KINKS = [
+    ("div", (1.0, 0.0), (INF, -INF)),
+    ("div", (0.0, 0.0), (INF, NAN)),
+    ("adjoint_product", (0.0, INF), (INF, 0.0)),
+    ("reciprocal", (0.0,), (-INF,)),
+    ("sqrt", (0.0,), (INF,)),
+    ("root_of_squares", (0.0,), (0.0,)),
+    ("pow", (0.0, 0.0), (0.0, 0.0)),
+    ("pow", (2.0, 0.0), (0.0, math.log(2.0))),
+    ("pow", (0.0, 1.0), (1.0, 0.0)),
+    ("pow", (0.0, 2.0), (0.0, 0.0)),
+    ("pow", (0.0, 0.5), (INF, 0.0)),
+    ("pow", (0.0, -1.0), (-INF, -INF)),
+    ("pow", (-2.0, 2.0), (-4.0, NAN)),
+    ("log", (0.0,), (INF,)),
+    ("log1p", (-1.0,), (INF,)),
+    ("logaddexp", (-INF, 1.0), (0.0, 1.0)),
+    ("logaddexp", (-INF, -INF), (0.0, 0.0)),
+    ("logaddexp", (1.0, 1.0), (0.5, 0.5)),
+    ("sigmoid", (INF,), (0.0,)),
+    ("sigmoid", (-INF,), (0.0,)),
+    ("arcsin", (1.0,), (INF,)),
+    ("arcsin", (-1.0,), (INF,)),
+    ("arcsin", (2.0,), (NAN,)),
+    ("arccos", (1.0,), (-INF,)),
+    ("arccos", (-1.0,), (-INF,)),
+    ("arccos", (-2.0,), (NAN,)),
+    ("arctan2", (0.0, 0.0), (NAN, NAN)),
+    ("hypot", (0.0, 0.0), (0.0, 0.0)),
+    ("abs", (0.0,), (0.0,)),
+    ("abs", (-0.0,), (0.0,)),
+    ("sign", (0.0,), (0.0,)),
+    ("floor", (1.0,), (0.0,)),
+    ("ceil", (1.0,), (0.0,)),
+    ("max", (1.0, 1.0), (0.5, 0.5)),
+    ("max", (0.0, -0.0), (0.5, 0.5)),
+    ("min", (1.0, 1.0), (0.5, 0.5)),
+    ("clip", (-1.0, -1.0, 1.0), (1.0, 0.0, 0.0)),
+    ("clip", (1.0, -1.0, 1.0), (1.0, 0.0, 0.0)),
+    ("clip", (2.0, 2.0, 2.0), (1.0, 0.0, 0.0)),
+    ("clip", (0.0, 1.0, -1.0), (0.0, 0.0, 1.0)),
+    ("clip", (-2.0, -1.0, 1.0), (0.0, 1.0, 0.0)),
+    ("clip", (2.0, -1.0, 1.0), (0.0, 0.0, 1.0)),
+    ("relu", (0.0,), (0.0,)),
+    ("relu", (-0.0,), (0.0,)),
+    ("where", (0.0, INF, 2.0), (0.0, 0.0, 1.0)),
+    ("where", (-0.0, NAN, 2.0), (0.0, 0.0, 1.0)),
+    ("where", (NAN, 1.0, 2.0), (0.0, 1.0, 0.0)),
+]
+"""Row, operands, partials: the conventions that the rows' `kinks` state."""
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("reader", ["read", "scalars", "contiguous", "strided"])
+@pytest.mark.parametrize(("name", "operands", "expected"), KINKS, ids=[f"{k[0]}{k[1]}" for k in KINKS])
+def test_partials_at_kinks(name, operands, expected, reader, dtype):
+    """The side that the row says it takes."""
+    twice = [np.array([x, x], dtype) for x in operands]
+    _, partials = evaluated(TABLE[name], twice, reader)
+    for partial, wanted in zip(partials, expected, strict=True):
+        np.testing.assert_allclose(partial, np.full(2, wanted), rtol=4 * np.finfo(dtype).eps, equal_nan=True)
+
+
+def test_every_kink_that_a_row_states_is_tested():
+    """And no other."""
+    assert {row.name for row in ROWS if row.kinks} <= {name for name, _, _ in KINKS}
+
+
+# ---------------------------------------------------------------------- layouts
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.arity == 2], ids=lambda row: row.name)
+def test_broadcast_operands_collect_their_adjoints(row):
+    """A row against a column: values as of the full planes, adjoints summed over what was broadcast."""
+    operands = ordinary(row, np.float64, 7)
+    writer = Writer(np.float64)
+    column, line = writer.array(operands[0][:, None]), writer.array(operands[1][None, :])
+    shape = (7, 7)
+    out = writer.zeros(shape) if row.accumulates else writer.new_slot(shape)
+    writer.elementwise(row.name, [column, line], shape, out)
+    sweeps = Sweeps(writer.finished(out))
+    planes = [x.ravel() for x in np.broadcast_arrays(operands[0][:, None], operands[1][None, :])]
+    value, partials = read(row, planes)
+    np.testing.assert_allclose(out.of(sweeps.forward()).ravel(), value, rtol=1e-15)
+    adjoints = sweeps.reverse([(out, 1.0)])[1]
+    for view, partial, axis in ((column, partials[0], 1), (line, partials[1], 0)):
+        np.testing.assert_allclose(view.of(adjoints).ravel(), partial.reshape(shape).sum(axis), rtol=1e-13, atol=1e-13)
+
+
+def test_zero():
+    """It sets cells, whatever they held."""
+    writer = Writer(np.float64)
+    out = writer.zeros((3,))
+    program = writer.finished(out)
+    program.values[...] = 5.0
+    assert out.of(Sweeps(program).forward()).tolist() == [0.0, 0.0, 0.0]
