@@ -98,10 +98,13 @@ def _check_instructions(program):
     numbers = np.arange(len(code))
     out_slots = program.slot_of(code[:, OUTPUT])
     np.minimum.at(written, out_slots, numbers)
+    scratch_slots = _scratch_slots(program)
+    np.minimum.at(written, scratch_slots[scratch_slots >= 0], numbers[scratch_slots >= 0])
     arities = np.array([row.arity for row in program.table.rows])[code[:, OPCODE]]
     keys = code[:, SPACE].astype(np.int64) * len(program.table) + code[:, OPCODE]
-    for key in np.unique(keys):
-        group = numbers[keys == key]
+    order = np.argsort(keys, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        key = keys[group[0]]
         space, opcode = divmod(int(key), len(program.table))
         reaches = _extents(program, int(group[0]), program.table.rows[opcode], space)
         for view in range(OPERANDS + 1):
@@ -110,6 +113,14 @@ def _check_instructions(program):
     unused = np.arange(OPERANDS) >= arities[:, None]
     if (code[:, OPERAND : OPERAND + OPERANDS][unused] != 0).any():
         raise InvalidTape("an operand that the operation does not have: expected cell 0")
+
+
+def _scratch_slots(program):
+    """For each instruction the slot of the operand that it writes for itself, or -1."""
+    scratch = np.array([row.scratch if row.structural and row.scratch is not None else -1 for row in program.table.rows])
+    which = scratch[program.code[:, OPCODE]]
+    cells = program.code[np.arange(len(which)), OPERAND + np.maximum(which, 0)]
+    return np.where(which >= 0, program.slot_of(cells), -1)
 
 
 def _check_views(program, group, view, reach, written):
@@ -133,7 +144,8 @@ def _check_views(program, group, view, reach, written):
         if same.any():
             raise InvalidTape(f"{_name(program, group[np.flatnonzero(same)[0]])}: output and an operand are of one slot")
         return
-    late = written[slots] >= group
+    row = program.table.rows[program.code[group[0], OPCODE]]
+    late = written[slots] != group if row.structural and row.scratch == view else written[slots] >= group
     if late.any():
         raise InvalidTape(f"{_name(program, group[np.flatnonzero(late)[0]])}: {name} is read before it is written")
 

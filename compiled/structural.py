@@ -43,6 +43,8 @@ class StructuralRow:
         For each operand, whether a derivative flows to it.
     accumulates, overwrites : bool
         As in `instructions.Row`.
+    scratch : int, optional
+        Number of the operand whose cells the kernels write for themselves.
     """
 
     name: str
@@ -60,6 +62,7 @@ class StructuralRow:
 
     accumulates: bool = False
     overwrites: bool = False
+    scratch: int | None = None
 
     structural = True
 
@@ -400,7 +403,7 @@ STRUCTURAL_ROWS = (
     StructuralRow("scatter_add", 2, _scatter_forward, _scatter_reverse, _scatter, _scatter_tangent_reverse,
                   indexed_extents((3,), (0, 1)), (True, False), accumulates=True),
     StructuralRow("scatter_assign", 3, _put_forward, _put_reverse, _put, _put_tangent_reverse,
-                  indexed_extents((3,), (0, 1, 2)), (True, False, False), overwrites=True),
+                  indexed_extents((3,), (0, 1, 2)), (True, False, False), overwrites=True, scratch=2),
     StructuralRow("matmul", 2, _matmul_forward, _matmul_reverse, _matmul_tangent, _matmul_tangent_reverse,
                   matmul_extents, (True, True), kind="float"),
     StructuralRow("amax", 1, _amax_forward, _amax_reverse, _amax_tangent, _amax_tangent_reverse, amax_extents, (True,),

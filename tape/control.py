@@ -57,10 +57,10 @@ def dropout(x, rate, seed):
     if current_recorder() is None:
         return evaluated(lambda recorded: dropout(recorded, rate, seed), np.asarray(x))
     recorder = current_recorder()
-    positions = RecordedArray(recorder, recorder.constant(np.arange(np.size(x)).reshape(np.shape(x))), np.dtype(np.int64))
-    uniform = record("uniform", (seed, positions))
-    uniform.dtype = recorder.dtype
-    keep = record("ge", (uniform, rate))
+    # Seed and positions are integers, but count as numbers of the list's precision, lest NumPy's rules ask for float64.
+    positions = recorder.constant(np.arange(np.size(x)).reshape(np.shape(x)))
+    number = seed.view if isinstance(seed, RecordedArray) else recorder.constant(int(seed))
+    uniform = record("uniform", [RecordedArray(recorder, view, recorder.dtype) for view in (number, positions)])
+    keep = RecordedArray(recorder, record("ge", (uniform, rate)).view, recorder.dtype)
     scale = record("div", (keep, 1.0 - rate))
-    scale.dtype = recorder.dtype
     return x * scale

@@ -104,15 +104,18 @@ class State:
             self._read_function(value)
             return
         self._cells.append((read, name))
-        self._read_methods(type(value), names)
+        self._read_class(type(value), names)
 
-    def _read_methods(self, kind, names):
-        """Follow the methods that the code may call on an object of this class."""
+    def _read_class(self, kind, names):
+        """Watch the class attributes that the code may use of an object, and follow the methods it may call."""
         for name in names:
-            method = getattr(kind, name, None)
-            if isinstance(method, types.FunctionType) and id(method) not in self._seen:
-                self._read_function(method)
-                self._read_methods(kind, _names(method.__code__))
+            attribute = getattr(kind, name, None)
+            if isinstance(attribute, types.FunctionType):
+                if id(attribute) not in self._seen:
+                    self._read_function(attribute)
+                    self._read_class(kind, _names(attribute.__code__))
+            elif isinstance(attribute, (*_IMMUTABLE, np.ndarray, list, tuple, dict)) and attribute is not None:
+                self._cells.append((functools.partial(getattr, kind, name, None), name))
 
 
 def _is_library(file: str | None) -> bool:

@@ -16,7 +16,7 @@ from tape import contractions
 from tape.errors import NotDifferentiable
 from tape.indexing import located
 from tape.recorder import Promote, current_recorder
-from tape.tracing import RecordedArray, plain, record
+from tape.tracing import RecordedArray, _recorder_of, plain, record
 
 # ---------------------------------------------------------------------- ufuncs
 
@@ -28,6 +28,7 @@ def call_ufunc(ufunc, method, inputs, kwargs):
     if kwargs.get("out") is not None:
         raise NotDifferentiable(f"numpy.{name} into an existing array: a plain array cannot hold recorded values; "
                                 "make it with np.zeros_like(x) or np.zeros(shape, like=x), or write a = a + x for a += x")
+    _recorder_of(inputs)  # refuses arrays of another recording
     if method == "reduce":
         return _reduce(ufunc, *inputs, **kwargs)
     if method == "outer":
@@ -164,6 +165,7 @@ def call_function(function, args, kwargs):
     name = f"{function.__module__}.{function.__name__}"
     if rule is None:
         raise NotDifferentiable(f"{name}: no rule for this function; supported: {', '.join(sorted(supported()))}")
+    _recorder_of(args)  # refuses arrays of another recording
     try:
         return rule(*args, **kwargs)
     except TypeError as error:

@@ -401,8 +401,8 @@ def _forward_scatter_assign(stretch, i):
     tangent = stretch.array(stretch.buddy(View(stretch.cell(OPERAND, i), (count,), (1,))))
     stretch._put(i, tangent, stretch._positions(i), stretch.buddy(View(stretch.cell(OUTPUT, i), (), ())))
     # The tangents that were overwritten are those of the saved cells, which a derivative inside the stretch reads.
-    saved = stretch.array(stretch.buddy(View(stretch.cell(OPERAND + 2, i), (count,), (1,))))
-    saved[...] = stretch.array(stretch.kept_by_last((count,), 2))
+    overwritten = stretch.array(stretch.kept_by_last((count,), 2))
+    stretch.array(stretch.buddy(View(stretch.cell(OPERAND + 2, i), (count,), (1,))))[...] = overwritten
 
 
 def _forward_matmul(stretch, i):
