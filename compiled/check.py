@@ -53,13 +53,19 @@ def check(program) -> None:
 
 
 def _check_slots(program):
+    if any(min(shape, default=0) < 0 for _, shape in program.slots):
+        raise InvalidTape("the slots: a length is negative")
     ends = program.starts + program.sizes
     if len(program.starts) and (program.starts[0] < 1 or (program.sizes < 0).any() or (program.starts[1:] < ends[:-1]).any()
                              or ends.max() > len(program.values)):
         raise InvalidTape(f"the slots: expected disjoint ranges of the {len(program.values)} cells after cell 0, in order")
     for name, views in (("input", program.inputs), ("output", program.outputs)):
         for k, view in enumerate(views):
-            if not _inside(program, view.cell, span(view.shape, view.strides)):
+            try:
+                inside = _inside(program, view.cell, span(view.shape, view.strides))
+            except ValueError as error:
+                raise InvalidTape(f"{name} {k}: {error}") from None
+            if not inside:
                 raise InvalidTape(f"{name} {k}: cell {view.cell} with shape {view.shape} is not inside one slot")
             if name == "input" and (view.strides != contiguous(view.shape) or program.slot_view(int(program.slot_of(view.cell))) != view):
                 raise InvalidTape(f"input {k}: expected a whole slot")

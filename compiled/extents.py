@@ -9,12 +9,27 @@ from __future__ import annotations
 import math
 
 
+MOST_STEPS = 2**40
+"""Elements an iteration space may have; more would take half an hour, and no list needs them."""
+
+
 def span(shape, strides):
-    """Lowest and highest cell of a view, relative to its first, or None for an empty one."""
+    """Lowest and highest cell of a view, relative to its first, or None for an empty one.
+
+    Raises
+    ------
+    ValueError
+        For negative lengths, and for views too large to be in any list.
+    """
+    if min(shape, default=0) < 0:
+        raise ValueError(f"a length of its shape {tuple(shape)} is negative")
     if 0 in shape:
         return None
     reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
-    return sum(min(r, 0) for r in reach), sum(max(r, 0) for r in reach)
+    low, high = sum(min(r, 0) for r in reach), sum(max(r, 0) for r in reach)
+    if math.prod(shape) > MOST_STEPS or max(-low, high) >= 2**31:
+        raise ValueError(f"its shape {tuple(shape)} is too large")
+    return low, high
 
 
 class _Reader:
@@ -26,8 +41,8 @@ class _Reader:
     def dims(self, n):
         """Return n words that are lengths."""
         words = self.take(n)
-        if min(words, default=0) < 0:
-            raise ValueError("a negative length")
+        if min(words, default=0) < 0 or max(words, default=0) > MOST_STEPS:
+            raise ValueError("a negative or huge length")
         return words
 
     def take(self, n):
@@ -48,6 +63,8 @@ def indexed_extents(indexed, direct):
         reader = _Reader(block)
         (count,) = reader.dims(1)
         low, high = reader.take(2)
+        if max(-low, high, count) >= 2**31:
+            raise ValueError("positions that no list has cells for")
         result = [None] * 4
         for view in indexed:
             result[view] = (low, high - 1) if count and low < high else None

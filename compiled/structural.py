@@ -83,7 +83,10 @@ def _block(code, i):
 
 @_kernel
 def _position(values, cell, low, high):
-    """The position stored in `cell`, or `high` when it is not a number in [low, high)."""
+    """The position stored in `cell`, or `high` when it is not a number in [low, high).
+
+    Reverse kernels ask again: a tampered list may have changed the positions since.
+    """
     stored = values[cell]
     return np.int64(stored) if low <= stored < high else high
 
@@ -114,7 +117,10 @@ def _gather_reverse(code, i, geometry, values, adjoints):
     if not code[i, FLAGS] & 1:
         return OK
     for j in range(geometry[g]):
-        adjoints[base + np.int64(values[positions + j])] += adjoints[out + j]
+        p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
+        if p == geometry[g + 2]:
+            return INDEX_ERROR
+        adjoints[base + p] += adjoints[out + j]
     return OK
 
 
@@ -150,7 +156,10 @@ def _scatter_reverse(code, i, geometry, values, adjoints):
     if not code[i, FLAGS] & 1:
         return OK
     for j in range(geometry[g]):
-        adjoints[source + j] += adjoints[out + np.int64(values[positions + j])]
+        p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
+        if p == geometry[g + 2]:
+            return INDEX_ERROR
+        adjoints[source + j] += adjoints[out + p]
     return OK
 
 
@@ -186,7 +195,9 @@ def _put_forward(code, i, geometry, values):
 def _unput(code, i, geometry, values, buffer):
     g, _, positions, saved, out = _block(code, i)
     for j in range(geometry[g] - 1, -1, -1):
-        buffer[out + np.int64(values[positions + j])] = buffer[saved + j]
+        p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
+        if p != geometry[g + 2]:
+            buffer[out + p] = buffer[saved + j]
 
 
 @_kernel
@@ -194,7 +205,10 @@ def _take_adjoint(code, i, geometry, values, adjoints):
     g, source, positions, saved, out = _block(code, i)
     active = code[i, FLAGS] & 1
     for j in range(geometry[g] - 1, -1, -1):
-        cell = out + np.int64(values[positions + j])
+        p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
+        if p == geometry[g + 2]:
+            continue
+        cell = out + p
         if active:
             adjoints[source + j] += adjoints[cell]
         # What was overwritten lives on in the saved cells, which a nested derivative may have read.

@@ -46,7 +46,7 @@ def check_grads(f, args, order=2, modes=("forward", "reverse"), rtol=1e-5, atol=
         raise NotDifferentiable(f"tape.check_grads: expected a tuple of arguments, got {type(args).__name__}")
     unknown = set(modes) - {"forward", "reverse"}
     if unknown or order < 1:
-        raise NotDifferentiable(f"tape.check_grads: expected modes 'forward' and 'reverse' and order >= 1, got {modes}, {order}")
+        raise NotDifferentiable(f"tape.check_grads: expected modes 'forward', 'reverse', order >= 1, got {modes}, {order}")
     _check(f, tuple(args), order, modes, rtol, atol, ())
 
 
@@ -93,7 +93,8 @@ def _step(args) -> tuple[float, float]:
 def _moved(args, direction, step):
     leaves, structure = leaves_of(args)
     moves, _ = leaves_of(direction)
-    return with_leaves(structure, [np.asarray(x + step * m).astype(_float_dtype(x))[()] for x, m in zip(leaves, moves, strict=True)])
+    moved = [np.asarray(x + step * m).astype(_float_dtype(x))[()] for x, m in zip(leaves, moves, strict=True)]
+    return with_leaves(structure, moved)
 
 
 def _quotient(f, args, direction, step):
@@ -134,7 +135,8 @@ def _check_reverse(f, args, rtol, atol, what):
                 zeros[k] = np.zeros(shape)
                 zeros[k][index] = 1.0
                 expected[index] = along(with_leaves(structure, zeros))
-            _compare(np.asarray(adjoint, float), expected, rtol * factor, atol * factor, f"{what}, adjoint of argument leaf {k}")
+            where = f"{what}, adjoint of argument leaf {k}"
+            _compare(np.asarray(adjoint, float), expected, rtol * factor, atol * factor, where)
         else:
             for _ in range(3):
                 zeros[k] = random.standard_normal(shape)

@@ -87,7 +87,7 @@ def dot(a, b):
     """`numpy.dot`."""
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return np.multiply(a, b)
-    if np.ndim(b) == 1 or np.ndim(a) <= 2 and np.ndim(b) == 2:
+    if np.ndim(b) == 1 or (np.ndim(a) <= 2 and np.ndim(b) == 2):
         return np.matmul(a, b)
     return tensordot(a, b, ([-1], [np.ndim(b) - 2]))
 
@@ -193,7 +193,7 @@ def _contracted(terms, needed):
     """Contract some terms, two at a time, keeping the labels in `needed`."""
     array, labels = terms[0]
     for k, (other, other_labels) in enumerate(terms[1:], 1):
-        later = needed.union(*(l for _, l in terms[k + 1 :]))
+        later = needed.union(*(others for _, others in terms[k + 1 :]))
         array, labels = _pair(array, labels, other, other_labels, later)
     return array, labels
 

@@ -43,7 +43,7 @@ def put(array: RecordedArray, index, value) -> None:
     if len(items) == 1 and _is_mask(items[0]) and np.ndim(value) == 0:
         mask = items[0]
         if mask.shape != array.shape[: mask.ndim]:
-            raise IndexError(f"boolean index did not match indexed array: mask of shape {mask.shape}, array of shape {array.shape}")
+            raise IndexError(f"boolean index did not match the array: mask of shape {mask.shape}, array of shape {array.shape}")
         _keep_scalars(recorder, array.view)
         whole = record("where", (_expanded(mask, array.ndim), value, array))
         recorder.assign(array.view, whole.view)
@@ -158,7 +158,7 @@ def _items(index) -> tuple:
 
 
 def _is_basic(items) -> bool:
-    return all(i is None or i is Ellipsis or isinstance(i, (slice, int, np.integer)) and not isinstance(i, (bool, np.bool_))
+    return all(i is None or i is Ellipsis or (isinstance(i, (slice, int, np.integer)) and not isinstance(i, (bool, np.bool_)))
                for i in items)
 
 
@@ -212,14 +212,13 @@ def _recorded_positions(array: RecordedArray, items: tuple) -> RecordedArray:
     # Slices, new axes and single integers first, as a view; what is left is arrays and whole axes.
     advanced = [i for i in items if isinstance(i, (RecordedArray, np.ndarray))]
     scalars_too = len(advanced) > 0
-    kept, indices, axis = [], [], 0
-    for item in items:
-        if isinstance(item, (RecordedArray, np.ndarray)) or scalars_too and isinstance(item, (int, np.integer)):
+    kept, indices = [], []
+    for axis, item in enumerate(items):
+        if isinstance(item, (RecordedArray, np.ndarray)) or (scalars_too and isinstance(item, (int, np.integer))):
             kept.append(slice(None))
             indices.append((axis, item))
         else:
             kept.append(item)
-        axis += 1
     view = sub_view(array, tuple(kept))
     where = [axis for axis, _ in indices]
     adjacent = where == list(range(where[0], where[0] + len(where)))

@@ -58,7 +58,7 @@ def _reduce(ufunc, array, axis=0, dtype=None, keepdims=False, **_):
 
 
 def _is_bool(x):
-    return isinstance(x, bool) or getattr(x, "dtype", None) == bool
+    return isinstance(x, bool) or getattr(x, "dtype", None) == np.dtype(bool)
 
 
 def _logical(row, name):
@@ -225,8 +225,8 @@ _reshape, _ravel = FUNCTIONS[np.reshape], FUNCTIONS[np.ravel]
 
 def _check_order(name, order):
     if order not in ("C", "F"):
-        raise NotDifferentiable(f"numpy.{name} with order={order!r}: expected 'C' or 'F'; recorded arrays do not keep the memory "
-                                "layout that NumPy's results have")
+        raise NotDifferentiable(f"numpy.{name} with order={order!r}: expected 'C' or 'F'; recorded arrays do not keep the "
+                                "memory layout that NumPy's results have")
 
 
 @implements(np.reshape)
@@ -302,7 +302,7 @@ def _with_kept(array, shape, axes, keepdims):
 
 
 def _check_reduction(name, dtype, out, where):
-    if out is not None or where is not np._NoValue and where is not True:
+    if out is not None or (where is not np._NoValue and where is not True):
         raise NotDifferentiable(f"numpy.{name} with out= or where=: not supported; nearest: numpy.where on the argument")
     if dtype is not None and np.dtype(dtype).kind != "f":
         raise NotDifferentiable(f"numpy.{name} with dtype={dtype}: expected a float dtype")
@@ -318,7 +318,7 @@ def sum_(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np
     recorder.elementwise("accumulate", [a.view], a.shape, _reduced_view(recorder, a.shape, axes, result))
     kind = np.dtype(np.int64) if a.dtype.kind in "ib" else a.dtype
     total = _with_kept(RecordedArray(recorder, result, kind), a.shape, axes, keepdims is True)
-    return total if isinstance(initial, int) and initial == 0 or initial is np._NoValue else total + initial
+    return total if (isinstance(initial, int) and initial == 0) or initial is np._NoValue else total + initial
 
 
 @implements(np.mean)
@@ -363,7 +363,7 @@ def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np
         x = np.concatenate([product, x[2 * half :]]) if x.shape[0] % 2 else product
     product = x[0].astype(np.int64) if a.dtype.kind in "ib" else x[0]
     result = _with_kept(product, a.shape, axes, keepdims is True)
-    return result if isinstance(initial, int) and initial == 1 or initial is np._NoValue else result * initial
+    return result if (isinstance(initial, int) and initial == 1) or initial is np._NoValue else result * initial
 
 
 def _extreme(sign, name, pair):
@@ -737,7 +737,7 @@ def vdot(a, b):
 def norm(x, ord=None, axis=None, keepdims=False):
     """`numpy.linalg.norm`, of vectors and the Frobenius norm of matrices; at the origin the subgradient is 0."""
     axes = _axes(axis, x.ndim)
-    if ord is None or ord == "fro" and len(axes) == 2 or ord == 2 and len(axes) == 1:
+    if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
         if not keepdims and len(axes) == x.ndim:
             flat = np.ravel(x)
             return record("root_of_squares", (contractions._vector_product(flat, flat),))
@@ -748,4 +748,5 @@ def norm(x, ord=None, axis=None, keepdims=False):
         return (np.max if ord > 0 else np.min)(np.abs(x), axis=axes, keepdims=keepdims)
     if len(axes) == 1 and isinstance(ord, (int, float)) and ord != 0:
         return np.sum(np.abs(x) ** ord, axis=axes, keepdims=keepdims) ** (1.0 / ord)
-    raise NotDifferentiable(f"numpy.linalg.norm with ord={ord!r} over {len(axes)} axes: not supported; nearest: the Frobenius norm")
+    raise NotDifferentiable(f"numpy.linalg.norm with ord={ord!r} over {len(axes)} axes: not supported; nearest: the Frobenius "
+                            "norm")

@@ -345,9 +345,9 @@ def load(path) -> Tape:
     program, extra = file.load(path)
     try:
         return _loaded(program, extra)
-    except InvalidTape:
-        raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except InvalidTape as error:
+        raise InvalidTape(f"{path}: {error}") from None
+    except Exception as error:  # a header of any JSON at all
         raise InvalidTape(f"{path}: its header does not describe arguments and results: {error!r}") from None
 
 

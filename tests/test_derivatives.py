@@ -42,10 +42,19 @@ def test_value_and_grad_agree_with_vjp_jvp_and_jacobian():
 
 
 @pytest.mark.parametrize("mode", [None, "forward", "reverse"])
-@pytest.mark.parametrize(("f", "shape"), [
-    (lambda x: np.sin(x), (3,)), (lambda x: np.outer(x, x), (3,)), (lambda x: x @ x.T, (2, 3)), (lambda x: np.sum(x, axis=0), (2, 3)), (lambda x: x[0], (3,)),
-    (lambda x: x * 2.0, ()), (lambda x: x[:0], (3,)), (lambda x: np.stack([x, x]), (0,)),
-])
+@pytest.mark.parametrize(
+    ("f", "shape"),
+    [
+        (lambda x: np.sin(x), (3,)),
+        (lambda x: np.outer(x, x), (3,)),
+        (lambda x: x @ x.T, (2, 3)),
+        (lambda x: np.sum(x, axis=0), (2, 3)),
+        (lambda x: x[0], (3,)),
+        (lambda x: x * 2.0, ()),
+        (lambda x: x[:0], (3,)),
+        (lambda x: np.stack([x, x]), (0,)),
+    ],
+)
 def test_jacobian_has_the_shape_of_the_result_and_of_the_argument(f, shape, mode):
     x = np.random.default_rng(1).uniform(0.3, 0.9, shape)
     jacobian = tape.jacobian(f, mode=mode)(x)
@@ -134,11 +143,17 @@ def test_hessian_operator_serves_scipys_solvers():
 
 
 def test_scipy_minimizes():
-    found = scipy.optimize.minimize(tape.value_and_grad(rosenbrock), np.zeros(5), jac=True, method="BFGS", options={"gtol": 1e-8})
+    found = scipy.optimize.minimize(
+        tape.value_and_grad(rosenbrock), np.zeros(5), jac=True, method="BFGS", options={"gtol": 1e-8}
+    )
     np.testing.assert_allclose(found.x, np.ones(5), atol=1e-6)
-    found = scipy.optimize.minimize(rosenbrock, np.zeros(5), jac=tape.grad(rosenbrock), hess=tape.hessian(rosenbrock), method="trust-exact")
+    found = scipy.optimize.minimize(
+        rosenbrock, np.zeros(5), jac=tape.grad(rosenbrock), hess=tape.hessian(rosenbrock), method="trust-exact"
+    )
     np.testing.assert_allclose(found.x, np.ones(5), atol=1e-6)
-    found = scipy.optimize.minimize(tape.value_and_grad(rosenbrock), np.zeros(5), jac=True, hessp=tape.hvp(rosenbrock), method="Newton-CG", tol=1e-10)
+    found = scipy.optimize.minimize(
+        tape.value_and_grad(rosenbrock), np.zeros(5), jac=True, hessp=tape.hvp(rosenbrock), method="Newton-CG", tol=1e-10
+    )
     np.testing.assert_allclose(found.x, np.ones(5), atol=1e-6)
 
 
@@ -210,13 +225,21 @@ def test_gradients_have_the_precision_of_the_argument(kinds):
     for gradient, z in zip(tape.grad(lambda x, y: np.sum(x * y), argnums=(0, 1))(x, y), (x, y), strict=True):
         assert gradient.dtype == z.dtype
     assert tape.value_and_grad(lambda x, y: np.sum(x * y))(x, y)[0].dtype == np.result_type(x, y)
-    for derivative in (tape.grad(lambda x: np.sum(x**2)), tape.jacobian(lambda x: x**2), tape.hessian(lambda x: np.sum(x**2)),
-                       lambda x: tape.hvp(lambda x: np.sum(x**2))(x, x), lambda x: tape.jvp(lambda x: x**2, (x,), (x,))[1]):
+    for derivative in (
+        tape.grad(lambda x: np.sum(x**2)),
+        tape.jacobian(lambda x: x**2),
+        tape.hessian(lambda x: np.sum(x**2)),
+        lambda x: tape.hvp(lambda x: np.sum(x**2))(x, x),
+        lambda x: tape.jvp(lambda x: x**2, (x,), (x,))[1],
+    ):
         assert derivative(x).dtype == x.dtype
 
 
-@pytest.mark.parametrize("x", [np.ones((3, 4)).T, np.ones((6, 4))[::2, ::-1], np.asfortranarray(np.ones((4, 3))), np.broadcast_to(1.0, (2, 3))],
-                         ids=["transposed", "strided", "fortran", "read-only"])
+@pytest.mark.parametrize(
+    "x",
+    [np.ones((3, 4)).T, np.ones((6, 4))[::2, ::-1], np.asfortranarray(np.ones((4, 3))), np.broadcast_to(1.0, (2, 3))],
+    ids=["transposed", "strided", "fortran", "read-only"],
+)
 def test_gradients_are_fresh_contiguous_writable_arrays(x):
     gradient_of = tape.grad(lambda x: np.sum(x * x))
     first = gradient_of(x)
@@ -251,11 +274,20 @@ def test_pullback_may_be_called_many_times_and_after_other_calls():
         np.testing.assert_allclose(second(np.ones(3))[0], np.exp(2 * X) * (1 + 2 * X), rtol=1e-13)
 
 
-@pytest.mark.parametrize(("f", "expected"), [
-    (lambda x, y: np.sum(x), [1.0, 1.0, 1.0]), (lambda x, y: np.sum(y), [0.0, 0.0, 0.0]), (lambda x, y: 3.0, [0.0, 0.0, 0.0]),
-    (lambda x, y: np.float32(3.0), [0.0, 0.0, 0.0]), (lambda x, y: x[1], [0.0, 1.0, 0.0]), (lambda x, y: np.sum(x * 0.0), [0.0, 0.0, 0.0]),
-    (lambda x, y: np.sum(tape.stop_gradient(x)), [0.0, 0.0, 0.0]), (lambda x, y: y, [0.0, 0.0, 0.0]), (lambda x, y: x[0] + y, [1.0, 0.0, 0.0]),
-])
+@pytest.mark.parametrize(
+    ("f", "expected"),
+    [
+        (lambda x, y: np.sum(x), [1.0, 1.0, 1.0]),
+        (lambda x, y: np.sum(y), [0.0, 0.0, 0.0]),
+        (lambda x, y: 3.0, [0.0, 0.0, 0.0]),
+        (lambda x, y: np.float32(3.0), [0.0, 0.0, 0.0]),
+        (lambda x, y: x[1], [0.0, 1.0, 0.0]),
+        (lambda x, y: np.sum(x * 0.0), [0.0, 0.0, 0.0]),
+        (lambda x, y: np.sum(tape.stop_gradient(x)), [0.0, 0.0, 0.0]),
+        (lambda x, y: y, [0.0, 0.0, 0.0]),
+        (lambda x, y: x[0] + y, [1.0, 0.0, 0.0]),
+    ],
+)
 def test_unused_arguments_and_constant_results(f, expected):
     gradient = tape.grad(f)
     for _ in range(2):
@@ -271,15 +303,24 @@ def test_identity_and_views_as_results():
     np.testing.assert_array_equal(tape.vjp(lambda x: x[::-1], X)[1](weights)[0], weights[::-1])
     np.testing.assert_array_equal(tape.vjp(lambda x: x[:2], X)[1](weights[:2])[0], [1.0, 2.0, 0.0])
     np.testing.assert_array_equal(tape.vjp(lambda x: (x, x), X)[1]((weights, weights))[0], 2 * weights)
-    np.testing.assert_array_equal(tape.vjp(lambda x: (x, x[1:], x[:1]), X)[1]((weights, weights[1:], weights[:1]))[0], 2 * weights)
+    np.testing.assert_array_equal(
+        tape.vjp(lambda x: (x, x[1:], x[:1]), X)[1]((weights, weights[1:], weights[:1]))[0], 2 * weights
+    )
     assert tape.grad(lambda x: x)(3.0) == 1.0
     np.testing.assert_array_equal(tape.jacobian(lambda x: x)(X), np.eye(3))
     a, b = tape.vjp(lambda x: (x, x), X)[0]
     assert not np.shares_memory(a, b)
 
 
-@pytest.mark.parametrize("f", [lambda x: np.broadcast_to(x, (2, 3)), lambda x: np.lib.stride_tricks.sliding_window_view(x, 2),
-                               lambda x: np.broadcast_to(x[0], (4,)), lambda x: (np.broadcast_to(x, (2, 3)), x)])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.broadcast_to(x, (2, 3)),
+        lambda x: np.lib.stride_tricks.sliding_window_view(x, 2),
+        lambda x: np.broadcast_to(x[0], (4,)),
+        lambda x: (np.broadcast_to(x, (2, 3)), x),
+    ],
+)
 def test_results_whose_elements_share_cells(f):
     value, pullback = tape.vjp(f, X)
     random = np.random.default_rng(1)
@@ -351,8 +392,14 @@ def test_mixed_nesting_of_modes():
 
 def test_second_derivatives_inside_a_function():
     v = np.array([1.0, -2.0, 0.5])
-    for f in (lambda x: tape.hvp(energy)(x, v), lambda x: tape.hessian(energy)(x), lambda x: tape.jacobian(np.sin)(x), tape.grad(energy),
-              lambda x: tape.value_and_grad(energy)(x), lambda x: np.sum(tape.hessian(energy)(x) @ x)):
+    for f in (
+        lambda x: tape.hvp(energy)(x, v),
+        lambda x: tape.hessian(energy)(x),
+        lambda x: tape.jacobian(np.sin)(x),
+        tape.grad(energy),
+        lambda x: tape.value_and_grad(energy)(x),
+        lambda x: np.sum(tape.hessian(energy)(x) @ x),
+    ):
         tape.check_grads(f, (X,), order=2)
 
 
@@ -408,8 +455,13 @@ def test_nested_calls_with_assignments():
         y[[0, 0]] = x[1:] * y[1:]
         return np.sum(y * y)
 
-    for g in (tape.grad(f), lambda x: tape.hvp(f)(x, X), lambda x: tape.jvp(f, (x,), (x,))[1], tape.hessian(f),
-              lambda x: tape.jvp(tape.grad(f), (x,), (x,))[1]):
+    for g in (
+        tape.grad(f),
+        lambda x: tape.hvp(f)(x, X),
+        lambda x: tape.jvp(f, (x,), (x,))[1],
+        tape.hessian(f),
+        lambda x: tape.jvp(tape.grad(f), (x,), (x,))[1],
+    ):
         np.testing.assert_allclose(tape.vjp(g, X)[0], g(X), rtol=1e-12)
         tape.check_grads(g, (X,), order=1)
     tape.check_grads(f, (X,), order=3, rtol=1e-4)
@@ -448,7 +500,9 @@ def test_a_pullback_inside_a_recording_sees_what_was_overwritten_since():
         return first, second + kept * w
 
     def by_hand(x):
-        return np.exp(x) * 2 * x * x, np.exp(x) * 2 * x * np.stack([x[0], x[0], 6 * x[2]]) + np.exp(x) * 2 * x * np.stack([x[0], x[0], 6 * x[2]])
+        return np.exp(x) * 2 * x * x, np.exp(x) * 2 * x * np.stack([x[0], x[0], 6 * x[2]]) + np.exp(x) * 2 * x * np.stack(
+            [x[0], x[0], 6 * x[2]]
+        )
 
     for got, expected in zip(tape.vjp(f, X)[0], by_hand(X), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-13)
@@ -507,7 +561,9 @@ def test_checker_catches_a_second_derivative_that_is_wrong():
 def test_checker_names_the_worst_component():
     wrong = np.array([1.0, 1.0, 1.01])
     with pytest.raises(AssertionError, match=r"1 of 3 components; worst at \(2,\)"):
-        tape.check_grads(lambda x: np.sum(np.sin(x) * wrong) + tape.stop_gradient(np.sum(np.sin(x) * (1 - wrong))), (X,), modes=("reverse",))
+        tape.check_grads(
+            lambda x: np.sum(np.sin(x) * wrong) + tape.stop_gradient(np.sum(np.sin(x) * (1 - wrong))), (X,), modes=("reverse",)
+        )
 
 
 def test_checker_checks_large_arguments_along_directions():
@@ -522,8 +578,14 @@ def test_checker_catches_a_step_of_a_function():
         tape.check_grads(lambda x: np.floor(x * 1e3) * 1e-3, (np.array([0.001, 0.0019999999]),))
 
 
-@pytest.mark.parametrize("call", [lambda: tape.check_grads(np.sum, X), lambda: tape.check_grads(np.sum, (X,), modes=("backward",)),
-                                  lambda: tape.check_grads(np.sum, (X,), order=0)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: tape.check_grads(np.sum, X),
+        lambda: tape.check_grads(np.sum, (X,), modes=("backward",)),
+        lambda: tape.check_grads(np.sum, (X,), order=0),
+    ],
+)
 def test_checker_refuses_wrong_arguments(call):
     with pytest.raises(tape.NotDifferentiable, match=r"check_grads: expected"):
         call()

@@ -15,7 +15,7 @@ from compiled.instructions import TABLE, Row, Table, f
 from compiled.layout import FLAGS, INDEX_ERROR, LIVE, OPCODE, OPERAND, OUTPUT, STATUS_BITS
 from compiled.memory import View
 from compiled.structural import STRUCTURAL_ROWS
-from tape import recorder, tracing
+from tape import tracing
 from tape.recorder import broadcast_strides
 
 ROUNDING = {np.float64: 1e-10, np.float32: 2e-3}
@@ -79,8 +79,9 @@ class RandomProgram:
             self.slots.append(self.writer.array(self.random.uniform(-2.0, 2.0, shape).astype(dtype), active))
         others = ["accumulate", "gather", "scatter_add", "scatter_assign", "assign", "matmul", "amax", "guard"]
         kinds = ["elementwise"] * len(others) + others
-        for _ in range(length):
-            getattr(self, "_" + self.random.choice(kinds))()
+        with self.writer.recording():
+            for _ in range(length):
+                getattr(self, "_" + self.random.choice(kinds))()
         self.program = self.writer.finished(*self.slots)
 
     # ------------------------------------------------------------------ operands
@@ -199,7 +200,8 @@ class RandomProgram:
         a = self.matrix((batch, m, k))
         b = self.matrix((k, n) if self.random.integers(2) else (batch, k, n))
         recorded = [tracing.RecordedArray(self.writer, view, self.writer.dtype) for view in (a, b)]
-        self.slots.append((recorded[0] @ recorded[1]).view)
+        with self.writer.recording():
+            self.slots.append((recorded[0] @ recorded[1]).view)
 
     def matrix(self, shape) -> View:
         """A slot of this shape, or the transposed view of one."""
@@ -382,7 +384,8 @@ def test_inactive_operands_get_no_adjoint(name):
     elif name == "mul":
         out = writer.apply("mul", constant, constant)
     else:
-        out = (np.max(recorded, axis=0) if name == "amax" else recorded @ recorded).view
+        with writer.recording():
+            out = (np.max(recorded, axis=0) if name == "amax" else recorded @ recorded).view
     first = View(out.cell, (1,), (1,))
     writer.assign(first, View(x.cell, (1,), (1,)))
     _, adjoints = Sweeps(writer.finished(out)).reverse([(out, 1.0)])

@@ -28,10 +28,33 @@ def assert_agrees(f, *args, order=2):
             assert gradient.dtype == x.dtype
 
 
-MATMUL = [((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)), ((5, 2, 3), (5, 3, 4)),
-          ((5, 2, 3), (1, 3, 4)), ((2, 1, 2, 3), (4, 3, 2)), ((2, 1, 2, 3), (1, 3, 3, 2)), ((3,), (5, 3, 2)), ((5, 2, 3), (3,)), ((1, 3), (3, 1)),
-          ((3, 1), (1, 3)), ((1, 1), (1, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 3)), ((2, 3), (3, 0)), ((0, 2, 3), (3, 2)), ((0,), (0,)), ((0,), (0, 2)),
-          ((2, 3), (0, 3, 2)), ((1, 2, 3), (4, 3, 2)), ((2, 1), (1,)), ((1,), (1,))]
+MATMUL = [
+    ((3,), (3,)),
+    ((3,), (3, 2)),
+    ((2, 3), (3,)),
+    ((2, 3), (3, 4)),
+    ((5, 2, 3), (3, 4)),
+    ((2, 3), (5, 3, 4)),
+    ((5, 2, 3), (5, 3, 4)),
+    ((5, 2, 3), (1, 3, 4)),
+    ((2, 1, 2, 3), (4, 3, 2)),
+    ((2, 1, 2, 3), (1, 3, 3, 2)),
+    ((3,), (5, 3, 2)),
+    ((5, 2, 3), (3,)),
+    ((1, 3), (3, 1)),
+    ((3, 1), (1, 3)),
+    ((1, 1), (1, 1)),
+    ((0, 3), (3, 2)),
+    ((2, 0), (0, 3)),
+    ((2, 3), (3, 0)),
+    ((0, 2, 3), (3, 2)),
+    ((0,), (0,)),
+    ((0,), (0, 2)),
+    ((2, 3), (0, 3, 2)),
+    ((1, 2, 3), (4, 3, 2)),
+    ((2, 1), (1,)),
+    ((1,), (1,)),
+]
 
 
 @pytest.mark.parametrize(("a", "b"), MATMUL)
@@ -52,7 +75,9 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize(("left", "right"), list(itertools.product(LAYOUTS, LAYOUTS)))
-@pytest.mark.parametrize(("a", "b"), [((2, 3), (3, 4)), ((2, 2, 3), (2, 3, 2)), ((3, 1), (1, 2)), ((1, 3), (3, 1)), ((1, 2, 3), (3, 1))])
+@pytest.mark.parametrize(
+    ("a", "b"), [((2, 3), (3, 4)), ((2, 2, 3), (2, 3, 2)), ((3, 1), (1, 2)), ((1, 3), (3, 1)), ((1, 2, 3), (3, 1))]
+)
 def test_matmul_of_all_layouts(left, right, a, b):
     x, y = drawn(a, 1), drawn(b, 2)
     left, right = LAYOUTS[left], LAYOUTS[right]
@@ -60,17 +85,34 @@ def test_matmul_of_all_layouts(left, right, a, b):
     assert_agrees(np.matmul, left(x), right(y), order=1)
 
 
-@pytest.mark.parametrize("f", [
-    lambda x: x.T @ x, lambda x: x @ x.T, lambda x: (x.T @ x) @ x.T, lambda x: x @ (x.T @ x[:, :1]), lambda x: np.broadcast_to(x[:1], (3, 4)) @ x.T,
-    lambda x: x[:, 1:3].T @ x[:, ::2], lambda x: x[0] @ x[1], lambda x: x[0] @ x.T, lambda x: x.T[1] @ x, lambda x: x @ x[0][::-1],
-    lambda x: np.reshape(x, (2, 2, 3)) @ np.reshape(x, (2, 3, 2)), lambda x: x @ np.arange(4), lambda x: np.arange(3.0) @ x,
-    lambda x: x @ np.ones((4, 2)), lambda x: [1.0, 2.0, 3.0] @ x, lambda x: (x @ x.T) @ (x @ x.T),
-])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x.T @ x,
+        lambda x: x @ x.T,
+        lambda x: (x.T @ x) @ x.T,
+        lambda x: x @ (x.T @ x[:, :1]),
+        lambda x: np.broadcast_to(x[:1], (3, 4)) @ x.T,
+        lambda x: x[:, 1:3].T @ x[:, ::2],
+        lambda x: x[0] @ x[1],
+        lambda x: x[0] @ x.T,
+        lambda x: x.T[1] @ x,
+        lambda x: x @ x[0][::-1],
+        lambda x: np.reshape(x, (2, 2, 3)) @ np.reshape(x, (2, 3, 2)),
+        lambda x: x @ np.arange(4),
+        lambda x: np.arange(3.0) @ x,
+        lambda x: x @ np.ones((4, 2)),
+        lambda x: [1.0, 2.0, 3.0] @ x,
+        lambda x: (x @ x.T) @ (x @ x.T),
+    ],
+)
 def test_matmul_of_views_of_one_array(f):
     assert_agrees(f, drawn((3, 4), 1))
 
 
-@pytest.mark.parametrize(("a", "b"), list(itertools.product([(), (3,), (2, 3), (4, 2, 3), (2, 1, 2, 3)], [(), (3,), (3, 2), (4, 3, 2), (2, 3, 1)])))
+@pytest.mark.parametrize(
+    ("a", "b"), list(itertools.product([(), (3,), (2, 3), (4, 2, 3), (2, 1, 2, 3)], [(), (3,), (3, 2), (4, 3, 2), (2, 3, 1)]))
+)
 def test_dot(a, b):
     assert_agrees(np.dot, drawn(a, 1), drawn(b, 2), order=1)
 
@@ -85,32 +127,102 @@ def test_outer(a, b):
     assert_agrees(np.outer, drawn(a, 1), drawn(b, 2))
 
 
-@pytest.mark.parametrize(("a", "b", "axes"), [
-    ((2, 3, 4), (3, 4, 5), 2), ((2, 3), (3, 4), 1), ((2, 3), (4,), 0), ((2, 3, 4), (4, 3, 2), ([1, 2], [1, 0])), ((2, 3, 4), (5, 3), (1, 1)),
-    ((2, 3, 4), (4, 5, 2), ([-1, 0], [0, -1])), ((3, 3), (3, 3), ([0, 1], [1, 0])), ((2, 3), (2, 3), 2), ((), (3,), 0), ((2, 0), (0, 3), 1),
-    ((2, 3, 4), (3, 2), ((1, 0), (0, 1))),
-])
+@pytest.mark.parametrize(
+    ("a", "b", "axes"),
+    [
+        ((2, 3, 4), (3, 4, 5), 2),
+        ((2, 3), (3, 4), 1),
+        ((2, 3), (4,), 0),
+        ((2, 3, 4), (4, 3, 2), ([1, 2], [1, 0])),
+        ((2, 3, 4), (5, 3), (1, 1)),
+        ((2, 3, 4), (4, 5, 2), ([-1, 0], [0, -1])),
+        ((3, 3), (3, 3), ([0, 1], [1, 0])),
+        ((2, 3), (2, 3), 2),
+        ((), (3,), 0),
+        ((2, 0), (0, 3), 1),
+        ((2, 3, 4), (3, 2), ((1, 0), (0, 1))),
+    ],
+)
 def test_tensordot(a, b, axes):
     assert_agrees(lambda x, y: np.tensordot(x, y, axes), drawn(a, 1), drawn(b, 2))
 
 
 EINSUM = [
-    ("i->", (3,)), ("i->i", (3,)), ("ij->ji", (2, 3)), ("ij->i", (2, 3)), ("ij->j", (2, 3)), ("ij->", (2, 3)), ("ii->", (3, 3)), ("ii->i", (3, 3)),
-    ("ii", (3, 3)), ("ij", (2, 3)), ("ba", (2, 3)), ("iij->j", (2, 2, 3)), ("iji->ij", (2, 3, 2)), ("iii->i", (2, 2, 2)), ("...", (2, 3)),
-    ("...i->...", (2, 3)), ("i...->...i", (2, 3, 4)), ("...ii->...i", (2, 3, 3)), ("ijk->kji", (2, 3, 4)),
-    ("i,i", (3,), (3,)), ("i,i->i", (3,), (3,)), ("i,j", (2,), (3,)), ("i,j->ji", (2,), (3,)), ("i,j->", (2,), (3,)), ("i,j->i", (2,), (3,)),
-    ("ij,jk", (2, 3), (3, 4)), ("ij,jk->ki", (2, 3), (3, 4)), ("ij,jk->", (2, 3), (3, 4)), ("ij,kj->ik", (2, 3), (4, 3)), ("ji,jk", (3, 2), (3, 4)),
-    ("ij,j", (2, 3), (3,)), ("ij,i", (2, 3), (2,)), ("ij,ij", (2, 3), (2, 3)), ("ij,ij->ij", (2, 3), (2, 3)), ("ij,ij->i", (2, 3), (2, 3)),
-    ("ij,ji->", (2, 3), (3, 2)), ("ij,ji", (2, 3), (3, 2)), ("bij,bjk->bik", (2, 2, 3), (2, 3, 2)), ("bij,jk->bik", (2, 2, 3), (3, 2)),
-    ("bij,bj->bi", (2, 2, 3), (2, 3)), ("bij,bij->b", (2, 2, 3), (2, 2, 3)), ("abc,cd->abd", (2, 3, 4), (4, 2)), ("abc,acd->bd", (2, 3, 4), (2, 4, 2)),
-    ("bhqd,bhkd->bhqk", (2, 2, 3, 2), (2, 2, 4, 2)), ("ijk,ilm->jlkm", (2, 3, 2), (2, 2, 3)), ("ii,i->i", (3, 3), (3,)), ("ii,jj->ij", (2, 2), (3, 3)),
-    ("...ij,...jk->...ik", (2, 2, 3), (2, 3, 2)), ("...ij,...jk", (2, 3), (4, 3, 2)), ("i...,i...->...", (2, 3), (2, 3)), ("...,...", (2, 3), (3,)),
-    ("...i,i", (2, 3), (3,)), ("ij...,jk...->ik...", (2, 3, 2), (3, 2, 2)), (",", (), ()), (",i", (), (3,)), ("i,->i", (3,), ()), (" i j , j k -> i k ", (2, 3), (3, 2)),
-    ("aab,b->a", (2, 2, 3), (3,)), ("ab,cd->dbca", (2, 3), (2, 2)), ("ij,j->ij", (2, 3), (3,)), ("ij,jk,kl", (2, 3), (3, 4), (4, 2)),
-    ("ij,jk,kl->li", (2, 3), (3, 4), (4, 2)), ("i,ij,j", (2,), (2, 3), (3,)), ("i,i,i", (3,), (3,), (3,)), ("i,j,k->ijk", (2,), (3,), (2,)),
-    ("ij,ik,il->jkl", (2, 2), (2, 3), (2, 2)), ("i,i,i->i", (3,), (3,), (3,)), ("ab,bc,cd,de->ae", (2, 2), (2, 3), (3, 2), (2, 2)),
-    ("ij,kl,mn->", (2, 2), (2, 3), (2, 2)), ("bij,bjk,bkl->bil", (2, 2, 2), (2, 2, 3), (2, 3, 2)), ("ij,jk->ik", (0, 3), (3, 2)), ("ij,jk->ik", (2, 0), (0, 2)),
-    ("ij,jk->ik", (1, 3), (3, 1)), ("ij->j", (0, 2)), ("ik,kj,ij->", (2, 3), (3, 2), (2, 2)),
+    ("i->", (3,)),
+    ("i->i", (3,)),
+    ("ij->ji", (2, 3)),
+    ("ij->i", (2, 3)),
+    ("ij->j", (2, 3)),
+    ("ij->", (2, 3)),
+    ("ii->", (3, 3)),
+    ("ii->i", (3, 3)),
+    ("ii", (3, 3)),
+    ("ij", (2, 3)),
+    ("ba", (2, 3)),
+    ("iij->j", (2, 2, 3)),
+    ("iji->ij", (2, 3, 2)),
+    ("iii->i", (2, 2, 2)),
+    ("...", (2, 3)),
+    ("...i->...", (2, 3)),
+    ("i...->...i", (2, 3, 4)),
+    ("...ii->...i", (2, 3, 3)),
+    ("ijk->kji", (2, 3, 4)),
+    ("i,i", (3,), (3,)),
+    ("i,i->i", (3,), (3,)),
+    ("i,j", (2,), (3,)),
+    ("i,j->ji", (2,), (3,)),
+    ("i,j->", (2,), (3,)),
+    ("i,j->i", (2,), (3,)),
+    ("ij,jk", (2, 3), (3, 4)),
+    ("ij,jk->ki", (2, 3), (3, 4)),
+    ("ij,jk->", (2, 3), (3, 4)),
+    ("ij,kj->ik", (2, 3), (4, 3)),
+    ("ji,jk", (3, 2), (3, 4)),
+    ("ij,j", (2, 3), (3,)),
+    ("ij,i", (2, 3), (2,)),
+    ("ij,ij", (2, 3), (2, 3)),
+    ("ij,ij->ij", (2, 3), (2, 3)),
+    ("ij,ij->i", (2, 3), (2, 3)),
+    ("ij,ji->", (2, 3), (3, 2)),
+    ("ij,ji", (2, 3), (3, 2)),
+    ("bij,bjk->bik", (2, 2, 3), (2, 3, 2)),
+    ("bij,jk->bik", (2, 2, 3), (3, 2)),
+    ("bij,bj->bi", (2, 2, 3), (2, 3)),
+    ("bij,bij->b", (2, 2, 3), (2, 2, 3)),
+    ("abc,cd->abd", (2, 3, 4), (4, 2)),
+    ("abc,acd->bd", (2, 3, 4), (2, 4, 2)),
+    ("bhqd,bhkd->bhqk", (2, 2, 3, 2), (2, 2, 4, 2)),
+    ("ijk,ilm->jlkm", (2, 3, 2), (2, 2, 3)),
+    ("ii,i->i", (3, 3), (3,)),
+    ("ii,jj->ij", (2, 2), (3, 3)),
+    ("...ij,...jk->...ik", (2, 2, 3), (2, 3, 2)),
+    ("...ij,...jk", (2, 3), (4, 3, 2)),
+    ("i...,i...->...", (2, 3), (2, 3)),
+    ("...,...", (2, 3), (3,)),
+    ("...i,i", (2, 3), (3,)),
+    ("ij...,jk...->ik...", (2, 3, 2), (3, 2, 2)),
+    (",", (), ()),
+    (",i", (), (3,)),
+    ("i,->i", (3,), ()),
+    (" i j , j k -> i k ", (2, 3), (3, 2)),
+    ("aab,b->a", (2, 2, 3), (3,)),
+    ("ab,cd->dbca", (2, 3), (2, 2)),
+    ("ij,j->ij", (2, 3), (3,)),
+    ("ij,jk,kl", (2, 3), (3, 4), (4, 2)),
+    ("ij,jk,kl->li", (2, 3), (3, 4), (4, 2)),
+    ("i,ij,j", (2,), (2, 3), (3,)),
+    ("i,i,i", (3,), (3,), (3,)),
+    ("i,j,k->ijk", (2,), (3,), (2,)),
+    ("ij,ik,il->jkl", (2, 2), (2, 3), (2, 2)),
+    ("i,i,i->i", (3,), (3,), (3,)),
+    ("ab,bc,cd,de->ae", (2, 2), (2, 3), (3, 2), (2, 2)),
+    ("ij,kl,mn->", (2, 2), (2, 3), (2, 2)),
+    ("bij,bjk,bkl->bil", (2, 2, 2), (2, 2, 3), (2, 3, 2)),
+    ("ij,jk->ik", (0, 3), (3, 2)),
+    ("ij,jk->ik", (2, 0), (0, 2)),
+    ("ij,jk->ik", (1, 3), (3, 1)),
+    ("ij->j", (0, 2)),
+    ("ik,kj,ij->", (2, 3), (3, 2), (2, 2)),
 ]
 
 
@@ -142,7 +254,11 @@ def check_random_einsum(seed):
     assert_agrees(lambda *a: np.einsum(subscripts, *a), *arrays, order=1)
 
 
-@pytest.mark.parametrize("case", [("ij,jk->ik", (2, 3), (3, 2)), ("i,i", (3,), (3,)), ("ij->i", (2, 3)), ("ij,jk,kl", (2, 3), (3, 4), (4, 2))], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [("ij,jk->ik", (2, 3), (3, 2)), ("i,i", (3,), (3,)), ("ij->i", (2, 3)), ("ij,jk,kl", (2, 3), (3, 4), (4, 2))],
+    ids=str,
+)
 def test_einsum_in_single_precision_and_with_constants(case):
     subscripts, *shapes = case
     arrays = [drawn(shape, k) for k, shape in enumerate(shapes)]
@@ -153,8 +269,13 @@ def test_einsum_in_single_precision_and_with_constants(case):
     assert_agrees(lambda *a: np.einsum(subscripts, *a, optimize=False), *arrays, order=1)
 
 
-@pytest.mark.parametrize("f", [lambda x, y: x @ y, np.dot, np.inner, lambda x, y: np.tensordot(x, y, 1), lambda x, y: np.outer(x, y), np.vdot])
-@pytest.mark.parametrize("kinds", [(np.float32, np.float32), (np.float32, np.float64), (np.int64, np.float64), (np.int64, np.int64), (bool, np.float64)])
+@pytest.mark.parametrize(
+    "f", [lambda x, y: x @ y, np.dot, np.inner, lambda x, y: np.tensordot(x, y, 1), lambda x, y: np.outer(x, y), np.vdot]
+)
+@pytest.mark.parametrize(
+    "kinds",
+    [(np.float32, np.float32), (np.float32, np.float64), (np.int64, np.float64), (np.int64, np.int64), (bool, np.float64)],
+)
 def test_dtypes_of_products(f, kinds):
     x, y = (np.arange(1, 4).astype(kind) for kind in kinds)
     assert_agrees(f, x, y, order=1)
@@ -162,13 +283,25 @@ def test_dtypes_of_products(f, kinds):
         assert_agrees(lambda y: f(x, y), y, order=1)
 
 
-@pytest.mark.parametrize(("f", "a", "b"), [
-    (np.matmul, (2, 3), (2, 3)), (np.matmul, (), (3,)), (np.matmul, (3,), ()), (np.matmul, (3,), (2,)), (np.matmul, (2, 2, 3), (3, 3, 2)),
-    (np.dot, (2, 3), (2, 3)), (np.inner, (3,), (2,)), (lambda x, y: np.tensordot(x, y, 1), (2, 3), (2,)),
-    (lambda x, y: np.einsum("ij,jk", x, y), (2, 3), (2, 3)), (lambda x, y: np.einsum("ij,jk", x, y), (2,), (2, 3)),
-    (lambda x, y: np.einsum("ij", x, y), (2, 3), (2, 3)), (lambda x, y: np.einsum("ij,jk->il", x, y), (2, 3), (3, 3)), (np.vdot, (2,), (3,)),
-    (lambda x, y: np.einsum("i,j->ii", x, y), (2,), (3,)),
-])
+@pytest.mark.parametrize(
+    ("f", "a", "b"),
+    [
+        (np.matmul, (2, 3), (2, 3)),
+        (np.matmul, (), (3,)),
+        (np.matmul, (3,), ()),
+        (np.matmul, (3,), (2,)),
+        (np.matmul, (2, 2, 3), (3, 3, 2)),
+        (np.dot, (2, 3), (2, 3)),
+        (np.inner, (3,), (2,)),
+        (lambda x, y: np.tensordot(x, y, 1), (2, 3), (2,)),
+        (lambda x, y: np.einsum("ij,jk", x, y), (2, 3), (2, 3)),
+        (lambda x, y: np.einsum("ij,jk", x, y), (2,), (2, 3)),
+        (lambda x, y: np.einsum("ij", x, y), (2, 3), (2, 3)),
+        (lambda x, y: np.einsum("ij,jk->il", x, y), (2, 3), (3, 3)),
+        (np.vdot, (2,), (3,)),
+        (lambda x, y: np.einsum("i,j->ii", x, y), (2,), (3,)),
+    ],
+)
 def test_wrong_shapes_are_refused_as_by_numpy(f, a, b):
     x, y = drawn(a, 1), drawn(b, 2)
     with pytest.raises(ValueError):  # noqa: PT011  NumPy words it differently for each

@@ -104,8 +104,18 @@ def operands(name, shapes, seed=1):
 UNARY = [name for name in ELEMENTWISE if ufunc(name).nin == 1]
 BINARY = [name for name in ELEMENTWISE if ufunc(name).nin == 2]
 SHAPES = [(), (1,), (5,), (3, 4), (2, 1, 3), (0,), (2, 0, 3)]
-PAIRS = [((), ()), ((), (3,)), ((3,), (3,)), ((3, 4), (4,)), ((3, 1), (1, 4)), ((2, 3, 4), (3, 1)), ((0,), (1,)), ((2, 0), (1, 1)),
-         ((1,), (2, 3)), ((3, 4), ())]
+PAIRS = [
+    ((), ()),
+    ((), (3,)),
+    ((3,), (3,)),
+    ((3, 4), (4,)),
+    ((3, 1), (1, 4)),
+    ((2, 3, 4), (3, 1)),
+    ((0,), (1,)),
+    ((2, 0), (1, 1)),
+    ((1,), (2, 3)),
+    ((3, 4), ()),
+]
 LAYOUTS = {
     "transposed": lambda x: x.T,
     "sliced": lambda x: x[1:, ::2],
@@ -166,8 +176,13 @@ def test_ufunc_of_integers(name):
 def test_binary_ufunc_with_a_constant(name, constant, side):
     x, y = operands(name, [(3,), (3,)])
     arrays, other = [x, y], [x, y][1 - side]
-    value = {"float": float(other[0]), "int": 2, "array": other, "integer array": np.array([1, 2, 2]),
-             "numpy scalar": other[0]}[constant]
+    value = {
+        "float": float(other[0]),
+        "int": 2,
+        "array": other,
+        "integer array": np.array([1, 2, 2]),
+        "numpy scalar": other[0],
+    }[constant]
 
     def f(z):
         return ufunc(name)(z, value) if side == 0 else ufunc(name)(value, z)
@@ -203,13 +218,30 @@ def test_vecdot():
     assert_agrees(np.vecdot, drawn((3, 4)), drawn((4,), seed=2))
 
 
-@pytest.mark.parametrize("operation", [
-    lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y, lambda x, y: x**y, lambda x, y: x // y,
-    lambda x, y: x % y, lambda x, y: x @ y, lambda x, y: -x + y, lambda x, y: +x * abs(y), lambda x, y: (x < y) * x,
-    lambda x, y: (x <= y) * x, lambda x, y: (x > y) * x, lambda x, y: (x >= y) * x, lambda x, y: (x == y) * x,
-    lambda x, y: (x != y) * x, lambda x, y: ((x > 0.4) & (y > 0.4)) * x, lambda x, y: ((x > 0.4) | ~(y > 0.4)) * y,
-    lambda x, y: ((x > 0.4) ^ (y > 0.4)) * y,
-])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x, y: x + y,
+        lambda x, y: x - y,
+        lambda x, y: x * y,
+        lambda x, y: x / y,
+        lambda x, y: x**y,
+        lambda x, y: x // y,
+        lambda x, y: x % y,
+        lambda x, y: x @ y,
+        lambda x, y: -x + y,
+        lambda x, y: +x * abs(y),
+        lambda x, y: (x < y) * x,
+        lambda x, y: (x <= y) * x,
+        lambda x, y: (x > y) * x,
+        lambda x, y: (x >= y) * x,
+        lambda x, y: (x == y) * x,
+        lambda x, y: (x != y) * x,
+        lambda x, y: ((x > 0.4) & (y > 0.4)) * x,
+        lambda x, y: ((x > 0.4) | ~(y > 0.4)) * y,
+        lambda x, y: ((x > 0.4) ^ (y > 0.4)) * y,
+    ],
+)
 def test_operators(operation):
     x, y = drawn((4,), 0.2, 0.9, 1), drawn((4,), 0.25, 0.95, 2)
     assert_agrees(operation, x, y)
@@ -217,12 +249,37 @@ def test_operators(operation):
     assert_agrees(lambda y: operation(x, y), y)
 
 
-@pytest.mark.parametrize("operation", [
-    lambda x: 2 + x, lambda x: 2 - x, lambda x: 2 * x, lambda x: 2 / x, lambda x: 2**x, lambda x: 1.2 // x, lambda x: 1.2 % x,
-    lambda x: x + 2, lambda x: x - 2, lambda x: x * 2, lambda x: x / 2, lambda x: x**2, lambda x: x // 2, lambda x: x % 2,
-    lambda x: True * x, lambda x: x + np.int64(3), lambda x: x * np.float32(2.0), lambda x: x**0, lambda x: x**1, lambda x: x**-1,
-    lambda x: x**3, lambda x: x**-2, lambda x: x**0.5, lambda x: x**17, lambda x: x**1.5, lambda x: x**-0.5,
-])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: 2 + x,
+        lambda x: 2 - x,
+        lambda x: 2 * x,
+        lambda x: 2 / x,
+        lambda x: 2**x,
+        lambda x: 1.2 // x,
+        lambda x: 1.2 % x,
+        lambda x: x + 2,
+        lambda x: x - 2,
+        lambda x: x * 2,
+        lambda x: x / 2,
+        lambda x: x**2,
+        lambda x: x // 2,
+        lambda x: x % 2,
+        lambda x: True * x,
+        lambda x: x + np.int64(3),
+        lambda x: x * np.float32(2.0),
+        lambda x: x**0,
+        lambda x: x**1,
+        lambda x: x**-1,
+        lambda x: x**3,
+        lambda x: x**-2,
+        lambda x: x**0.5,
+        lambda x: x**17,
+        lambda x: x**1.5,
+        lambda x: x**-0.5,
+    ],
+)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_operators_with_python_numbers(operation, dtype):
     assert_agrees(operation, drawn((4,), 0.55, 0.95).astype(dtype))
@@ -272,46 +329,101 @@ def cases(function, *entries):
 
 
 AXES = [None, 0, 1, -1, (0, 2), (-1, 0), (0, 1, 2), ()]
-for _function, _axis, _keep in itertools.product((np.sum, np.mean, np.prod, np.max, np.min, np.var, np.std), AXES, (False, True)):
+for _function, _axis, _keep in itertools.product(
+    (np.sum, np.mean, np.prod, np.max, np.min, np.var, np.std), AXES, (False, True)
+):
     if _axis == () and _function in (np.std, np.var):
         continue
     cases(_function, (functools.partial(_function, axis=_axis, keepdims=_keep), (2, 3, 4)))
 for _function in (np.sum, np.mean, np.prod, np.max, np.min):
-    cases(_function, (_function, ()), (_function, (1,)), (lambda x, f=_function: f(x.T, axis=1), (3, 4)),
-          (lambda x, f=_function: f(x[::-1, ::2], axis=0), (3, 4)), (lambda x, f=_function: f(x * 2.0), (7,)))
+    cases(
+        _function,
+        (_function, ()),
+        (_function, (1,)),
+        (lambda x, f=_function: f(x.T, axis=1), (3, 4)),
+        (lambda x, f=_function: f(x[::-1, ::2], axis=0), (3, 4)),
+        (lambda x, f=_function: f(x * 2.0), (7,)),
+    )
 for _function in (np.sum, np.prod):
-    cases(_function, (_function, (0,)), (functools.partial(_function, axis=0), (0, 3)), (functools.partial(_function, axis=1), (0, 3)),
-          (functools.partial(_function, axis=0, initial=2.0), (3, 2)), (lambda x, f=_function: f(x), np.array([1, 2, 3])),
-          (lambda x, f=_function: f(x > 0.5, axis=0), (3, 2)))
-cases(np.max, (functools.partial(np.max, axis=1), (0, 3)), (functools.partial(np.max, axis=0, initial=0.47), (3, 2)),
-      (np.max, np.array([1, 4, 3])))
-cases(np.min, (functools.partial(np.min, axis=1), (0, 3)), (functools.partial(np.min, axis=0, initial=0.47), (3, 2)),
-      (np.min, np.array([2, 4, 3])))
+    cases(
+        _function,
+        (_function, (0,)),
+        (functools.partial(_function, axis=0), (0, 3)),
+        (functools.partial(_function, axis=1), (0, 3)),
+        (functools.partial(_function, axis=0, initial=2.0), (3, 2)),
+        (lambda x, f=_function: f(x), np.array([1, 2, 3])),
+        (lambda x, f=_function: f(x > 0.5, axis=0), (3, 2)),
+    )
+cases(
+    np.max,
+    (functools.partial(np.max, axis=1), (0, 3)),
+    (functools.partial(np.max, axis=0, initial=0.47), (3, 2)),
+    (np.max, np.array([1, 4, 3])),
+)
+cases(
+    np.min,
+    (functools.partial(np.min, axis=1), (0, 3)),
+    (functools.partial(np.min, axis=0, initial=0.47), (3, 2)),
+    (np.min, np.array([2, 4, 3])),
+)
 cases(np.mean, (np.mean, np.array([1, 2, 4])), (functools.partial(np.mean, axis=1), (0, 3)))
 cases(np.var, (functools.partial(np.var, ddof=1), (5,)), (functools.partial(np.var, axis=0, correction=1), (5, 2)))
 cases(np.std, (functools.partial(np.std, ddof=1), (5,)), (functools.partial(np.std, axis=-1, ddof=1), (2, 5)))
 for _function, _axis in itertools.product((np.all, np.any), (None, 0, (0, 1))):
-    cases(_function, (lambda x, f=_function, a=_axis: f(x > 0.5, axis=a), (2, 3)),
-          (lambda x, f=_function, a=_axis: f(x < 2.0, axis=a, keepdims=True), (2, 3)))
+    cases(
+        _function,
+        (lambda x, f=_function, a=_axis: f(x > 0.5, axis=a), (2, 3)),
+        (lambda x, f=_function, a=_axis: f(x < 2.0, axis=a, keepdims=True), (2, 3)),
+    )
 for _function, _axis in itertools.product((np.argmax, np.argmin), (None, 0, 1, -1)):
-    cases(_function, (functools.partial(_function, axis=_axis), (3, 4)), (functools.partial(_function, axis=_axis, keepdims=True), (3, 4)),
-          (lambda x, f=_function, a=_axis: f(x, axis=a), np.array([[1, 3, 3], [3, 1, 1]])))
+    cases(
+        _function,
+        (functools.partial(_function, axis=_axis), (3, 4)),
+        (functools.partial(_function, axis=_axis, keepdims=True), (3, 4)),
+        (lambda x, f=_function, a=_axis: f(x, axis=a), np.array([[1, 3, 3], [3, 1, 1]])),
+    )
 
-cases(np.reshape, (lambda x: np.reshape(x, (4, 3)), (3, 4)), (lambda x: np.reshape(x, -1), (3, 4)), (lambda x: x.reshape(2, -1), (3, 4)),
-      (lambda x: x.T.reshape(3, 4), (3, 4)), (lambda x: np.reshape(x, (4, 3), order="F"), (3, 4)), (lambda x: x.reshape((0, 2)), (0,)),
-      (lambda x: x.reshape(()), (1,)), (lambda x: x.reshape(1, 1), ()))
-cases(np.ravel, (np.ravel, (3, 4)), (lambda x: np.ravel(x.T), (3, 4)), (lambda x: np.ravel(x, order="F"), (3, 4)), (np.ravel, ()),
-      (lambda x: x.ravel() * x.flatten(), (2, 3)))
-cases(np.transpose, (np.transpose, (2, 3, 4)), (lambda x: np.transpose(x, (1, 2, 0)), (2, 3, 4)), (lambda x: x.transpose(2, 0, 1), (2, 3, 4)),
-      (lambda x: x.T, (3,)), (lambda x: x.transpose((-1, 0, 1)), (2, 3, 4)))
+cases(
+    np.reshape,
+    (lambda x: np.reshape(x, (4, 3)), (3, 4)),
+    (lambda x: np.reshape(x, -1), (3, 4)),
+    (lambda x: x.reshape(2, -1), (3, 4)),
+    (lambda x: x.T.reshape(3, 4), (3, 4)),
+    (lambda x: np.reshape(x, (4, 3), order="F"), (3, 4)),
+    (lambda x: x.reshape((0, 2)), (0,)),
+    (lambda x: x.reshape(()), (1,)),
+    (lambda x: x.reshape(1, 1), ()),
+)
+cases(
+    np.ravel,
+    (np.ravel, (3, 4)),
+    (lambda x: np.ravel(x.T), (3, 4)),
+    (lambda x: np.ravel(x, order="F"), (3, 4)),
+    (np.ravel, ()),
+    (lambda x: x.ravel() * x.flatten(), (2, 3)),
+)
+cases(
+    np.transpose,
+    (np.transpose, (2, 3, 4)),
+    (lambda x: np.transpose(x, (1, 2, 0)), (2, 3, 4)),
+    (lambda x: x.transpose(2, 0, 1), (2, 3, 4)),
+    (lambda x: x.T, (3,)),
+    (lambda x: x.transpose((-1, 0, 1)), (2, 3, 4)),
+)
 cases(np.swapaxes, (lambda x: np.swapaxes(x, 0, -1), (2, 3, 4)), (lambda x: x.swapaxes(1, 0), (2, 3)))
 cases(np.moveaxis, (lambda x: np.moveaxis(x, 0, -1), (2, 3, 4)), (lambda x: np.moveaxis(x, (0, 1), (-1, 0)), (2, 3, 4)))
 cases(np.rollaxis, (lambda x: np.rollaxis(x, 2), (2, 3, 4)))
 cases(np.squeeze, (np.squeeze, (2, 1, 3, 1)), (lambda x: np.squeeze(x, axis=-1), (2, 1, 3, 1)), (np.squeeze, (1, 1)))
 cases(np.expand_dims, (lambda x: np.expand_dims(x, 1), (2, 3)), (lambda x: np.expand_dims(x, (0, -1)), (2, 3)))
-cases(np.broadcast_to, (lambda x: np.broadcast_to(x, (2, 3)) * 1.0, (3,)), (lambda x: np.broadcast_to(x, (4, 3, 2)) * 2.0, (3, 1)),
-      (lambda x: np.broadcast_to(x, (2, 3)) + 0.0, ()))
-cases(np.diagonal, (np.diagonal, (3, 4)), (lambda x: np.diagonal(x, 1), (3, 4)), (lambda x: np.diagonal(x, -1, 0, 2), (3, 2, 4)))
+cases(
+    np.broadcast_to,
+    (lambda x: np.broadcast_to(x, (2, 3)) * 1.0, (3,)),
+    (lambda x: np.broadcast_to(x, (4, 3, 2)) * 2.0, (3, 1)),
+    (lambda x: np.broadcast_to(x, (2, 3)) + 0.0, ()),
+)
+cases(
+    np.diagonal, (np.diagonal, (3, 4)), (lambda x: np.diagonal(x, 1), (3, 4)), (lambda x: np.diagonal(x, -1, 0, 2), (3, 2, 4))
+)
 cases(np.flip, (np.flip, (2, 3)), (lambda x: np.flip(x, 1), (2, 3)), (lambda x: np.flip(x, (0, 1)) * x, (2, 3)))
 cases(np.fliplr, (np.fliplr, (2, 3)))
 cases(np.flipud, (np.flipud, (2, 3)))
@@ -321,10 +433,12 @@ cases(np.array_split, (lambda x: np.array_split(x, 3), (7,)), (lambda x: np.arra
 cases(np.hsplit, (lambda x: np.hsplit(x, 2), (3, 4)))
 cases(np.vsplit, (lambda x: np.vsplit(x, 2), (4, 3)))
 cases(np.dsplit, (lambda x: np.dsplit(x, 2), (2, 3, 4)))
-cases(np.lib.stride_tricks.sliding_window_view,
-      (lambda x: np.lib.stride_tricks.sliding_window_view(x, 3) * 1.0, (6,)),
-      (lambda x: np.lib.stride_tricks.sliding_window_view(x, (2, 2)) * 1.0, (3, 4)),
-      (lambda x: np.sum(np.lib.stride_tricks.sliding_window_view(x, 2, axis=1), axis=-1), (3, 4)))
+cases(
+    np.lib.stride_tricks.sliding_window_view,
+    (lambda x: np.lib.stride_tricks.sliding_window_view(x, 3) * 1.0, (6,)),
+    (lambda x: np.lib.stride_tricks.sliding_window_view(x, (2, 2)) * 1.0, (3, 4)),
+    (lambda x: np.sum(np.lib.stride_tricks.sliding_window_view(x, 2, axis=1), axis=-1), (3, 4)),
+)
 cases(np.shape, (lambda x: x * np.shape(x)[0], (3,)))
 cases(np.ndim, (lambda x: x * np.ndim(x), (3, 2)))
 cases(np.size, (lambda x: x * np.size(x), (3, 2)), (lambda x: x * np.size(x, 1), (3, 2)))
@@ -334,68 +448,156 @@ cases(np.result_type, (lambda x: np.sin(x).astype(np.result_type(x, np.float32))
 cases(np.real, (lambda x: np.real(x) * 2, (3,)))
 cases(np.real_if_close, (lambda x: np.real_if_close(x) * 2, (3,)))
 
-cases(np.concatenate, (lambda x, y: np.concatenate([x, y]), (3,), (2,)), (lambda x, y: np.concatenate((x, y), axis=1), (2, 3), (2, 1)),
-      (lambda x, y: np.concatenate([x, y], axis=-1), (2, 3), (2, 1)), (lambda x, y: np.concatenate([x, y], axis=None), (2, 3), (4,)),
-      (lambda x: np.concatenate([x, np.arange(3.0), [1.0, 2.0], x[::-1]]), (3,)), (lambda x: np.concatenate([x, x[:0]]), (3,)),
-      (lambda x, y: np.concatenate([x.T, y]), (3, 2), (1, 3)))
-cases(np.stack, (lambda x, y: np.stack([x, y]), (3,), (3,)), (lambda x, y: np.stack((x, y), axis=-1), (2, 3), (2, 3)),
-      (lambda x: np.stack([x[0], 2.0, x[1] * x[2]]), (3,)), (lambda x: np.stack([x, np.ones(3)], axis=1), (3,)))
+cases(
+    np.concatenate,
+    (lambda x, y: np.concatenate([x, y]), (3,), (2,)),
+    (lambda x, y: np.concatenate((x, y), axis=1), (2, 3), (2, 1)),
+    (lambda x, y: np.concatenate([x, y], axis=-1), (2, 3), (2, 1)),
+    (lambda x, y: np.concatenate([x, y], axis=None), (2, 3), (4,)),
+    (lambda x: np.concatenate([x, np.arange(3.0), [1.0, 2.0], x[::-1]]), (3,)),
+    (lambda x: np.concatenate([x, x[:0]]), (3,)),
+    (lambda x, y: np.concatenate([x.T, y]), (3, 2), (1, 3)),
+)
+cases(
+    np.stack,
+    (lambda x, y: np.stack([x, y]), (3,), (3,)),
+    (lambda x, y: np.stack((x, y), axis=-1), (2, 3), (2, 3)),
+    (lambda x: np.stack([x[0], 2.0, x[1] * x[2]]), (3,)),
+    (lambda x: np.stack([x, np.ones(3)], axis=1), (3,)),
+)
 cases(np.vstack, (lambda x, y: np.vstack([x, y]), (3,), (2, 3)), (lambda x, y: np.vstack((x, y)), (3,), (3,)))
-cases(np.hstack, (lambda x, y: np.hstack([x, y]), (3,), (2,)), (lambda x, y: np.hstack((x, y)), (2, 3), (2, 1)),
-      (lambda x: np.hstack([x[0], x]), (3,)))
-cases(np.append, (lambda x, y: np.append(x, y), (2, 3), (2,)), (lambda x: np.append(x, 2.0), (3,)),
-      (lambda x, y: np.append(x, y, axis=0), (2, 3), (1, 3)), (lambda x: np.append([1.0], x), (3,)))
+cases(
+    np.hstack,
+    (lambda x, y: np.hstack([x, y]), (3,), (2,)),
+    (lambda x, y: np.hstack((x, y)), (2, 3), (2, 1)),
+    (lambda x: np.hstack([x[0], x]), (3,)),
+)
+cases(
+    np.append,
+    (lambda x, y: np.append(x, y), (2, 3), (2,)),
+    (lambda x: np.append(x, 2.0), (3,)),
+    (lambda x, y: np.append(x, y, axis=0), (2, 3), (1, 3)),
+    (lambda x: np.append([1.0], x), (3,)),
+)
 for _function in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray):
-    cases(_function, (lambda x, f=_function: f([x[0], x[1] * 2.0, 3.0], like=x) if not isinstance(x, np.ndarray) else f([x[0], x[1] * 2.0, 3.0]),
-                      (3,)),
-          (lambda x, f=_function: f([[x[0], 1.0], [x[1], x[0]]], like=x) if not isinstance(x, np.ndarray) else
-           f([[x[0], 1.0], [x[1], x[0]]]), (2,)))
+    cases(
+        _function,
+        (
+            lambda x, f=_function: (
+                f([x[0], x[1] * 2.0, 3.0], like=x) if not isinstance(x, np.ndarray) else f([x[0], x[1] * 2.0, 3.0])
+            ),
+            (3,),
+        ),
+        (
+            lambda x, f=_function: (
+                f([[x[0], 1.0], [x[1], x[0]]], like=x) if not isinstance(x, np.ndarray) else f([[x[0], 1.0], [x[1], x[0]]])
+            ),
+            (2,),
+        ),
+    )
 
 cases(np.zeros_like, (lambda x: np.zeros_like(x) + x, (3, 2)), (lambda x: np.zeros_like(x, shape=(2, 3)) + x[0], (3,)))
 cases(np.empty_like, (lambda x: np.empty_like(x) * 0.0 + x, (3, 2)))
 cases(np.ones_like, (lambda x: np.ones_like(x) + x, (3, 2)), (lambda x: np.ones_like(x, dtype=np.int64), (3,)))
-cases(np.full_like, (lambda x: np.full_like(x, 2.5) * x, (3, 2)), (lambda x: np.full_like(x, x[0]) if not isinstance(x, np.ndarray)
-                                                                     else np.full_like(x, x[0]), (3,)))
+cases(
+    np.full_like,
+    (lambda x: np.full_like(x, 2.5) * x, (3, 2)),
+    (lambda x: np.full_like(x, x[0]), (3,)),
+)
 for _function in (np.zeros, np.ones, np.empty):
-    cases(_function, (lambda x, f=_function: f((2, 3), like=x) * 0.0 + x, (3,)), (lambda x, f=_function: f(3, like=x) * 0.0 + x, (3,)))
+    cases(
+        _function,
+        (lambda x, f=_function: f((2, 3), like=x) * 0.0 + x, (3,)),
+        (lambda x, f=_function: f(3, like=x) * 0.0 + x, (3,)),
+    )
 cases(np.full, (lambda x: np.full((2, 3), 1.5, like=x) * x, (3,)), (lambda x: np.full(3, x[0], like=x) * x, (3,)))
 
-cases(np.where, (lambda x, y: np.where(x > y, x, y), (3, 4), (4,)), (lambda x: np.where(x > 0.5, x, 0.0), (5,)),
-      (lambda x: np.where(np.array([True, False, True]), np.sin(x), x * 2), (3,)), (lambda x: np.where(x > 0.5, 1, x), (5,)),
-      (lambda x: x[np.where(x > 0.5)], (5,)), (lambda x: np.where(x > 0.5, 1, 2), (5,)))
+cases(
+    np.where,
+    (lambda x, y: np.where(x > y, x, y), (3, 4), (4,)),
+    (lambda x: np.where(x > 0.5, x, 0.0), (5,)),
+    (lambda x: np.where(np.array([True, False, True]), np.sin(x), x * 2), (3,)),
+    (lambda x: np.where(x > 0.5, 1, x), (5,)),
+    (lambda x: x[np.where(x > 0.5)], (5,)),
+    (lambda x: np.where(x > 0.5, 1, 2), (5,)),
+)
 cases(np.nonzero, (lambda x: x[np.nonzero(x > 0.5)], (3, 4)))
 cases(np.flatnonzero, (lambda x: x.ravel()[np.flatnonzero(x > 0.5)], (3, 4)))
 cases(np.argwhere, (lambda x: x[tuple(np.argwhere(x > 0.5).T)], (3, 4)))
-cases(np.clip, (lambda x: np.clip(x, 0.3, 0.7), (5,)), (lambda x: np.clip(x, None, 0.5), (5,)), (lambda x: np.clip(x, 0.5, None), (5,)),
-      (lambda x: np.clip(x, min=0.3, max=0.7), (5,)), (lambda x: x.clip(0.3, 0.7), (5,)),
-      (lambda x, lo, hi: np.clip(x, lo - 0.3, hi + 0.1), (3, 4), (4,), (3, 1)), (lambda x: np.clip(x, 2, 3), np.array([1, 2, 3, 4])))
-cases(np.take, (lambda x: np.take(x, [0, 2, 2]), (3, 4)), (lambda x: np.take(x, [[0, 2], [1, 1]], axis=1), (3, 4)),
-      (lambda x: np.take(x, 1, axis=0), (3, 4)), (lambda x: x.take([-1, 0], axis=-1), (3, 4)))
-cases(np.take_along_axis, (lambda x: np.take_along_axis(x, np.array([[0], [2], [1]]), axis=1), (3, 4)),
-      (lambda x: np.take_along_axis(x, np.argmax(x, axis=0, keepdims=True), axis=0), (3, 4)),
-      (lambda x: np.take_along_axis(x, np.array([[0, 1, 0, 2]]), 0), (3, 4)))
-cases(np.roll, (lambda x: np.roll(x, 2), (5,)), (lambda x: np.roll(x, -1), (3, 4)), (lambda x: np.roll(x, 1, axis=0) * x, (3, 4)),
-      (lambda x: np.roll(x, (1, -2), axis=(0, 1)), (3, 4)), (lambda x: np.roll(x, 7, axis=-1), (3, 4)))
+cases(
+    np.clip,
+    (lambda x: np.clip(x, 0.3, 0.7), (5,)),
+    (lambda x: np.clip(x, None, 0.5), (5,)),
+    (lambda x: np.clip(x, 0.5, None), (5,)),
+    (lambda x: np.clip(x, min=0.3, max=0.7), (5,)),
+    (lambda x: x.clip(0.3, 0.7), (5,)),
+    (lambda x, lo, hi: np.clip(x, lo - 0.3, hi + 0.1), (3, 4), (4,), (3, 1)),
+    (lambda x: np.clip(x, 2, 3), np.array([1, 2, 3, 4])),
+)
+cases(
+    np.take,
+    (lambda x: np.take(x, [0, 2, 2]), (3, 4)),
+    (lambda x: np.take(x, [[0, 2], [1, 1]], axis=1), (3, 4)),
+    (lambda x: np.take(x, 1, axis=0), (3, 4)),
+    (lambda x: x.take([-1, 0], axis=-1), (3, 4)),
+)
+cases(
+    np.take_along_axis,
+    (lambda x: np.take_along_axis(x, np.array([[0], [2], [1]]), axis=1), (3, 4)),
+    (lambda x: np.take_along_axis(x, np.argmax(x, axis=0, keepdims=True), axis=0), (3, 4)),
+    (lambda x: np.take_along_axis(x, np.array([[0, 1, 0, 2]]), 0), (3, 4)),
+)
+cases(
+    np.roll,
+    (lambda x: np.roll(x, 2), (5,)),
+    (lambda x: np.roll(x, -1), (3, 4)),
+    (lambda x: np.roll(x, 1, axis=0) * x, (3, 4)),
+    (lambda x: np.roll(x, (1, -2), axis=(0, 1)), (3, 4)),
+    (lambda x: np.roll(x, 7, axis=-1), (3, 4)),
+)
 cases(np.trace, (np.trace, (3, 3)), (lambda x: np.trace(x, 1), (3, 4)), (lambda x: x.trace(axis1=0, axis2=2), (3, 2, 3)))
 cases(np.diff, (np.diff, (5,)), (lambda x: np.diff(x, n=2), (5,)), (lambda x: np.diff(x, axis=0), (3, 4)), (np.diff, (3, 4)))
-cases(np.repeat, (lambda x: np.repeat(x, 2), (3, 2)), (lambda x: np.repeat(x, 3, axis=1), (3, 2)),
-      (lambda x: x.repeat([1, 0, 2], axis=0), (3, 2)))
+cases(
+    np.repeat,
+    (lambda x: np.repeat(x, 2), (3, 2)),
+    (lambda x: np.repeat(x, 3, axis=1), (3, 2)),
+    (lambda x: x.repeat([1, 0, 2], axis=0), (3, 2)),
+)
 cases(np.atleast_1d, (np.atleast_1d, ()), (np.atleast_1d, (3, 2)), (lambda x, y: np.atleast_1d(x, y), (), (2,)))
-cases(np.atleast_2d, (np.atleast_2d, ()), (np.atleast_2d, (3,)), (np.atleast_2d, (3, 2)), (lambda x, y: np.atleast_2d(x, y), (), (2,)))
+cases(
+    np.atleast_2d,
+    (np.atleast_2d, ()),
+    (np.atleast_2d, (3,)),
+    (np.atleast_2d, (3, 2)),
+    (lambda x, y: np.atleast_2d(x, y), (), (2,)),
+)
 cases(np.broadcast_arrays, (lambda x, y: tuple(a * 1.0 for a in np.broadcast_arrays(x, y)), (3,), (2, 1)))
 
 cases(np.vdot, (np.vdot, (5,), (5,)), (np.vdot, (2, 3), (2, 3)))
-cases(np.linalg.norm, (np.linalg.norm, (5,)), (np.linalg.norm, (3, 4)), (lambda x: np.linalg.norm(x, axis=1), (3, 4)),
-      (lambda x: np.linalg.norm(x, axis=-1, keepdims=True), (3, 4)), (lambda x: np.linalg.norm(x, "fro"), (3, 4)),
-      (lambda x: np.linalg.norm(x, 1), (5,)), (lambda x: np.linalg.norm(x, np.inf, axis=0), (5, 2)),
-      (lambda x: np.linalg.norm(x, -np.inf), (5,)), (lambda x: np.linalg.norm(x, 3), (5,)), (lambda x: np.linalg.norm(x, axis=(0, 1)), (3, 4)),
-      (np.linalg.norm, (2, 3, 4)), (lambda x: np.linalg.norm(x, 2), (5,)))
+cases(
+    np.linalg.norm,
+    (np.linalg.norm, (5,)),
+    (np.linalg.norm, (3, 4)),
+    (lambda x: np.linalg.norm(x, axis=1), (3, 4)),
+    (lambda x: np.linalg.norm(x, axis=-1, keepdims=True), (3, 4)),
+    (lambda x: np.linalg.norm(x, "fro"), (3, 4)),
+    (lambda x: np.linalg.norm(x, 1), (5,)),
+    (lambda x: np.linalg.norm(x, np.inf, axis=0), (5, 2)),
+    (lambda x: np.linalg.norm(x, -np.inf), (5,)),
+    (lambda x: np.linalg.norm(x, 3), (5,)),
+    (lambda x: np.linalg.norm(x, axis=(0, 1)), (3, 4)),
+    (np.linalg.norm, (2, 3, 4)),
+    (lambda x: np.linalg.norm(x, 2), (5,)),
+)
 
 REFUSED = (np.allclose, np.isclose, np.array_equal)
 CONTRACTIONS = (np.dot, np.inner, np.outer, np.tensordot, np.einsum)
 
-FLAT = [pytest.param(f, args, id=f"{function.__name__}-{k}") for function, entries in CASES.items()
-        for k, (f, *args) in enumerate(entries)]
+FLAT = [
+    pytest.param(f, args, id=f"{function.__name__}-{k}")
+    for function, entries in CASES.items()
+    for k, (f, *args) in enumerate(entries)
+]
 
 
 def arguments(args):
@@ -460,11 +662,38 @@ def test_logsumexp_of_infinite_rows():
 
 def test_nan_and_infinity_pass_as_in_numpy():
     x = np.array([np.nan, 1.0, -np.inf, np.inf, -0.0])
-    for f in (np.max, np.min, np.sum, lambda x: np.maximum(x, 0.5), lambda x: np.minimum(x, 0.5), np.isnan, np.isinf, np.isfinite, np.sign,
-              lambda x: np.clip(x, -1.0, 1.0), lambda x: np.where(x > 0, x, -x), np.abs, np.exp, np.tanh, np.sqrt, np.floor, np.argmax, np.argmin,
-              lambda x: x == x, lambda x: x**2, lambda x: 1.0 / x, np.any, np.all):
+    for f in (
+        np.max,
+        np.min,
+        np.sum,
+        lambda x: np.maximum(x, 0.5),
+        lambda x: np.minimum(x, 0.5),
+        np.isnan,
+        np.isinf,
+        np.isfinite,
+        np.sign,
+        lambda x: np.clip(x, -1.0, 1.0),
+        lambda x: np.where(x > 0, x, -x),
+        np.abs,
+        np.exp,
+        np.tanh,
+        np.sqrt,
+        np.floor,
+        np.argmax,
+        np.argmin,
+        lambda x: x == x,
+        lambda x: x**2,
+        lambda x: 1.0 / x,
+        np.any,
+        np.all,
+    ):
         with np.errstate(all="ignore"):
             np.testing.assert_allclose(tape.record(f, x).forward(x), f(x), rtol=1e-15)
+
+
+@pytest.mark.xfail(strict=True, reason="the row of pow sets the partial to x to 0 wherever y = 0, which loses d2/dxdy = 1/x")
+def test_second_derivative_of_a_power_with_exponent_zero():
+    tape.check_grads(lambda x, y: x**y, (1.5, 0.0))
 
 
 def test_ties_share_the_adjoint_of_an_extreme():
@@ -475,8 +704,13 @@ def test_ties_share_the_adjoint_of_an_extreme():
 
 def test_subgradients_at_kinks():
     zero = np.zeros(3)
-    for f in (lambda x: np.linalg.norm(x), lambda x: np.std(x), lambda x: np.sum(np.abs(x)), lambda x: np.sum(tape.relu(x)),
-              lambda x: np.sum(np.sign(x))):
+    for f in (
+        lambda x: np.linalg.norm(x),
+        lambda x: np.std(x),
+        lambda x: np.sum(np.abs(x)),
+        lambda x: np.sum(tape.relu(x)),
+        lambda x: np.sum(np.sign(x)),
+    ):
         np.testing.assert_array_equal(tape.grad(f)(zero), zero)
 
 
@@ -489,7 +723,7 @@ def test_product_with_zeros():
 
 @pytest.mark.parametrize("f", [np.max, np.min, np.argmax])
 def test_extreme_of_nothing(f):
-    with pytest.raises(ValueError, match="zero-size|empty"):
+    with pytest.raises(ValueError, match=r"zero-size|empty"):
         tape.record(lambda x: f(x), np.ones(0))
 
 

@@ -1,4 +1,4 @@
-"""Reading and assigning parts of recorded arrays, in all of NumPy's ways: values as NumPy's, gradients right, aliasing as NumPy's."""
+"""Reading and assigning parts of recorded arrays in all of NumPy's ways: values and aliasing as NumPy's, gradients right."""
 
 import itertools
 
@@ -12,24 +12,60 @@ CUBE = RANDOM.permutation(np.linspace(0.3, 0.9, 60)).reshape(3, 4, 5)
 MASK = RANDOM.random((3, 4)) < 0.5
 
 BASIC = {
-    "int": 1, "negative int": -1, "numpy int": np.int64(2), "two ints": (1, 2), "three ints": (1, -2, 3), "slice": slice(1, 3),
-    "empty slice": slice(2, 2), "slice beyond": slice(-10, 10), "step": slice(None, None, 2), "negative step": slice(None, None, -1),
-    "step -2": (slice(None), slice(3, 0, -2)), "ellipsis": ..., "ellipsis int": (..., 0), "int ellipsis int": (1, ..., -1),
-    "newaxis": None, "newaxis inside": (slice(None), None, 1), "newaxis at the end": (..., None), "everything": (),
-    "int slice": (0, slice(1, 3)), "slices": (slice(1, None), slice(None, -1), slice(None, None, 2)), "mixed": (None, 1, ..., slice(0, 2), None),
+    "int": 1,
+    "negative int": -1,
+    "numpy int": np.int64(2),
+    "two ints": (1, 2),
+    "three ints": (1, -2, 3),
+    "slice": slice(1, 3),
+    "empty slice": slice(2, 2),
+    "slice beyond": slice(-10, 10),
+    "step": slice(None, None, 2),
+    "negative step": slice(None, None, -1),
+    "step -2": (slice(None), slice(3, 0, -2)),
+    "ellipsis": ...,
+    "ellipsis int": (..., 0),
+    "int ellipsis int": (1, ..., -1),
+    "newaxis": None,
+    "newaxis inside": (slice(None), None, 1),
+    "newaxis at the end": (..., None),
+    "everything": (),
+    "int slice": (0, slice(1, 3)),
+    "slices": (slice(1, None), slice(None, -1), slice(None, None, 2)),
+    "mixed": (None, 1, ..., slice(0, 2), None),
 }
 
 ADVANCED = {
-    "list": [0, 2], "list with repeats": [1, 1, 0, 1], "negative list": [-1, -3], "array": np.array([2, 0]),
-    "2-d array": np.array([[0, 1], [2, 2]]), "empty list": np.array([], np.int64), "pair": ([0, 1], [2, 3]),
-    "broadcast pair": (np.array([[0], [2]]), np.array([1, 3, 3])), "triple": ([0, 1], [1, 1], [4, 0]), "array and int": ([0, 2], 1),
-    "int and array": (1, [0, 2, 2]), "array and slice": ([0, 2], slice(1, 3)), "slice and array": (slice(1, 3), [3, 0]),
-    "split by a slice": ([0, 2], slice(None), [1, 4]), "int, slice, array": (0, slice(None), [1, 4]), "array and ellipsis": ([1, 1], ..., 0),
-    "array and newaxis": ([1, 1], None), "newaxis and arrays": (None, [1, 0], [2, 2]), "split by newaxis": ([1, 0], None, [2, 2]),
-    "mask": CUBE > 0.6, "row mask": np.array([True, False, True]), "matrix mask": MASK, "mask and int": (np.array([True, False, True]), 1),
-    "mask and slice": (slice(None), np.array([True, False, True, True]), slice(0, 2)), "mask and array": (np.array([True, False, True]), [0, 3]),
-    "nothing": np.zeros((3, 4, 5), bool), "ix": np.ix_([0, 2], [1, 3], [0, 4]), "true": np.True_,
-    "int8": np.array([0, 2], np.int8), "uint8": np.array([0, 2], np.uint8),
+    "list": [0, 2],
+    "list with repeats": [1, 1, 0, 1],
+    "negative list": [-1, -3],
+    "array": np.array([2, 0]),
+    "2-d array": np.array([[0, 1], [2, 2]]),
+    "empty list": np.array([], np.int64),
+    "pair": ([0, 1], [2, 3]),
+    "broadcast pair": (np.array([[0], [2]]), np.array([1, 3, 3])),
+    "triple": ([0, 1], [1, 1], [4, 0]),
+    "array and int": ([0, 2], 1),
+    "int and array": (1, [0, 2, 2]),
+    "array and slice": ([0, 2], slice(1, 3)),
+    "slice and array": (slice(1, 3), [3, 0]),
+    "split by a slice": ([0, 2], slice(None), [1, 4]),
+    "int, slice, array": (0, slice(None), [1, 4]),
+    "array and ellipsis": ([1, 1], ..., 0),
+    "array and newaxis": ([1, 1], None),
+    "newaxis and arrays": (None, [1, 0], [2, 2]),
+    "split by newaxis": ([1, 0], None, [2, 2]),
+    "mask": CUBE > 0.6,
+    "row mask": np.array([True, False, True]),
+    "matrix mask": MASK,
+    "mask and int": (np.array([True, False, True]), 1),
+    "mask and slice": (slice(None), np.array([True, False, True, True]), slice(0, 2)),
+    "mask and array": (np.array([True, False, True]), [0, 3]),
+    "nothing": np.zeros((3, 4, 5), bool),
+    "ix": np.ix_([0, 2], [1, 3], [0, 4]),
+    "true": np.True_,
+    "int8": np.array([0, 2], np.int8),
+    "uint8": np.array([0, 2], np.uint8),
 }
 
 EVERY = {**BASIC, **ADVANCED}
@@ -50,10 +86,17 @@ def test_get(name):
 @pytest.mark.parametrize("name", EVERY)
 def test_get_from_a_view(name):
     index = EVERY[name]
-    for view in (lambda x: x[::-1, :, ::-1], lambda x: np.transpose(np.transpose(x, (2, 0, 1)) * 1.0, (1, 2, 0)),
-                 lambda x: np.broadcast_to(x[:1], x.shape)):
-        same(tape.vjp(lambda x, view=view: view(x)[index], CUBE)[0] if view(CUBE).strides[0] else
-             tape.record(lambda x, view=view: view(x)[index], CUBE).forward(CUBE), view(CUBE)[index])
+    for view in (
+        lambda x: x[::-1, :, ::-1],
+        lambda x: np.transpose(np.transpose(x, (2, 0, 1)) * 1.0, (1, 2, 0)),
+        lambda x: np.broadcast_to(x[:1], x.shape),
+    ):
+        same(
+            tape.vjp(lambda x, view=view: view(x)[index], CUBE)[0]
+            if view(CUBE).strides[0]
+            else tape.record(lambda x, view=view: view(x)[index], CUBE).forward(CUBE),
+            view(CUBE)[index],
+        )
         tape.check_grads(lambda x, view=view: np.sin(view(x)[index]), (CUBE,), order=1)
 
 
@@ -64,11 +107,19 @@ def assigned(x, index, value, start):
     return y * y
 
 
-@pytest.mark.parametrize("start", [np.zeros_like, lambda x: x * 2.0, lambda x: (x * 2.0)[::-1, :, ::-1]], ids=["zeros", "product", "view"])
+@pytest.mark.parametrize(
+    "start", [np.zeros_like, lambda x: x * 2.0, lambda x: (x * 2.0)[::-1, :, ::-1]], ids=["zeros", "product", "view"]
+)
 @pytest.mark.parametrize("name", EVERY)
 def test_put(name, start):
     index = EVERY[name]
-    for value in (lambda x: 7.0, lambda x: x[0, 0, 0], lambda x: np.sin(x)[index], lambda x: np.cos(x[index])[..., ::-1] if x[index].ndim else 1.0):
+    for value in (
+        lambda x: 7.0,
+        lambda x: x[0, 0, 0],
+        lambda x: np.sin(x)[index],
+        lambda x: np.cos(x[index])[..., ::-1] if x[index].ndim else 1.0,
+    ):
+
         def f(x, value=value):
             return assigned(x, index, value, start)
 
@@ -94,10 +145,19 @@ def test_augment(name):
     tape.check_grads(f, (CUBE,), order=2)
 
 
-@pytest.mark.parametrize("operation", [
-    lambda y, x: y.__iadd__(x), lambda y, x: y.__isub__(x), lambda y, x: y.__imul__(x), lambda y, x: y.__itruediv__(x),
-    lambda y, x: y.__ipow__(2), lambda y, x: y.__iadd__(1), lambda y, x: y.__imul__(y), lambda y, x: y.__iadd__(y[::-1]),
-])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda y, x: y.__iadd__(x),
+        lambda y, x: y.__isub__(x),
+        lambda y, x: y.__imul__(x),
+        lambda y, x: y.__itruediv__(x),
+        lambda y, x: y.__ipow__(2),
+        lambda y, x: y.__iadd__(1),
+        lambda y, x: y.__imul__(y),
+        lambda y, x: y.__iadd__(y[::-1]),
+    ],
+)
 def test_augmented_assignment_of_whole_arrays(operation):
     x = np.array([0.3, 0.5, 0.9])
 
@@ -112,18 +172,23 @@ def test_augmented_assignment_of_whole_arrays(operation):
     tape.check_grads(f, (x,), order=3)
 
 
-@pytest.mark.parametrize("index", [3, -4, (0, 4), (0, 0, 5), [0, 3], [-4], ([0], [4]), (0, 0, 0, 0), [0.5], "a", 1.0, slice(0.5, 2),
-                                   np.array([True, False])], ids=repr)
+@pytest.mark.parametrize(
+    "index",
+    [3, -4, (0, 4), (0, 0, 5), [0, 3], [-4], ([0], [4]), (0, 0, 0, 0), [0.5], "a", 1.0, slice(0.5, 2), np.array([True, False])],
+    ids=repr,
+)
 def test_wrong_indices_are_refused_as_by_numpy(index):
     with pytest.raises((IndexError, TypeError)) as plain:
         CUBE[index]
     with pytest.raises(plain.type):
         tape.record(lambda x: x[index], CUBE)
+
+    def f(x):
+        y = x * 1.0
+        y[index] = 1.0
+        return y
+
     with pytest.raises(plain.type):
-        def f(x):
-            y = x * 1.0
-            y[index] = 1.0
-            return y
         tape.record(f, CUBE)
 
 
@@ -159,7 +224,12 @@ RECORDED = {
     "of a view": (lambda x, i: x.T[::-1][i], (3, 4), np.array([0, 2]), np.array([-1, -3])),
     "computed": (lambda x, i: x[(i + 1) % 3], (3, 4), np.array([0, 2]), np.array([1, 1])),
     "take": (lambda x, i: np.take(x, i, axis=1), (3, 4), np.array([0, 2]), np.array([-1, -3])),
-    "take_along_axis": (lambda x, i: np.take_along_axis(x, i, 1), (2, 4), np.array([[0, 2], [3, 3]]), np.array([[-1, -3], [0, 1]])),
+    "take_along_axis": (
+        lambda x, i: np.take_along_axis(x, i, 1),
+        (2, 4),
+        np.array([[0, 2], [3, 3]]),
+        np.array([[-1, -3], [0, 1]]),
+    ),
     "list of recorded": (lambda x, i: x[[i[0], 1]], (4,), np.array([0, 2]), np.array([-1, -3])),
 }
 
@@ -202,13 +272,16 @@ def test_recorded_index_out_of_range_names_the_line(i, assign):
     np.testing.assert_array_equal(np.isfinite(gradient(x, np.array([0, 5]))), True)
 
 
-@pytest.mark.parametrize(("shape", "put"), [
-    ((5,), lambda y, i, v: y.__setitem__(i, v)),
-    ((5, 2), lambda y, i, v: y.__setitem__(i, v[:, None])),
-    ((2, 5), lambda y, i, v: y.__setitem__((slice(None), i), v)),
-    ((5, 5), lambda y, i, v: y.__setitem__((i, i), v)),
-    ((5,), lambda y, i, v: y[::-1].__setitem__(i, v)),
-])
+@pytest.mark.parametrize(
+    ("shape", "put"),
+    [
+        ((5,), lambda y, i, v: y.__setitem__(i, v)),
+        ((5, 2), lambda y, i, v: y.__setitem__(i, v[:, None])),
+        ((2, 5), lambda y, i, v: y.__setitem__((slice(None), i), v)),
+        ((5, 5), lambda y, i, v: y.__setitem__((i, i), v)),
+        ((5,), lambda y, i, v: y[::-1].__setitem__(i, v)),
+    ],
+)
 def test_assignment_at_recorded_indices(shape, put):
     def f(x, v, i):
         y = x * 2.0
@@ -255,13 +328,27 @@ def test_scalar_assignment_under_a_recorded_mask_needs_no_guard():
 
 # ---------------------------------------------------------------------- aliasing
 
-VIEWS = (lambda a: a[::-1], lambda a: a[1:] if a.shape[0] > 1 else a, lambda a: a.T, lambda a: a[..., ::2], lambda a: a[0] if a.ndim > 1 else a,
-         lambda a: np.reshape(a, -1), lambda a: a[:, None], lambda a: np.swapaxes(a, 0, -1), lambda a: a[..., 0] if a.ndim > 1 else a,
-         lambda a: a[[0, -1]], lambda a: a.copy(), lambda a: a.ravel(), lambda a: np.flip(a), lambda a: a * 1.0)
+VIEWS = (
+    lambda a: a[::-1],
+    lambda a: a[1:] if a.shape[0] > 1 else a,
+    lambda a: a.T,
+    lambda a: a[..., ::2],
+    lambda a: a[0] if a.ndim > 1 else a,
+    lambda a: np.reshape(a, -1),
+    lambda a: a[:, None],
+    lambda a: np.swapaxes(a, 0, -1),
+    lambda a: a[..., 0] if a.ndim > 1 else a,
+    lambda a: a[[0, -1]],
+    lambda a: a.copy(),
+    lambda a: a.ravel(),
+    lambda a: np.flip(a),
+    lambda a: a * 1.0,
+)
 
 
 def random_program(seed, length=12):
     """Views, assignments and augmented assignments on one pool of arrays; the same code for plain and recorded arrays."""
+
     def program(x):
         random = np.random.default_rng(seed)
         pool = [x * 1.0, np.sin(x)]
@@ -332,6 +419,20 @@ def test_overlapping_source_and_target():
     x = np.array([0.3, 0.5, 0.7, 0.4, 0.9])
     np.testing.assert_allclose(tape.vjp(f, x)[0], f(x), rtol=1e-15)
     tape.check_grads(f, (x,), order=3)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="results have no memory order: NumPy's x.T * 2 is Fortran-ordered, so its ravel is a copy"
+)
+def test_ravel_of_a_result_in_fortran_order_is_a_copy():
+    def f(x):
+        y = x.T * 2.0
+        z = y.ravel()
+        z[0] = 5.0 * x[1, 1]
+        return np.sum(y * x.T)
+
+    x = np.arange(1.0, 5.0).reshape(2, 2)
+    assert tape.value_and_grad(f)(x)[0] == f(x)
 
 
 def test_a_swap_as_numpy_does_it():

@@ -312,7 +312,7 @@ MISUSES = {
     r"instruction 0 \(sin.*\): no geometry block at": lambda: with_cell(0, 1, 10**6),
     r"instruction 0 \(sin.*\): output reaches outside its slot": lambda: with_cell(0, 2, 10**6),
     r"instruction 0 \(sin.*\): output is an input or a constant": lambda: with_cell(0, 2, every_form().inputs[1].cell),
-    r"instruction 0 \(sin.*\): output and an operand are of one slot": lambda: with_cell(0, 3, int(every_form().code[0, 2])),
+    r"instruction 10 \(assign.*\): output and an operand are of": lambda: with_cell(10, 3, int(every_form().code[10, 2])),
     r"instruction 0 \(sin.*\): operand 0 is read before it is written": lambda: with_cell(0, 3, int(every_form().code[1, 2])),
     r"instruction 0 \(sin.*\): flags 8 do not fit": lambda: with_cell(0, 6, 8),
     r"instruction 0 \(sin\): no source line": lambda: with_cell(0, 7, 10**6),

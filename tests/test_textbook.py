@@ -17,7 +17,13 @@ def check(f, args, expected):
     recorded.reverse()
     for _ in range(2):
         for number, (gradient, wanted) in enumerate(zip(gradients, expected, strict=True)):
-            flat = zip(leaves(gradient), leaves(wanted), leaves(recorded.gradients[number]), leaves(recorded.inputs[number]), strict=True)
+            flat = zip(
+                leaves(gradient),
+                leaves(wanted),
+                leaves(recorded.gradients[number]),
+                leaves(recorded.inputs[number]),
+                strict=True,
+            )
             for by_grad, by_hand, by_list, variable in flat:
                 np.testing.assert_allclose(by_grad, by_hand, **EXACT)
                 np.testing.assert_allclose(by_list, by_hand, **EXACT)
@@ -51,14 +57,19 @@ def test_twice_a_product_and_a_maximum(z, w, dz, dw):
 def test_python_max_is_a_branch():
     f = lambda x, y, z, w: 2.0 * (x * y + max(z, w))
     for z, w in ((2.0, -1.0), (-1.0, 2.0), (3.0, 2.0)):
-        np.testing.assert_array_equal(tape.grad(f, argnums=(0, 1, 2, 3))(3.0, -4.0, z, w), (-8.0, 6.0, 2.0 * (z > w), 2.0 * (w > z)))
+        np.testing.assert_array_equal(
+            tape.grad(f, argnums=(0, 1, 2, 3))(3.0, -4.0, z, w), (-8.0, 6.0, 2.0 * (z > w), 2.0 * (w > z))
+        )
 
 
 def test_sigmoid_neuron():
     w, x = np.array([2.0, -3.0, -3.0]), np.array([-1.0, -2.0])
     s = 1.0 / (1.0 + np.exp(-1.0))
-    check(lambda w, x: 1.0 / (1.0 + np.exp(-(w[0] * x[0] + w[1] * x[1] + w[2]))), (w, x),
-          (s * (1 - s) * np.array([-1.0, -2.0, 1.0]), s * (1 - s) * np.array([2.0, -3.0])))
+    check(
+        lambda w, x: 1.0 / (1.0 + np.exp(-(w[0] * x[0] + w[1] * x[1] + w[2]))),
+        (w, x),
+        (s * (1 - s) * np.array([-1.0, -2.0, 1.0]), s * (1 - s) * np.array([2.0, -3.0])),
+    )
 
 
 def test_intermediate_variables_are_in_the_table():
@@ -116,8 +127,11 @@ def test_one_hidden_layer_with_weight_decay(random):
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_layers_with_biases(random, depth, activation):
-    phi, slope = {"relu": (tape.relu, lambda a, h: (a > 0).astype(float)), "tanh": (np.tanh, lambda a, h: 1 - h**2),
-                  "sigmoid": (tape.sigmoid, lambda a, h: h * (1 - h))}[activation]
+    phi, slope = {
+        "relu": (tape.relu, lambda a, h: (a > 0).astype(float)),
+        "tanh": (np.tanh, lambda a, h: 1 - h**2),
+        "sigmoid": (tape.sigmoid, lambda a, h: h * (1 - h)),
+    }[activation]
     sizes = [4, *random.integers(3, 6, depth - 1), 2]
     weights = [0.5 * random.standard_normal((m, n)) for n, m in itertools.pairwise(sizes)]
     biases = [random.standard_normal(m) for m in sizes[1:]]
@@ -194,8 +208,11 @@ def test_softmax_cross_entropy_is_probability_minus_label(random):
 def test_gaussian_log_likelihood(random):
     data, mu, sigma = random.standard_normal(20), 0.3, 1.7
     n, r = len(data), data - 0.3
-    check(lambda mu, sigma: -0.5 * np.sum(((data - mu) / sigma) ** 2) - n * np.log(sigma), (mu, sigma),
-          (np.sum(r) / sigma**2, np.sum(r**2) / sigma**3 - n / sigma))
+    check(
+        lambda mu, sigma: -0.5 * np.sum(((data - mu) / sigma) ** 2) - n * np.log(sigma),
+        (mu, sigma),
+        (np.sum(r) / sigma**2, np.sum(r**2) / sigma**3 - n / sigma),
+    )
 
 
 def test_a_recurrence_over_time(random):

@@ -173,7 +173,7 @@ class Stretch:
 
     def _put(self, i, values, positions, target: View | None = None) -> None:
         recorder = self.recorder
-        count, low, high = (int(w) for w in self.words(i)[:3])
+        low, high = (int(w) for w in self.words(i)[1:3])
         source, where = (x.view if x.view.strides == contiguous(x.shape) else recorder.copied(x.view)
                          for x in (values, positions))
         if target is None:
