@@ -221,10 +221,10 @@ ROWS = (
         domain=(POSITIVE,), exact=lambda mp, x: mp.sqrt(x),
         kinks="x = 0: the partial is 0, so that a norm has the subgradient 0 at the origin"),
     Row("pow", 2, np.power,
-        (lambda x, y, o: _nan_with(o, f.where(f.eq(y, 0.0), 0.0, y * f.pow(x, y - 1.0))),
+        (lambda x, y, o: _nan_with(o, f.where(f.eq(x, 0.0) * f.eq(y, 0.0), 0.0, y * f.pow(x, y - 1.0))),
          lambda x, y, o: _nan_with(o, f.where(f.eq(x, 0.0), f.where(f.lt(y, 0.0), -f.div(1.0, x * x), 0.0), o * f.log(x)))),
         "intrinsic:pow", ("power", "float_power"), "same", domain=(POSITIVE, ANY), exact=lambda mp, x, y: mp.power(x, y),
-        kinks="y = 0: partial to x is 0; x = 0: partial to y is 0 for y >= 0, -inf for y < 0; x < 0: partial to y is NaN"),
+        kinks="x = y = 0: partial to x is 0; x = 0: partial to y is 0 for y >= 0, -inf for y < 0; x < 0: partial to y is NaN"),
     # ------------------------------------------------------------------ exponentials and logarithms
     Row("exp", 1, np.exp, (lambda x, o: o,), "elementary:exp", ("exp",), domain=(ANY,), exact=lambda mp, x: mp.exp(x)),
     Row("expm1", 1, np.expm1, (lambda x, o: f.exp(x),), "elementary:expm1", ("expm1",), domain=(ANY,),

@@ -64,7 +64,7 @@ def like_argument(array: np.ndarray, leaf: Leaf):
 def check_differentiable(leaf, described: Leaf, path: str) -> None:
     """Raise NotDifferentiable unless a derivative can be taken with respect to this leaf."""
     dtype = described.dtype
-    if described.kind != "static" and (dtype in (float, int) or getattr(dtype, "kind", "") == "f"):
+    if described.kind != "static" and (dtype is float or dtype is int or getattr(dtype, "kind", "") == "f"):
         return
     got = f"an array of {dtype}" if described.kind != "static" else f"{type(leaf).__name__} ({leaf!r:.60})"
     raise NotDifferentiable(f"{path}: expected floats to differentiate with respect to, got {got}; convert it with "

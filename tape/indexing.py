@@ -76,8 +76,7 @@ def _scalar(array: RecordedArray, view: View) -> _Scalar:
 
 def _scalars_of(recorder, view: View) -> dict[int, list]:
     """The scalars read from the slot of `view`, by cell."""
-    slots = vars(recorder).setdefault("scalars", {})
-    return slots.setdefault(recorder.slot_number(view.cell), {})
+    return recorder.scalars.setdefault(recorder.slot_number(view.cell), {})
 
 
 def _keep_scalars(recorder, target: View) -> None:

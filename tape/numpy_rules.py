@@ -263,7 +263,7 @@ def _size(array, axis=None):
 
 @implements(np.copy)
 def _copy(array, order="K", subok=False):
-    return array.copy()
+    return array.copy(order)
 
 
 @implements(np.iscomplexobj)

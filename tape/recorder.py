@@ -82,6 +82,7 @@ class Recorder:
         self.constants: list[int] = []
         self.outcomes: list[bytes] = []
         self.guards: list[int] = []
+        self.scalars: dict[int, dict[int, list]] = {}
         self.lines: dict[tuple[str, int], int] = {}
         self._executed = 0
         self._scalars: dict[tuple[float, float], View] = {}

@@ -49,9 +49,19 @@ def record(name: str, operands, out: View | None = None) -> RecordedArray:
     views = [x.view if isinstance(x, RecordedArray) else recorder.constant(x) for x in operands]
     shape = broadcast_shape([view.shape for view in views])
     if out is None:
-        out = recorder.new_slot(shape)
+        out = new_like(recorder, views, shape)
     recorder.elementwise(name, views, shape, out)
     return RecordedArray(recorder, out, dtype)
+
+
+def new_like(recorder: Recorder, views, shape) -> View:
+    """A new slot for a result of `shape`, its axes in memory in the order of the operands' (NumPy's order "K")."""
+    orders = {tuple(sorted(range(len(shape)), key=lambda axis: -abs(view.strides[axis])))
+              for view in views if view.shape == shape and 1 < len(shape)}
+    order = orders.pop() if len(orders) == 1 else tuple(range(len(shape)))
+    out = recorder.new_slot(tuple(shape[axis] for axis in order))
+    strides = dict(zip(order, out.strides, strict=True))
+    return View(out.cell, tuple(shape), tuple(strides[axis] for axis in range(len(shape))))
 
 
 def _recorder_of(operands) -> Recorder:
@@ -183,7 +193,7 @@ class RecordedArray(Number):
 
     def item(self, *index):
         """The element, still recorded."""
-        return self[index] if index else np.reshape(self, ())
+        return self[index] if index else np.ravel(self)[0]
 
     # ------------------------------------------------------------------ NumPy's protocols
 
@@ -339,6 +349,8 @@ def _transpose(self, *axes):
 
 def _copy(self, order="C"):
     """A copy that shares no cells."""
+    if order == "K":
+        return record("copy", (self,))
     return RecordedArray(self.recorder, self.recorder.copied(self.view), self.dtype)
 
 

@@ -421,9 +421,6 @@ def test_overlapping_source_and_target():
     tape.check_grads(f, (x,), order=3)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="results have no memory order: NumPy's x.T * 2 is Fortran-ordered, so its ravel is a copy"
-)
 def test_ravel_of_a_result_in_fortran_order_is_a_copy():
     def f(x):
         y = x.T * 2.0
