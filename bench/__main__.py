@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         import sklearn  # noqa: F401
         import tqdm  # noqa: F401
     except ImportError as error:
-        print(f"python -m bench needs {error.name}: expected the extra 'bench'; pip install \"wengert[bench]\"", file=sys.stderr)
+        print(f"python -m bench needs {error.name}; pip install \"wengert[bench]\"", file=sys.stderr)
         return 2
     from bench.workloads import all_workloads
 
@@ -67,7 +67,8 @@ def _parser(workloads) -> argparse.ArgumentParser:
                         help="where the loss curve goes (default: %(default)s)")
     group = parser.add_argument_group("the digits network")
     group.add_argument("--activation", choices=sorted(ACTIVATIONS), default=Settings.activation)
-    group.add_argument("--hidden", metavar="N,...", default=",".join(map(str, Settings.hidden)), help="widths (default: %(default)s)")
+    group.add_argument("--hidden", metavar="N,...", default=",".join(map(str, Settings.hidden)),
+                       help="widths (default: %(default)s)")
     group.add_argument("--dropout", type=float, default=Settings.dropout)
     group.add_argument("--epochs", type=int, default=None, help=f"(default: {Settings.epochs})")
     return parser

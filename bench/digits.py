@@ -7,6 +7,7 @@ gradient descent with momentum. The picture is drawn by `picture.py`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -79,7 +80,7 @@ class Network:
     def __init__(self, widths: tuple[int, ...], seed: int = 0):
         random = np.random.default_rng(seed)
         self.parameters = {}
-        for k, (n, m) in enumerate(zip(widths, widths[1:], strict=False), 1):
+        for k, (n, m) in enumerate(itertools.pairwise(widths), 1):
             self.parameters[f"W{k}"] = random.standard_normal((n, m)) * np.sqrt(2.0 / n)
             self.parameters[f"b{k}"] = np.zeros(m)
 

@@ -92,7 +92,8 @@ def _processor() -> str:
 def header(env: dict) -> str:
     """Return the lines above the table."""
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items() if version)
-    return (f"{env['date']}, Python {env['python']}, {env['system']} {env['machine']}, {env['processor']}, one thread\n{versions}\n"
+    machine = f"Python {env['python']}, {env['system']} {env['machine']}, {env['processor']}, one thread"
+    return (f"{env['date']}, {machine}\n{versions}\n"
             "Medians of one run, side by side, gradients verified first; a peer's column: its time, and how many times ours")
 
 

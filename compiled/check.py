@@ -23,7 +23,7 @@ from compiled.layout import (
     SPACE,
     STRUCTURAL,
 )
-from compiled.memory import MOST_CELLS, contiguous
+from compiled.memory import MOST_CELLS
 
 
 def check(program) -> None:
@@ -41,7 +41,8 @@ def check(program) -> None:
         raise InvalidTape(f"the code array: expected int32 of shape (n, {FIELDS}), got {code.dtype} of shape {code.shape}")
     if program.geometry.dtype != np.int64 or program.geometry.ndim != 1:
         raise InvalidTape("the geometry array: expected one axis of int64")
-    if program.values.dtype not in (np.float64, np.float32) or program.values.ndim != 1 or not 0 < len(program.values) <= MOST_CELLS:
+    values = program.values
+    if values.dtype not in (np.float64, np.float32) or values.ndim != 1 or not 0 < len(values) <= MOST_CELLS:
         raise InvalidTape("the value buffer: expected one axis of float64 or float32")
     _check_slots(program)
     bad = np.flatnonzero((code[:, OPCODE] < 0) | (code[:, OPCODE] >= len(rows)))
@@ -67,7 +68,7 @@ def _check_slots(program):
                 raise InvalidTape(f"{name} {k}: {error}") from None
             if not inside:
                 raise InvalidTape(f"{name} {k}: cell {view.cell} with shape {view.shape} is not inside one slot")
-            if name == "input" and (view.strides != contiguous(view.shape) or program.slot_view(int(program.slot_of(view.cell))) != view):
+            if name == "input" and program.slot_view(int(program.slot_of(view.cell))) != view:
                 raise InvalidTape(f"input {k}: expected a whole slot")
     if not set(program.constants) <= set(range(len(program.slots))):
         raise InvalidTape("the constants: expected numbers of slots")
@@ -136,8 +137,8 @@ def _check_views(program, group, view, reach, written):
     name = "output" if view == OUT else f"operand {view}"
     cells = program.code[group, OUTPUT if view == OUT else OPERAND + view].astype(np.int64)
     slots = program.slot_of(cells)
-    inside = ((slots >= 0) & (cells + reach[0] >= program.starts[slots]) & (cells < program.starts[slots] + program.sizes[slots])
-              & (cells + reach[1] < program.starts[slots] + program.sizes[slots]))
+    ends = program.starts[slots] + program.sizes[slots]
+    inside = (slots >= 0) & (cells + reach[0] >= program.starts[slots]) & (cells < ends) & (cells + reach[1] < ends)
     if not inside.all():
         bad = group[np.flatnonzero(~inside)[0]]
         raise InvalidTape(f"{_name(program, bad)}: {name} reaches outside its slot")

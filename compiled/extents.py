@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-
 MOST_STEPS = 2**40
 """Elements an iteration space may have; more would take half an hour, and no list needs them."""
 
@@ -81,7 +80,7 @@ def matmul_extents(block):
     ndim, m, k, n = reader.dims(4)
     a, b, out = reader.take(2), reader.take(2), reader.take(2)
     for (row, column), rows, columns in ((a, m, k), (b, k, n), (out, m, n)):
-        if not (column == 1 and row >= columns or row == 1 and column >= rows):
+        if not ((column == 1 and row >= columns) or (row == 1 and column >= rows)):
             raise ValueError("steps of a matrix that BLAS cannot take")
     shape = reader.dims(ndim)
     batch = [reader.take(ndim) for _ in range(3)]

@@ -62,7 +62,8 @@ def _from_parts(header, code, geometry, constants):
     sizes = [max(math.prod(shape), 1) for _, shape in slots]
     needed = max((cell + size for (cell, _), size in zip(slots, sizes, strict=True)), default=1)
     cells = int(header["cells"])
-    if not needed <= cells <= needed + 64 or cells > MOST_CELLS or min(sizes, default=0) < 0 or min((c for c, _ in slots), default=1) < 1:
+    least = min((cell for cell, _ in slots), default=1)
+    if not needed <= cells <= needed + 64 or cells > MOST_CELLS or min(sizes, default=0) < 0 or least < 1:
         raise InvalidTape(f"its slots need {needed} cells, its header says {cells}")
     numbers = [int(k) for k in header["constants"]]
     if constants.ndim != 1 or len(constants) != sum(math.prod(slots[k][1]) for k in numbers):

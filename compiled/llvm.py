@@ -55,7 +55,8 @@ def _called(builder, name, values):
     def emit(body, arguments):
         body.ret(elementary.emit(body, name, arguments))
 
-    return builder.call(internal_function(builder.module, f"tape.{name}.{kind}", [kind], emit, inline=False, result=kind), values)
+    function = internal_function(builder.module, f"tape.{name}.{kind}", [kind], emit, inline=False, result=kind)
+    return builder.call(function, values)
 
 
 def _signature(values):

@@ -115,7 +115,8 @@ class Program:
         if number < 0:
             return "%empty"
         slot = self.slot_view(number)
-        covers = view.cell == slot.cell and view.size == slot.size and (view.strides == contiguous(view.shape) or view.size == 1)
+        in_order = view.strides == contiguous(view.shape) or view.size == 1
+        covers = view.cell == slot.cell and view.size == slot.size and in_order
         if whole or covers:
             return f"%{number}"
         if all(s == 0 for s in view.strides):

@@ -27,4 +27,5 @@ from tape.tracing import RecordedArray
 
 __all__ = ["CapacityError", "GuardFailed", "InvalidTape", "NotDifferentiable", "RecordedArray", "Tape", "TapeError",
            "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "dropout", "grad", "hessian", "hessian_operator",
-           "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "record", "relu", "sigmoid", "stop_gradient", "value_and_grad", "vjp"]
+           "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "record", "relu", "sigmoid",
+           "stop_gradient", "value_and_grad", "vjp"]

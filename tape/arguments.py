@@ -47,7 +47,7 @@ def describe(leaf) -> Leaf:
     if kind in _SCALARS:
         return Leaf("scalar", (), kind)
     if isinstance(leaf, (np.ndarray, np.generic)):
-        if leaf.dtype.kind not in "fiub" or leaf.dtype.kind == "f" and leaf.dtype.itemsize not in (4, 8):
+        if leaf.dtype.kind not in "fiub" or (leaf.dtype.kind == "f" and leaf.dtype.itemsize not in (4, 8)):
             raise NotDifferentiable(f"an argument of dtype {leaf.dtype}: expected float64, float32, integers or booleans; "
                                     "convert it with astype(np.float64)")
         return Leaf("array" if isinstance(leaf, np.ndarray) else "scalar", leaf.shape, leaf.dtype)
@@ -90,7 +90,8 @@ def result_leaves(result) -> tuple[list, Any]:
 def argument_numbers(argnums) -> tuple[int, ...]:
     numbers = argnums if isinstance(argnums, tuple) else (argnums,)
     if not numbers or not all(isinstance(n, (int, np.integer)) and n >= 0 for n in numbers):
-        raise NotDifferentiable(f"argnums: expected a number of a positional argument from 0, or a tuple of them, got {argnums!r}")
+        raise NotDifferentiable("argnums: expected the number of a positional argument, counted from 0, or a tuple of them, "
+                                f"got {argnums!r}")
     return numbers
 
 
@@ -105,7 +106,8 @@ _LEAVES = (np.ndarray, float, np.float64, RecordedArray)
 
 def arranged(leaves, args, numbers, argnums):
     """Put the leaves of derivatives into the structure of the differentiated arguments."""
-    if all(args[number].__class__ in _LEAVES for number in numbers) and (len(numbers) == 1 or numbers == tuple(sorted(set(numbers)))):
+    in_order = len(numbers) == 1 or numbers == tuple(sorted(set(numbers)))
+    if in_order and all(args[number].__class__ in _LEAVES for number in numbers):
         return tuple(leaves) if argnums.__class__ is tuple else leaves[0]
     leaves = iter(leaves)
     trees = {}

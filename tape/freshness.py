@@ -22,8 +22,8 @@ import compiled
 DEPTH = 4
 """How deep containers and attributes are followed."""
 
-_LIBRARIES = tuple({str(pathlib.Path(sysconfig.get_path(name))) for name in ("stdlib", "platlib", "purelib")}
-                   | {str(pathlib.Path(module.__file__).parent) for module in (compiled, np)} | {str(pathlib.Path(__file__).parent)})
+_LIBRARIES = (*(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")),
+              *(str(pathlib.Path(file).parent) for file in (compiled.__file__, np.__file__, __file__)))
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
 _OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)

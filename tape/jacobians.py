@@ -78,7 +78,7 @@ def _jacobian_blocks(trace, workspace, mode):
     blocks = [[np.zeros(shape + view.shape, dtype) for view, dtype in zip(inputs, dtypes, strict=True)] for shape in shapes]
     rows = sum(math.prod(s) for s, which in zip(shapes, trace.results, strict=True) if isinstance(which, int))
     columns = sum(view.size for view in inputs)
-    if mode == "forward" or mode is None and columns < rows:
+    if mode == "forward" or (mode is None and columns < rows):
         _fill_columns(trace, workspace, inputs, blocks)
     else:
         _fill_rows(trace, workspace, inputs, blocks)

@@ -265,7 +265,8 @@ class _PreparedProduct:
         trace.tangent(work)
         trace.seed_scalar(work, "tape.hvp")
         ENGINE.tangent_reverse(program.code, program.geometry, work.values, work.tangents, work.adjoints, work.adjoint_tangents)
-        results = [like_argument(program.inputs[k].of(work.adjoint_tangents), trace.leaves[trace.dynamic[k]]) for k in trace.wrt]
+        results = [like_argument(program.inputs[k].of(work.adjoint_tangents), trace.leaves[trace.dynamic[k]])
+                   for k in trace.wrt]
         trace.clear(work)
         for view in (*program.inputs, *program.outputs):
             view.of(work.adjoint_tangents)[...] = 0.0

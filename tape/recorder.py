@@ -50,7 +50,8 @@ def memory_limit(nbytes: int | None) -> Iterator[None]:
     ...     tape.grad(lambda x: np.sum(x * x))(np.ones(100_000))
     Traceback (most recent call last):
         ...
-    tape.CapacityError: the list needs ... bytes, but tape.memory_limit allows 10000; raise the limit, or record a smaller part of the computation
+    tape.CapacityError: the list needs ... bytes, but tape.memory_limit allows 10000; raise the limit, or record a
+    smaller part of the computation
     """
     token = _limit.set(nbytes)
     try:

@@ -306,7 +306,7 @@ def record(f, *args, **kwargs) -> Tape:
     %3 = add %1 %2  # ...
     return %3
     """
-    leaves, structure = leaves_of((args, kwargs))
+    structure = leaves_of((args, kwargs))[1]
     trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
     trace.program.check()
     return Tape(trace, structure, workspace)
@@ -357,10 +357,12 @@ def _loaded(program, extra) -> Tape:
     leaves = [_loaded_leaf(leaf) for leaf in extra["leaves"]]
     dynamic = [int(k) for k in extra["dynamic"]]
     shapes = [leaves[k].shape for k in dynamic]
-    if [view.shape for view in program.inputs] != shapes or structure.num_leaves != len(leaves) or len(set(dynamic)) != len(dynamic):
+    fits = [view.shape for view in program.inputs] == shapes and len(set(dynamic)) == len(dynamic)
+    if not fits or structure.num_leaves != len(leaves):
         raise InvalidTape("the arguments in the header do not fit the inputs of the list")
     results = [int(w) if isinstance(w, int) else (np.asarray(w[0])[()],) for w in extra["results"]]
-    if any(isinstance(w, int) and not 0 <= w < len(program.outputs) for w in results) or result_structure.num_leaves != len(results):
+    fits = all(not isinstance(w, int) or 0 <= w < len(program.outputs) for w in results)
+    if not fits or result_structure.num_leaves != len(results):
         raise InvalidTape("the results in the header do not fit the outputs of the list")
     dtypes = [np.dtype(d) for d in extra["dtypes"]]
     if len(dtypes) != len(results) or any(d.kind not in "fiub" for d in dtypes):

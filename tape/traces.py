@@ -107,7 +107,7 @@ class Trace:
     def __post_init__(self):
         kinds = [self.leaves[k].dtype for k in self.dynamic]
         self._integers = [k for k, kind in zip(self.dynamic, kinds, strict=True)
-                          if kind is int or kind is not float and kind.kind in "iu"]
+                          if kind is int or (kind is not float and kind.kind in "iu")]
         self._is_scalar = False
         # A gradient that has the list's own dtype is a mere copy.
         self._copies = all(self.leaves[self.dynamic[k]].kind == "array"

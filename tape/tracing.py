@@ -33,8 +33,9 @@ def result_dtype(name: str, operands) -> np.dtype:
             dtype = np.result_type(*weak) if weak else np.dtype(float)
             if kind == "float" and dtype.kind in "iub":
                 dtype = np.dtype(float)
-        if dtype.kind not in "fiub" or dtype.kind == "f" and dtype.itemsize not in (4, 8):
-            raise NotDifferentiable(f"{name}: expected float64, float32, integers or booleans, got {dtype}; convert with astype")
+        if dtype.kind not in "fiub" or (dtype.kind == "f" and dtype.itemsize not in (4, 8)):
+            raise NotDifferentiable(f"{name}: expected float64, float32, integers or booleans, got {dtype}; convert it with "
+                                    "astype")
         _result_dtypes[key] = dtype
     return dtype
 
@@ -57,7 +58,7 @@ def record(name: str, operands, out: View | None = None) -> RecordedArray:
 def new_like(recorder: Recorder, views, shape) -> View:
     """A new slot for a result of `shape`, its axes in memory in the order of the operands' (NumPy's order "K")."""
     orders = {tuple(sorted(range(len(shape)), key=lambda axis: -abs(view.strides[axis])))
-              for view in views if view.shape == shape and 1 < len(shape)}
+              for view in views if view.shape == shape and len(shape) > 1}
     order = orders.pop() if len(orders) == 1 else tuple(range(len(shape)))
     out = recorder.new_slot(tuple(shape[axis] for axis in order))
     strides = dict(zip(order, out.strides, strict=True))

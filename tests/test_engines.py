@@ -33,10 +33,6 @@ LENGTH = 30
 
 SEEDS = [pytest.param(seed, marks=() if seed < 40 else pytest.mark.slow) for seed in range(600)]
 
-ASSIGN_TO_CONSTANTS = False
-"""Whether random programs overwrite cells that depend on no active input; `test_assignments_to_inactive_cells_are_undone`
-says why not yet."""
-
 ELEMENTWISE = [row for row in TABLE.rows if not row.structural and row.arity and not row.accumulates and not row.overwrites]
 
 SLICES = (
@@ -181,16 +177,12 @@ class RandomProgram:
     def _scatter_assign(self):
         source = self.writer.copied(self.view())
         target = self.writer.copied(self.view())
-        if not (ASSIGN_TO_CONSTANTS or self.writer.is_active(target) or self.writer.is_active(source)):
-            return
         self.writer.scatter_assign(target, source, self.positions((0, target.size), source.size), (0, target.size))
         self.slots.append(target)
 
     def _assign(self):
         target = self.distinct()
         source = self.fitting(target.shape)
-        if not (ASSIGN_TO_CONSTANTS or self.writer.is_active(target) or self.writer.is_active(source)):
-            return
         if np.broadcast_shapes(source.shape, target.shape) == target.shape:
             strides = broadcast_strides(source, target.shape)
             self.writer.assign(target, View(source.cell, target.shape, strides))
