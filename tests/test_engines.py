@@ -12,7 +12,7 @@ from conftest import Sweeps, Writer
 from compiled.engine import ENGINE, Engine
 from compiled.errors import InvalidTape
 from compiled.instructions import TABLE, Row, Table, f
-from compiled.layout import FLAGS, INDEX_ERROR, LIVE, OPCODE, OPERAND, OUTPUT, STATUS_BITS
+from compiled.layout import FLAGS, INDEX_ERROR, OPCODE, OPERAND, OUTPUT, STATUS_BITS
 from compiled.memory import View
 from compiled.structural import STRUCTURAL_ROWS
 from tape import tracing
@@ -27,6 +27,9 @@ INNER_PRODUCT = 1e-10
 
 DIFFERENCE_STEP, DIFFERENCE = 1e-5, 2e-5
 """Central differences of a gradient: truncation and cancellation leave five digits."""
+
+ACTIVE = 7
+"""The flags that say which operands are active."""
 
 LENGTH = 30
 """Operations of a random program."""
@@ -216,10 +219,11 @@ class RandomProgram:
 
 
 def seeds_of(program, dtype, random):
-    """A random direction of the active inputs, and random adjoints of all slots that something live writes."""
+    """A random direction of the active inputs, and random adjoints of all slots that depend on one."""
     tangents = [(view, random.standard_normal(view.shape).astype(dtype)) for view in program.inputs[:3]]
-    live = set(program.slot_of(program.code[program.code[:, FLAGS] & LIVE != 0, OUTPUT]).tolist()) - {-1}
-    adjoints = [(program.slot_view(k), random.standard_normal(program.slots[k][1]).astype(dtype)) for k in sorted(live)]
+    active = program.code[:, FLAGS] & ACTIVE != 0
+    dependent = set(program.slot_of(program.code[active, OUTPUT]).tolist())
+    adjoints = [(program.slot_view(k), random.standard_normal(program.slots[k][1]).astype(dtype)) for k in sorted(dependent)]
     return tangents, adjoints
 
 

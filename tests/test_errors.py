@@ -96,7 +96,7 @@ def test_none_is_no_leaf():
 @pytest.mark.parametrize("make", [tape.grad, tape.value_and_grad, tape.jacobian])
 @pytest.mark.parametrize("argnums", ["x", -1, 1.5, (), (0, "y"), None, [0]])
 def test_wrong_argnums(make, argnums):
-    with pytest.raises(tape.NotDifferentiable, match="argnums: expected a number of a positional argument from 0"):
+    with pytest.raises(tape.NotDifferentiable, match="argnums: expected the number of a positional argument, counted from 0"):
         make(scalar, argnums=argnums)
 
 
