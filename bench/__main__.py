@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as error:
         print(f"python -m bench needs {error.name}; pip install \"wengert[bench]\"", file=sys.stderr)
         return 2
+    from bench.table import first_gradient
     from bench.workloads import all_workloads
 
     workloads = all_workloads()
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(names))
         return 0
     chosen = _chosen(options.only, names)
-    report, failed = {}, False
+    report, failed = {"kernels": first_gradient()}, False
     try:
         if DIGITS in chosen:
             report["digits"] = _train(options)
@@ -116,7 +117,6 @@ def _measure(workloads, options, report) -> bool:
     from bench.workload import VerificationError
 
     report["environment"] = table.environment()
-    report["kernels"] = table.first_gradient()
     report["workloads"], failed = [], False
     for workload in tqdm(workloads, desc="workloads"):
         try:

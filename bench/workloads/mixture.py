@@ -13,7 +13,7 @@ def _log_likelihood(np, logsumexp, weights, means, factors, X):
     """Of X, n x d, under components of log-weights (k), means (k x d) and factors L of the precisions L L' (k x d x d)."""
     centered = X[None, :, :] - means[:, None, :]
     whitened = np.matmul(centered, factors)
-    diagonal = np.abs(np.einsum("kii->ki", factors))
+    diagonal = np.abs(np.diagonal(factors, axis1=-1, axis2=-2))
     exponents = (weights - logsumexp(weights) + np.sum(np.log(diagonal), axis=1))[:, None] - 0.5 * np.sum(whitened**2, axis=2)
     return np.sum(logsumexp(exponents, 0)) - 0.5 * X.size * np.log(2.0 * np.pi)
 
