@@ -6,6 +6,7 @@ rest are written here in terms of those. What is not here raises NotDifferentiab
 
 from __future__ import annotations
 
+import difflib
 import math
 
 import numpy as np
@@ -43,8 +44,7 @@ def call_ufunc(ufunc, method, inputs, kwargs):
         return special(*(plain(x) for x in inputs))
     row = TABLE.ufuncs.get(name)
     if row is None:
-        raise NotDifferentiable(f"{name}: no rule for this function; supported: {', '.join(sorted(TABLE.ufuncs))}; "
-                                "write it in terms of these")
+        raise _no_rule(name)
     result = record(row, inputs)
     return result.astype(kwargs["dtype"]) if "dtype" in kwargs else result
 
@@ -164,7 +164,7 @@ def call_function(function, args, kwargs):
     rule = FUNCTIONS.get(function)
     name = f"{function.__module__}.{function.__name__}"
     if rule is None:
-        raise NotDifferentiable(f"{name}: no rule for this function; supported: {', '.join(sorted(supported()))}")
+        raise _no_rule(name)
     _recorder_of(args)  # refuses arrays of another recording
     try:
         return rule(*args, **kwargs)
@@ -174,9 +174,28 @@ def call_function(function, args, kwargs):
         raise NotDifferentiable(f"{name}: {error}; this argument is not supported on recorded arrays") from None
 
 
+NEAREST = {
+    "cumsum": "np.tril(np.ones((n, n))) @ x", "cumprod": "a loop of products", "log2": "np.log(x) / np.log(2.0)",
+    "log10": "np.log(x) / np.log(10.0)", "exp2": "2.0 ** x", "cbrt": "np.sign(x) * np.abs(x) ** (1 / 3)",
+    "median": "a recorded array indexed by np.argsort of plain values", "sort": "x[order] with a plain order",
+    "tile": "np.concatenate", "pad": "np.concatenate with zeros", "cross": "np.stack of products of components",
+    "rint": "np.floor(x + 0.5)", "trunc": "np.where(x < 0, np.ceil(x), np.floor(x))", "average": "np.sum(w * x) / np.sum(w)",
+}
+"""What to write in place of functions that are not here."""
+
+
+def _no_rule(name: str) -> NotDifferentiable:
+    """The error for a function without a rule: it names the nearest alternative."""
+    short = name.rpartition(".")[2]
+    nearest = NEAREST.get(short) or ", ".join(difflib.get_close_matches(short, supported(), n=3, cutoff=0.75))
+    hint = f"nearest: {nearest}; " if nearest else "write it in terms of the supported ones; "
+    return NotDifferentiable(f"{name}: no rule for this function; {hint}supported: {', '.join(supported())}")
+
+
 def supported() -> list[str]:
     """Names of the NumPy functions that recorded arrays support."""
-    return sorted({f.__name__ for f in FUNCTIONS} | set(TABLE.ufuncs) | set(_UFUNCS))
+    functions = {f.__name__ for f, rule in FUNCTIONS.items() if rule is not _no_comparison}
+    return sorted(functions | set(TABLE.ufuncs) | set(_UFUNCS))
 
 
 def implements(*functions):
