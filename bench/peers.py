@@ -1,10 +1,11 @@
-"""The peers, as far as they are installed: each is imported at its first use and set to one thread and double precision."""
+"""The peers, as far as they are installed: each set to one thread, double precision, value and gradient in one call."""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import importlib.util
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -12,9 +13,36 @@ import numpy as np
 NAMES = ("jax", "torch", "autograd", "casadi")
 
 
-def installed() -> list[str]:
-    """Names of the peers that can be imported."""
-    return [name for name in NAMES if importlib.util.find_spec(name) is not None]
+def load() -> tuple[dict[str, float], dict[str, str]]:
+    """Import the peers that are installed, so that their imports do not count as their first calls.
+
+    Returns
+    -------
+    seconds : dict of str to float
+        Of the import, for each peer that can be used.
+    problems : dict of str to str
+        Why a peer that is installed cannot be imported.
+    """
+    found, problems = {}, {}
+    for name in NAMES:
+        if importlib.util.find_spec(name) is None:
+            continue
+        start = time.perf_counter()
+        try:
+            importlib.import_module(name)
+            if name in _PREPARED:
+                _PREPARED[name]()
+        except Exception as error:  # a broken installation of a peer is a footnote, whatever it is
+            problems[name] = reason(error)
+        else:
+            found[name] = time.perf_counter() - start
+    return found, problems
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in one line of a footnote."""
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"[:200]
 
 
 @functools.cache
@@ -22,6 +50,8 @@ def jax():
     """Return jax, in double precision."""
     module = importlib.import_module("jax")
     module.config.update("jax_enable_x64", True)
+    # Dispatching from a second thread would be a second thread.
+    module.config.update("jax_cpu_enable_async_dispatch", False)
     return module
 
 
@@ -32,6 +62,10 @@ def torch():
     module.set_num_threads(1)
     module.set_default_dtype(module.float64)
     return module
+
+
+_PREPARED = {"jax": jax, "torch": torch}
+"""What an import comprises besides the import."""
 
 
 def with_jax(function: Callable, args: tuple, argnums=(0,)) -> Callable:

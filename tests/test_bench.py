@@ -1,61 +1,166 @@
-"""The main job in its reduced form: it runs, verifies before it times, and keeps its figures."""
+"""The main job in its reduced form: it runs, verifies before it times, and keeps its figures. No time is asserted."""
 
+import itertools
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from bench import digits, table
-from bench.__main__ import main
-from bench.timing import side_by_side
-from bench.workload import VerificationError, Workload, verify_ours, verify_peer
-from bench.workloads import all_workloads
+import tape
+from bench import command, contest, digits, table, timing, workloads
+from bench.verification import VerificationError, verify_ours, verify_peer
+from bench.workload import Case, Workload
 
 SANE_ACCURACY = 0.8
 """What two epochs reach at least; chance is 0.1."""
 
+ALL = workloads.all_workloads()
 
-@pytest.mark.parametrize("workload", all_workloads(), ids=lambda w: w.name)
-def test_each_workload_has_a_right_gradient_and_is_timed(workload):
-    row = table.measure(workload, rounds=1, quick=True, with_peers=False)
-    assert row["seconds"]["tape"] > 0
-    assert row["seconds"]["primal"] > 0
+
+def named(name):
+    """The workload of that name."""
+    return next(w for w in ALL if w.name == name)
+
+
+def bench(*options, folder):
+    """Run the command as users do, in `folder`."""
+    root = pathlib.Path(command.__file__).parent.parent
+    return subprocess.run([sys.executable, "-c", "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+                           "runpy.run_module('bench', run_name='__main__', alter_sys=True)", str(root), *options],
+                          capture_output=True, text=True, check=False, cwd=folder)
+
+
+# ---------------------------------------------------------------------- verification
+
+
+@pytest.mark.parametrize("workload", ALL, ids=lambda w: w.name)
+def test_each_workload_is_right_and_is_timed(workload):
+    row = contest.measure(workload, rounds=1, quick=True)
+    assert row["deviation"]["tape"] < 1e-6
+    assert {"primal", "tape", "forward"} <= set(row["seconds"]) == set(row["least"]) == set(row["cores"])
+    assert all(row["seconds"][name] >= row["least"][name] > 0 for name in row["seconds"])
     assert row["instructions"] > 0
-
-
-def test_a_wrong_gradient_is_caught_before_anything_is_timed():
-    case = all_workloads()[0].make(True)
-    _, gradient = case.ours()()
-    wrong = _map_first(gradient, lambda leaf: leaf * 1.001)
-    verify_ours(case, gradient)
-    with pytest.raises(VerificationError, match="differences give"):
-        verify_ours(case, wrong)
-    with pytest.raises(VerificationError, match="differs from ours"):
-        verify_peer(case, "a peer", gradient, wrong)
-
-
-def test_a_peer_that_is_wrong_or_fails_gets_a_footnote_and_no_figure(monkeypatch):
-    monkeypatch.setattr(table.peers, "installed", lambda: ["jax", "torch"])
-    original = next(w for w in all_workloads() if w.name == "rosenbrock-10")
-
-    def make(quick):
-        case = original.make(quick)
-        case.peers = {"jax": lambda: lambda: [np.zeros(10)], "torch": lambda: 1 / 0}
-        return case
-
-    row = table.measure(Workload("w", "w", make), rounds=1, quick=True)
-    assert "differs from ours" in row["problems"]["jax"]
-    assert "ZeroDivisionError" in row["problems"]["torch"]
-    assert set(row["seconds"]) == {"primal", "tape"}
-    assert "ZeroDivisionError" in table.printed([row])
+    assert workload.make(True).exact is not None
 
 
 def _map_first(tree, function):
     if isinstance(tree, dict):
-        return {key: _map_first(value, function) for key, value in tree.items()}
-    return tuple(_map_first(item, function) for item in tree) if isinstance(tree, tuple) else function(tree)
+        return {key: _map_first(value, function) if k == 0 else value for k, (key, value) in enumerate(tree.items())}
+    if isinstance(tree, tuple):
+        return (_map_first(tree[0], function), *tree[1:])
+    return function(tree)
+
+
+@pytest.mark.parametrize("workload", ALL, ids=lambda w: w.name)
+@pytest.mark.parametrize("exact", [True, False], ids=["by hand", "by differences"])
+def test_a_wrong_gradient_is_caught(workload, exact):
+    case = workload.make(True)
+    value, gradient = case.ours()()
+    wrong = _map_first(gradient, lambda leaf: leaf * 1.001)
+    if not exact:
+        case.exact = None
+    with pytest.raises(VerificationError, match="our gradient"):
+        verify_ours(case, value, wrong)
+    with pytest.raises(VerificationError, match=r"a peer: its gradient is .* where ours is .*leaf 0, component"):
+        verify_peer("a peer", gradient, wrong)
+
+
+def test_one_wrong_component_among_many_is_caught_and_named():
+    case = named("rosenbrock-100000").make(False)
+    value, (gradient,) = case.ours()()
+    verify_ours(case, value, (gradient,))
+    gradient[70_000] += 1e-5 * np.max(np.abs(gradient))
+    with pytest.raises(VerificationError, match="70000"):
+        verify_ours(case, value, (gradient,))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_or_a_value_that_is_not_finite_is_caught(bad):
+    case = named("logistic").make(True)
+    value, (gradient,) = case.ours()()
+    with pytest.raises(VerificationError, match="our value"):
+        verify_ours(case, bad, (gradient,))
+    gradient[3] = bad
+    with pytest.raises(VerificationError):
+        verify_ours(case, value, (gradient,))
+    with pytest.raises(VerificationError):
+        verify_peer("a peer", np.zeros_like(gradient), gradient)
+
+
+def test_a_primal_that_is_another_function_is_caught():
+    case = named("mixture").make(True)
+    plain = case.plain
+    case.plain = lambda *args: plain(*args) + 1.0
+    value, gradient = case.ours()()
+    with pytest.raises(VerificationError, match="our value"):
+        verify_ours(case, value, gradient)
+
+
+@pytest.mark.parametrize("workload", [w for w in ALL if w.make(True).plain], ids=lambda w: w.name)
+def test_the_primal_calls_nothing_of_ours(workload, monkeypatch):
+    case = workload.make(True)
+    for name in ("relu", "sigmoid", "logsumexp", "dropout"):
+        monkeypatch.setattr(tape, name, None)
+    case.primal()
+
+
+def test_a_workload_whose_gradient_is_wrong_fails_the_run_and_is_not_timed(monkeypatch, capsys):
+    case = Case(np.sum, (np.ones(3),), exact=lambda x: np.zeros(3))
+    rows = [Workload("wrong", "wrong", lambda quick: case), named("rosenbrock-10")]
+    monkeypatch.setattr(command, "all_workloads", lambda: rows)
+    assert command.main(["--quick", "--no-peers", "--only", "wrong,rosenbrock"]) == 1
+    out, err = capsys.readouterr()
+    assert "WRONG wrong: our gradient" in err
+    assert "| wrong" not in out
+    assert "Rosenbrock" in out
+
+
+# ---------------------------------------------------------------------- peers
+
+
+def test_a_peer_that_is_wrong_or_fails_gets_a_footnote_and_no_figure():
+    case = named("rosenbrock-10").make(True)
+    case.peers = {"jax": lambda: lambda: [np.zeros(10)], "torch": lambda: 1 / 0}
+    row = contest.measure(Workload("w", "w", lambda quick: case), rounds=1, quick=True, names=["jax", "torch", "casadi"])
+    assert "where ours is" in row["problems"]["jax"]
+    assert "ZeroDivisionError" in row["problems"]["torch"]
+    assert set(row["seconds"]) == {"primal", "jitted", "tape", "forward"}
+    assert "w: torch: ZeroDivisionError" in table.printed([row])
+
+
+def test_peers_that_are_missing_or_broken_are_no_error(monkeypatch):
+    from bench import peers
+
+    def broken(name):
+        raise OSError("no such library\nsecond line")
+
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: object() if name == "torch" else None)
+    monkeypatch.setattr(peers.importlib, "import_module", broken)
+    assert peers.load() == ({}, {"torch": "OSError: no such library"})
+
+
+def test_a_cell_without_a_figure_is_a_dash():
+    case = named("heat").make(True)
+    case.peers = {"jax": lambda: lambda: case.ours()()[1]}
+    rows = [contest.measure(Workload("w", "w", lambda quick: case), 1, True, ["jax"]),
+            contest.measure(named("logistic"), 1, True)]
+    each, once = table.printed(rows).split("\n\n")[:2]
+    assert each.splitlines()[3].split("|")[3].strip() == "-" == each.splitlines()[3].split("|")[-2].strip()
+    assert once.splitlines()[3].split("|")[-2].strip() == "-"
+
+
+def test_contestants_take_turns_and_the_first_changes():
+    order = []
+    timing.side_by_side({name: lambda name=name: order.append(name) for name in "abc"}, rounds=2)
+    changes = [x for x, y in zip(order, ["", *order], strict=False) if x != y]
+    assert "".join(changes).endswith("abcbca")
+
+
+# ---------------------------------------------------------------------- the network
 
 
 @pytest.mark.parametrize("activation", sorted(digits.ACTIVATIONS))
@@ -66,49 +171,114 @@ def test_the_network_learns_with_every_activation(activation):
     assert set(parameters) == {"W1", "b1", "W2", "b2"}
 
 
+def test_training_is_the_same_each_time():
+    first, second = (digits.train(digits.Settings(epochs=1, hidden=(8,))) for _ in range(2))
+    assert first[1] == second[1]
+    assert all(np.array_equal(first[0][name], second[0][name]) for name in first[0])
+
+
 def test_dropout_draws_a_new_mask_each_step_from_one_recorded_list():
-    settings = digits.Settings(hidden=(8,))
+    # A list that grows would be a variable that changes, and have the function recorded at each call.
+    calls = itertools.count()
+
+    def loss(*args):
+        next(calls)
+        return digits.loss(*args)
+
     parameters = digits.Network((64, 8, 10)).parameters
     X, labels = np.random.default_rng(0).random((16, 64)), np.arange(16) % 10
-    import tape
-
-    run = tape.value_and_grad(digits.loss)
-    values = [float(run(parameters, X, labels, seed, settings)[0]) for seed in (0, 1, 0)]
+    run = tape.value_and_grad(loss)
+    values = [float(run(parameters, X, labels, seed, digits.Settings(hidden=(8,)))[0]) for seed in (0, 1, 0)]
     assert values[0] == values[2] != values[1]
+    assert next(calls) == 1
 
 
-def test_an_interrupted_training_keeps_what_there_is():
-    def stopping(epochs):
-        yield 0
+def test_an_interrupted_training_keeps_what_there_is(tmp_path, monkeypatch, capsys):
+    original = digits.train
+
+    def stopped(settings, progress):
+        def stopping(epochs):
+            yield 0
+            raise KeyboardInterrupt
+
+        return original(settings, stopping)
+
+    monkeypatch.setattr(digits, "train", stopped)
+    figures, curve = tmp_path / "figures.json", tmp_path / "curve.png"
+    status = command.main(["--quick", "--no-peers", "--hidden", "8", "--json", str(figures), "--picture", str(curve)])
+    assert status == command.INTERRUPTED
+    kept = json.loads(figures.read_text())
+    assert kept["digits"]["interrupted"]
+    assert len(kept["digits"]["losses"]) == 1
+    assert "workloads" not in kept
+    assert curve.read_bytes().startswith(b"\x89PNG")
+    assert "1 epochs" in capsys.readouterr().out
+
+
+def test_an_interrupted_table_is_printed_as_far_as_it_got(tmp_path, monkeypatch, capsys):
+    def stop(quick):
         raise KeyboardInterrupt
 
-    _, outcome = digits.train(digits.Settings(epochs=5, hidden=(8,)), stopping)
-    assert outcome.interrupted
-    assert len(outcome.losses) == 1
+    monkeypatch.setattr(command, "all_workloads", lambda: [named("rosenbrock-10"), Workload("later", "later", stop)])
+    status = command.main(["--quick", "--no-peers", "--only", "rosenbrock,later", "--json", str(tmp_path / "figures.json")])
+    assert status == command.INTERRUPTED
+    assert "Rosenbrock, n = 10" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "figures.json").read_text())["workloads"]) == 1
+
+
+# ---------------------------------------------------------------------- the command
 
 
 def test_the_command_keeps_figures_and_draws_the_curve(tmp_path):
-    command = [sys.executable, "-m", "bench", "--quick", "--only", "digits,rosenbrock-10", "--no-peers",
-               "--json", str(tmp_path / "figures.json"), "--picture", str(tmp_path / "curve.png")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = bench("--quick", "--only", "digits,rosenbrock", "--no-peers", "--json", "figures.json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits.png", "figures.json"]
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert "Rosenbrock, n = 10" in done.stdout
-    assert [row["name"] for row in figures["workloads"]] == ["rosenbrock-10"]
+    assert [row["name"] for row in figures["workloads"]] == ["rosenbrock-10", "rosenbrock-1000", "rosenbrock-100000"]
+    for row in figures["workloads"]:
+        assert row["seconds"].keys() == {"primal", "jitted", "tape", "forward"}
+        assert all(isinstance(row[key], float) for key in ("record", "first"))
+        assert f"| {row['title']}" in done.stdout
     assert figures["environment"]["versions"]["numpy"] == np.__version__
+    assert figures["environment"]["threads"] == 1
+    assert figures["environment"]["processor"] in done.stdout
+    assert figures["digits"]["accuracies"][-1] > SANE_ACCURACY
     assert len(figures["digits"]["losses"]) == 2
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "test accuracy" in done.stdout
+    assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_names(capsys):
-    assert main(["--list"]) == 0
-    names = capsys.readouterr().out.split()
-    assert names == ["digits", *(w.name for w in all_workloads())]
-    with pytest.raises(SystemExit, match="expected names among digits"):
-        main(["--only", "nothing-of-the-kind"])
+    assert command.main(["--list"]) == 0
+    assert capsys.readouterr().out.split() == ["digits", *(w.name for w in ALL), "startup"]
 
 
-def test_contestants_take_turns():
-    order = []
-    side_by_side({name: lambda name=name: order.append(name) for name in "ab"}, rounds=2)
-    changes = [x for x, y in zip(order, ["", *order], strict=False) if x != y]
-    assert changes[-4:] == ["a", "b", "a", "b"]
+@pytest.mark.parametrize(("options", "complaint"), [
+    (["--only", "nothing-of-the-kind"], "expected names among digits, .*startup, got 'nothing-of-the-kind'"),
+    (["--only", "heat,"], "expected names among .* got ''"),
+    (["--json", "no/such/folder/figures.json"], "expected a file in a folder that exists"),
+    (["--hidden", "64,many"], "expected a whole number above zero, got 'many'"),
+    (["--epochs", "0"], "expected a whole number above zero, got '0'"),
+    (["--dropout", "1"], r"expected a number in \[0, 1\), got '1'"),
+])
+def test_options_that_make_no_sense_are_refused_before_anything_runs(options, complaint, capsys):
+    with pytest.raises(SystemExit):
+        command.main(options)
+    assert re.search(complaint, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("package", ["sklearn", "matplotlib", "tqdm"])
+def test_a_missing_package_is_named_with_what_installs_it(package, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert command.main([]) == 2
+    message = capsys.readouterr().err
+    assert package in message
+    assert 'pip install "wengert[bench]"' in message
+
+
+def test_a_workload_is_added_by_one_file(tmp_path, monkeypatch):
+    (tmp_path / "one_more.py").write_text("from bench.workload import Case, Workload\n"
+                                          "WORKLOADS = [Workload('one-more', 'one more', lambda quick: None)]\n")
+    monkeypatch.setattr(workloads, "__path__", [*workloads.__path__, str(tmp_path)])
+    assert "one-more" in [w.name for w in workloads.all_workloads()]
+    sys.modules.pop("bench.workloads.one_more")

@@ -13,6 +13,10 @@ def negative_log_likelihood(np, w, X, y):
     return np.mean(np.logaddexp(0.0, -y * (X @ w))) + 1e-3 * np.sum(w**2)
 
 
+def _gradient(w, X, y):
+    return -X.T @ (y / (1.0 + np.exp(y * (X @ w)))) / len(y) + 2e-3 * w
+
+
 def _torch(torch, w, X, y):
     return torch.nn.functional.softplus(-y * (X @ w)).mean() + 1e-3 * (w**2).sum()
 
@@ -32,7 +36,7 @@ def _make(quick):
 
     peers = {"jax": with_jax(negative_log_likelihood, args), "torch": with_torch(_torch, args),
              "autograd": with_autograd(negative_log_likelihood, args), "casadi": with_casadi(casadi_expression, len(w), args)}
-    return Case(functools.partial(negative_log_likelihood, np), args, peers=peers)
+    return Case(functools.partial(negative_log_likelihood, np), args, exact=_gradient, peers=peers)
 
 
 WORKLOADS = [Workload("logistic", "logistic regression, breast cancer 569 x 30", _make)]

@@ -3,6 +3,8 @@
 import functools
 
 import numpy as np
+from numba import njit
+from scipy.optimize import rosen_der
 
 from bench.peers import with_autograd, with_casadi, with_jax, with_torch
 from bench.workload import Case, Workload
@@ -14,6 +16,14 @@ LARGEST_CASADI = 1000
 def rosenbrock(np, x):
     """Sum of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2."""
     return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+
+@njit
+def _jitted(x):
+    total = 0.0
+    for i in range(len(x) - 1):
+        total += 100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2
+    return total
 
 
 def _torch(torch, x):
@@ -32,7 +42,7 @@ def _make(n):
                  "autograd": with_autograd(rosenbrock, args)}
         if size <= LARGEST_CASADI:
             peers["casadi"] = with_casadi(_casadi, size, args)
-        return Case(functools.partial(rosenbrock, np), args, peers=peers)
+        return Case(functools.partial(rosenbrock, np), args, jitted=_jitted, exact=rosen_der, peers=peers)
 
     return make
 

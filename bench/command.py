@@ -1,0 +1,173 @@
+"""The command line: which parts run, in which order, and where their figures go. What they do is in the other modules."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import json
+import pathlib
+import sys
+import time
+
+from bench import contest, digits, environment, peers, picture, table
+from bench.verification import VerificationError
+from bench.workloads import all_workloads
+
+NEEDED_ACCURACY = 0.97
+ROUNDS, QUICK_ROUNDS = 15, 3
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmarks; returns the exit status: 0, or 1 when a check failed, or 2 when something is missing."""
+    for package in ("matplotlib", "sklearn", "tqdm"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            print(f"python -m bench needs {error.name or package}, which cannot be imported ({error}): "
+                  'pip install "wengert[bench]"', file=sys.stderr)
+            return 2
+    workloads = all_workloads()
+    names = ["digits", *(w.name for w in workloads), "startup"]
+    options = _parser(names).parse_args(arguments)
+    if options.list:
+        print("\n".join(names))
+        return 0
+    report = {"kernels": contest.first_gradient(), "environment": environment.environment()}
+    status = 0
+    try:
+        if "digits" in options.only:
+            status |= _train(options, report)
+        rows = [w for w in workloads if w.name in options.only]
+        if rows or "startup" in options.only:
+            status |= _compare(rows, options, report)
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept", file=sys.stderr)
+        status = INTERRUPTED
+    if options.json:
+        _write(options.json, report)
+    return status
+
+
+def _parser(names: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Trains a network on handwritten digits, then "
+                                     "compares gradients: verified, and timed side by side with the peers that are installed.")
+
+    def chosen(text):
+        """Names that are, or begin with, the wanted ones."""
+        found = []
+        for wanted in text.split(","):
+            fitting = [wanted] if wanted in names else [name for name in names if wanted and name.startswith(wanted)]
+            if not fitting:
+                raise argparse.ArgumentTypeError(f"expected names among {', '.join(names)}, got {wanted!r}")
+            found += fitting
+        return found
+
+    default = digits.Settings()
+    parser.add_argument("--only", metavar="NAME,...", type=chosen, default=names,
+                        help="only these: names, or beginnings of names, as --list gives them")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("--json", metavar="FILE", type=_file, help="keep all figures in this file")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: a check that everything runs")
+    parser.add_argument("--no-peers", action="store_true", help="leave the other libraries out")
+    parser.add_argument("--picture", metavar="FILE", type=_file, default=pathlib.Path("digits.png"),
+                        help="where the loss curve goes (default: %(default)s)")
+    group = parser.add_argument_group("the digits network")
+    group.add_argument("--activation", choices=sorted(digits.ACTIVATIONS), default=default.activation)
+    group.add_argument("--hidden", metavar="N,...", type=_widths, default=default.hidden,
+                       help=f"widths (default: {','.join(map(str, default.hidden))})")
+    group.add_argument("--dropout", metavar="RATE", type=_rate, default=default.dropout, help="(default: %(default)s)")
+    group.add_argument("--epochs", metavar="N", type=_count, default=None, help=f"(default: {default.epochs})")
+    return parser
+
+
+def _file(text: str) -> pathlib.Path:
+    """A file that can be written: found out now, and not when the figures are there."""
+    path = pathlib.Path(text)
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file in a folder that exists, got {text!r}")
+    return path
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above zero, got {text!r}")
+    return int(text)
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(_count(part) for part in text.split(",") if part.strip())
+
+
+def _rate(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0.0 <= float(text) < 1.0:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number in [0, 1), got {text!r}")
+
+
+def _train(options, report: dict) -> int:
+    """Train, draw, print; returns 1 where the default settings fall short. Ctrl-C is passed on when everything is kept."""
+    from tqdm import tqdm
+
+    epochs = options.epochs or (2 if options.quick else digits.Settings.epochs)
+    settings = digits.Settings(hidden=options.hidden, activation=options.activation, dropout=options.dropout, epochs=epochs)
+    start = time.perf_counter()
+    _, outcome = digits.train(settings, lambda epochs: tqdm(epochs, desc="digits", unit="epoch"))
+    seconds = time.perf_counter() - start
+    accuracy = outcome.accuracies[-1] if outcome.accuracies else 0.0
+    passed = accuracy >= NEEDED_ACCURACY
+    report["digits"] = {"settings": dataclasses.asdict(settings), "losses": outcome.losses, "accuracies": outcome.accuracies,
+                        "seconds": seconds, "interrupted": outcome.interrupted, "passed": passed}
+    if outcome.losses:
+        picture.draw(outcome, settings, options.picture)
+        print(f"digits: {len(outcome.losses)} epochs in {seconds:.1f} s, test accuracy {100 * accuracy:.2f} % "
+              f"({'at least' if passed else 'BELOW'} {100 * NEEDED_ACCURACY:.0f} %), curve in {options.picture}")
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    return int(settings == digits.Settings() and not passed)
+
+
+def _compare(workloads, options, report: dict) -> int:
+    """Measure and print; returns 1 where a gradient of ours is wrong. After Ctrl-C what was measured is printed."""
+    report["imports"], failures = ({}, {}) if options.no_peers else peers.load()
+    report["workloads"], report["startup"], report["wrong"] = [], {}, []
+    try:
+        _measure(workloads, options, report)
+        # Compiling the kernels anew takes longer than all the rest of a quick run.
+        if "startup" in options.only and not options.quick:
+            print("start of a new process: compiling the kernels anew ...", file=sys.stderr)
+            report["startup"] = environment.startup()
+    finally:
+        print("\n".join(filter(None, [table.header(report["environment"]), table.start(report["startup"], report["imports"]),
+                                      *(f"{name} cannot be used: {problem}" for name, problem in failures.items())])))
+        if report["workloads"]:
+            print()
+            print(table.printed(report["workloads"]))
+        for text in report["wrong"]:
+            print(f"WRONG {text}", file=sys.stderr)
+    return int(bool(report["wrong"]))
+
+
+def _measure(workloads, options, report: dict) -> None:
+    from tqdm import tqdm
+
+    rounds = QUICK_ROUNDS if options.quick else ROUNDS
+    with tqdm(total=rounds * len(workloads), unit="round", disable=not workloads) as bar:
+        for number, workload in enumerate(workloads, 1):
+            bar.set_description(workload.name)
+            try:
+                report["workloads"].append(contest.measure(workload, rounds, options.quick, report["imports"], bar.update))
+            except VerificationError as error:
+                report["wrong"].append(f"{workload.name}: {error}")
+            bar.update(rounds * number - bar.n)
+
+
+def _write(path: pathlib.Path, report: dict) -> None:
+    """Write the figures, all or nothing."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    partial.replace(path)
