@@ -50,6 +50,8 @@ def put(array: RecordedArray, index, value) -> None:
         return
     if _is_basic(items):
         target = sub_view(array, items)
+        if isinstance(value, RecordedArray) and value.view == target:
+            return  # `x[i] += y` has changed these cells in place, and Python assigns them to themselves
         _keep_scalars(recorder, target)
         recorder.assign(target, _broadcast(recorder, value, target.shape))
         return
