@@ -39,7 +39,7 @@ class State:
     """
 
     def __init__(self, function: Callable):
-        self._cells: list[tuple[Callable, str]] = []
+        self._cells: list[Callable] = []
         self._seen: set[int] = set()
         self._read_function(function)
 
@@ -48,11 +48,7 @@ class State:
 
         With `keep` arrays are copied, so that the snapshot stays what it is when they are changed in place.
         """
-        return [_content(read(), DEPTH, keep) for read, _ in self._cells]
-
-    def names(self) -> list[str]:
-        """Names of the variables, in the order of `snapshot`."""
-        return [name for _, name in self._cells]
+        return [_content(read(), DEPTH, keep) for read in self._cells]
 
     def _read_function(self, function):
         if id(function) in self._seen:
@@ -61,11 +57,11 @@ class State:
         if isinstance(function, functools.partial):
             self._read_function(function.func)
             for value in (*function.args, *function.keywords.values()):
-                self._read_value(lambda value=value: value, "argument of functools.partial", ())
+                self._read_value(lambda value=value: value, ())
             return
         if inspect.ismethod(function):
             owner = function.__self__
-            self._read_value(lambda: owner, "self", (function.__name__,))
+            self._read_value(lambda: owner, (function.__name__,))
             self._read_function(function.__func__)
             return
         if not isinstance(function, types.FunctionType):
@@ -73,20 +69,20 @@ class State:
             if wrapped is not None:
                 self._read_function(wrapped)
             elif not isinstance(function, _OPAQUE):
-                self._read_value(lambda: function, type(function).__name__, ("__call__",))
+                self._read_value(lambda: function, ("__call__",))
             return
         names = _names(function.__code__)
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            self._read_value(functools.partial(_cell_contents, cell), name, names)
+        for cell in function.__closure__ or ():
+            self._read_value(functools.partial(_cell_contents, cell), names)
         if _is_library(function.__code__.co_filename):
             return
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            self._read_value(lambda value=value: value, "default argument", names)
+            self._read_value(lambda value=value: value, names)
         for name in names:
             if name in function.__globals__:
-                self._read_value(functools.partial(function.__globals__.get, name), name, names)
+                self._read_value(functools.partial(function.__globals__.get, name), names)
 
-    def _read_value(self, read, name, names):
+    def _read_value(self, read, names):
         """Watch a variable; `names` are the attributes that the code around it may use of it."""
         value = read()
         if isinstance(value, types.ModuleType):
@@ -94,16 +90,16 @@ class State:
                 self._seen.add(id(value))
                 for attribute in names:
                     if attribute in vars(value):
-                        self._read_value(functools.partial(vars(value).get, attribute), attribute, names)
+                        self._read_value(functools.partial(vars(value).get, attribute), names)
             return
         if isinstance(value, _OPAQUE):
             return
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "py_func"):
             # The variable may be bound to another function later.
-            self._cells.append((lambda: id(read()), name))
+            self._cells.append(lambda: id(read()))
             self._read_function(value)
             return
-        self._cells.append((read, name))
+        self._cells.append(read)
         self._read_class(type(value), names)
 
     def _read_class(self, kind, names):
@@ -115,7 +111,7 @@ class State:
                     self._read_function(attribute)
                     self._read_class(kind, _names(attribute.__code__))
             elif isinstance(attribute, (*_IMMUTABLE, np.ndarray, list, tuple, dict)) and attribute is not None:
-                self._cells.append((functools.partial(getattr, kind, name, None), name))
+                self._cells.append(functools.partial(getattr, kind, name, None))
 
 
 def _is_library(file: str | None) -> bool:

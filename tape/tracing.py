@@ -40,7 +40,7 @@ def result_dtype(name: str, operands) -> np.dtype:
     return dtype
 
 
-def record(name: str, operands, out: View | None = None) -> RecordedArray:
+def record(name: str, operands) -> RecordedArray:
     """Record elementwise instruction `name` on arrays and numbers, of which at least one is recorded."""
     recorder = _recorder_of(operands)
     operands = [plain(x) for x in operands]
@@ -49,8 +49,7 @@ def record(name: str, operands, out: View | None = None) -> RecordedArray:
         raise Promote
     views = [x.view if isinstance(x, RecordedArray) else recorder.constant(x) for x in operands]
     shape = broadcast_shape([view.shape for view in views])
-    if out is None:
-        out = new_like(recorder, views, shape)
+    out = new_like(recorder, views, shape)
     recorder.elementwise(name, views, shape, out)
     return RecordedArray(recorder, out, dtype)
 
