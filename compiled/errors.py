@@ -11,3 +11,17 @@ class InvalidTape(TapeError):
 
 class CapacityError(TapeError):
     """A list needs more memory than it may have; the message says how much, and how to raise the limit."""
+
+
+class WorkspaceCapacityError(CapacityError):
+    """The list of a jitted derivative outgrew `tape.workspace_limit`.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes that the list would take.
+    """
+
+    def __init__(self, needed):
+        super().__init__(f"the list needs {needed} bytes, more than tape.workspace_limit allows or than there are; raise the "
+                         "limit, or store less with tape.checkpoint or tape.scan")

@@ -11,6 +11,7 @@ import functools
 import numpy as np
 
 from tape.arguments import argument_numbers, arranged, check_argument_numbers, leaves_of, with_leaves
+from tape.jitted import is_jitted, jitted_grad, jitted_value_and_grad
 from tape.nested import nested_value_and_grad
 from tape.recorder import current_recorder
 from tape.traces import traces_of
@@ -46,7 +47,10 @@ def value_and_grad(f, argnums=0):
     >>> float(value), gradient
     (5.0, array([2., 4.]))
     """
-    numbers, traces = argument_numbers(argnums), traces_of(f)
+    numbers = argument_numbers(argnums)
+    if is_jitted(f):
+        return jitted_value_and_grad(f, argnums)
+    traces = traces_of(f)
 
     @functools.wraps(f, updated=())
     def value_and_gradient(*args, **kwargs):
@@ -89,6 +93,8 @@ def grad(f, argnums=0):
     >>> float(tape.grad(tape.grad(lambda x: x**3))(2.0))
     12.0
     """
+    if is_jitted(f):
+        return jitted_grad(f, argnums)
     both = value_and_grad(f, argnums)
 
     @functools.wraps(f, updated=())

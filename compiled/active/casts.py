@@ -1,0 +1,64 @@
+"""Conversions between numbers, and the operators as Numba's own code (not prepared by us) meets them."""
+
+from __future__ import annotations
+
+import operator
+
+from numba.core import errors, types
+from numba.core.imputils import lower_cast
+from numba.core.typing.templates import AbstractTemplate, infer_global
+
+from compiled.active.expressions import Expression, Node, leaf, refusal
+from compiled.active.functions import COMPARISONS, ELEMENTWISE, IN_PLACE
+from compiled.active.numbers import Emission
+from compiled.active.types import Differential, depth, differential_of
+
+
+@lower_cast(types.Float, Differential)
+@lower_cast(types.Integer, Differential)
+@lower_cast(types.Boolean, Differential)
+@lower_cast(Differential, Differential)
+def _cast(context, builder, from_kind, to_kind, value):
+    emission = Emission(context, builder)
+    return emission.value(to_kind, emission.number(from_kind, value))
+
+
+def _register(function):
+    """Type and lower one function for numbers that carry derivatives, a statement for each call."""
+    expressions = {}
+
+    class Template(AbstractTemplate):
+        key = function
+
+        def generic(self, args, kws):
+            if kws or not any(map(differential_of, args)):
+                return None
+            if len(args) not in expressions:
+                expressions[len(args)] = Expression(Node(function, [leaf(k) for k in range(len(args))]),
+                                                    in_place=function in IN_PLACE)
+            if not all(isinstance(k, Differential) or isinstance(types.unliteral(k), (types.Number, types.Boolean, types.Array))
+                       for k in args):
+                return None
+            return expressions[len(args)].signature(self.context, args)
+
+        def get_impl_key(self, sig):
+            return expressions[len(sig.args)].implementation_key(sig)
+
+    Template.__name__ = f"Differential_{getattr(function, '__name__', function)}"
+    infer_global(function)(Template)
+
+
+for _function in sorted({*ELEMENTWISE, *COMPARISONS} - {int, float, bool, round}, key=repr):
+    if not isinstance(_function, type):
+        _register(_function)
+
+
+@infer_global(operator.setitem)
+class _Refusal(AbstractTemplate):
+    """Says why a number that carries derivatives cannot be stored into an array of plain ones."""
+
+    def generic(self, args, kws):
+        array, _, value = args
+        plain = isinstance(array, types.Array) and differential_of(array) is None
+        if plain and depth(differential_of(value)) > depth(differential_of(array)):
+            raise errors.TypingError(refusal(array))

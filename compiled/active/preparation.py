@@ -1,0 +1,719 @@
+"""How a user's jitted function is prepared for numbers that carry derivatives: a pass over Numba's IR before type inference.
+
+Four things are done to what an argument that carries derivatives can reach (`_Reach`; all else stays as the user wrote it):
+
+- elementwise operations are gathered into `Expression` calls, one a statement;
+- arrays that the function creates and fills with such numbers get their type;
+- functions and methods of NumPy are exchanged for ours (`replacements`);
+- jitted functions that are called are exchanged for their twins, which are compiled by the same passes.
+
+What is not here: what the calls do.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import types as python_types
+import weakref
+
+import numpy as np
+from numba.core import ir, types
+from numba.core.compiler import CompilerBase, DefaultPassBuilder, run_frontend
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.dispatcher import Dispatcher
+from numba.core.imputils import lower_constant
+from numba.core.ir_utils import build_definitions, merge_adjacent_blocks, mk_unique_var
+from numba.core.registry import CPUDispatcher
+from numba.core.untyped_passes import InlineInlinables, ReconstructSSA
+from numba.extending import typeof_impl
+
+from compiled.active.expressions import Expression, Node, leaf
+from compiled.active.functions import ELEMENTWISE, IN_PLACE, PLAIN
+from compiled.active.types import Differential, depth, differential_of
+
+PLAIN_ATTRIBUTES = {"shape", "size", "ndim", "strides", "itemsize", "nbytes"}
+"""Attributes of arrays that carry no derivative."""
+
+PLAIN_CALLS = {len, range, np.ndim, np.shape, np.size, np.argmax, np.argmin, np.argsort, isinstance, print, type, str} | PLAIN
+"""Functions whose result carries no derivative."""
+
+CREATIONS = {np.zeros: 1, np.empty: 1, np.ones: 1, np.full: 2}
+"""Functions that create arrays, and the position of their dtype."""
+
+REPLACEMENTS: dict = {}
+"""Functions of NumPy, and ours in their place; `arrays.py` fills it."""
+
+METHODS: dict = {}
+"""Methods of arrays, and our functions in their place."""
+
+PURE = ("binop", "unary", "getattr", "getitem", "static_getitem", "cast", "build_tuple", "exhaust_iter", "phi")
+"""Expressions that change nothing, so that an operation may be computed after them instead of before."""
+
+
+# -------------------------------------------------------------------------------------------------- twins
+
+_twins: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+KEPT_OPTIONS = ("nopython", "nogil", "fastmath", "error_model", "boundscheck", "no_cpython_wrapper", "looplift")
+
+
+def twin(dispatcher):
+    """The jitted function compiled by the passes of this file; derivatives are their own twins."""
+    if getattr(dispatcher, "is_derivative", False):
+        return dispatcher
+    found = _twins.get(dispatcher)
+    if found is None:
+        options = {k: v for k, v in dispatcher.targetoptions.items() if k in KEPT_OPTIONS}
+        found = CPUDispatcher(dispatcher.py_func, targetoptions={**options, "nopython": True},
+                              pipeline_class=DifferentialCompiler)
+        found.is_derivative = True
+        _twins[dispatcher] = found
+    return found
+
+
+class DifferentialCompiler(CompilerBase):
+    """Numba's pipeline, with the pass of this file before type inference."""
+
+    def define_pipelines(self):
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        manager.add_pass_after(InlineSmallFunctions, InlineInlinables)
+        manager.add_pass_after(PrepareStatements, ReconstructSSA)
+        manager.finalize()
+        return [manager]
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class InlineSmallFunctions(InlineInlinables):
+    """Inlines jitted functions without loops and branches, so that their operations join the caller's statements."""
+
+    _name = "tape_inline_small_functions"
+
+    MOST_STATEMENTS = 100
+    """Of Numba's IR; a line of arithmetic has about ten."""
+
+    def run_pass(self, state):
+        if not any(map(differential_of, state.args)):
+            return False
+        state.func_ir._definitions = build_definitions(state.func_ir.blocks)
+        ssa = state.flags.enable_ssa
+        try:
+            super().run_pass(state)
+            merge_adjacent_blocks(state.func_ir.blocks)
+            return True
+        finally:
+            state.flags.enable_ssa = ssa  # inlining switches it off
+
+    def _do_work(self, state, work_list, block, i, expr, inline_worker):
+        if expr.vararg is not None:
+            return False
+        function = resolved(state.func_ir._definitions, expr.func)
+        if not isinstance(function, Dispatcher) or getattr(function, "is_derivative", False):
+            return False
+        body = run_frontend(function.py_func)
+        if len(body.blocks) != 1 or len(next(iter(body.blocks.values())).body) > self.MOST_STATEMENTS:
+            return False
+        _, _, _, blocks = inline_worker.inline_function(state.func_ir, block, i, function.py_func)
+        work_list.extend(blocks)
+        state.func_ir._definitions = build_definitions(state.func_ir.blocks)
+        return True
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class PrepareStatements(FunctionPass):
+    """The pass."""
+
+    _name = "tape_prepare_statements"
+
+    def __init__(self):
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state):
+        kinds = [d for d in map(differential_of, state.args) if d is not None]
+        if not kinds:
+            return False
+        function = state.func_ir
+        _unpack_tuples(function)
+        definitions = build_definitions(function.blocks)
+        reach = _Reach(function, definitions, state.args)
+        _Rewriter(function, definitions, reach, max(kinds, key=depth)).run()
+        function._definitions = build_definitions(function.blocks)
+        return True
+
+
+# -------------------------------------------------------------------------------------------------- what is reached
+
+
+def resolved(definitions, variable):
+    """The Python object that a variable is known to be, or None."""
+    found = definitions.get(variable.name, ())
+    if len(found) != 1:
+        return None
+    value = found[0]
+    if isinstance(value, (ir.Global, ir.FreeVar)):
+        return value.value
+    if isinstance(value, ir.Var):
+        return resolved(definitions, value)
+    if isinstance(value, ir.Expr) and value.op == "getattr":
+        owner = resolved(definitions, value.value)
+        if isinstance(owner, (python_types.ModuleType, type)):
+            return getattr(owner, value.attr, None)
+    return None
+
+
+def is_kind_of(value, kinds) -> bool:
+    """Whether a Python object is one of `kinds`, and can be looked up at all."""
+    try:
+        return value is not None and value in kinds
+    except TypeError:
+        return False
+
+
+class _Reach:
+    """Names of the variables that may hold numbers with derivatives."""
+
+    def __init__(self, function, definitions, kinds):
+        self.definitions, self.kinds = definitions, kinds
+        self.names, self.arrays = set(), set()
+        statements = [s for block in function.blocks.values() for s in block.body]
+        before = None
+        while (len(self.names), len(self.arrays)) != before:
+            before = len(self.names), len(self.arrays)
+            for statement in statements:
+                self._follow(statement)
+                if isinstance(statement, ir.Assign) and self._may_be_array(statement.value):
+                    self.arrays.add(statement.target.name)
+
+    def __contains__(self, variable) -> bool:
+        return variable.name in self.names
+
+    def _follow(self, statement):
+        if isinstance(statement, ir.Assign):
+            if self._reaches(statement.value):
+                self.names.add(statement.target.name)
+            if isinstance(statement.value, ir.Expr):
+                self._follow_stores(statement.value)
+        elif isinstance(statement, (ir.SetItem, ir.StaticSetItem)) and statement.value in self:
+            self._mark_storage(statement.target, always=True)
+
+    def _reaches(self, value) -> bool:
+        if isinstance(value, ir.Arg):
+            return differential_of(self.kinds[value.index]) is not None
+        if isinstance(value, ir.Var):
+            return value in self
+        if not isinstance(value, ir.Expr):
+            return False
+        if value.op in ("binop", "inplace_binop"):
+            return value.fn not in PLAIN and (value.lhs in self or value.rhs in self)
+        if value.op == "unary":
+            return value.fn not in PLAIN and value.value in self
+        if value.op == "getattr":
+            return value.value in self and value.attr not in PLAIN_ATTRIBUTES
+        if value.op == "call":
+            return not is_kind_of(resolved(self.definitions, value.func), PLAIN_CALLS) and any(
+                variable in self for variable in value.list_vars())
+        return any(variable in self for variable in value.list_vars())
+
+    def _may_be_array(self, value) -> bool:
+        """Whether a value may be anything but a single number."""
+        if isinstance(value, ir.Arg):
+            kind = types.unliteral(self.kinds[value.index])
+            return not isinstance(kind, (Differential, types.Number, types.Boolean))
+        if isinstance(value, (ir.Global, ir.FreeVar, ir.Const)):
+            return not isinstance(value.value, (int, float, bool))
+        if isinstance(value, ir.Var):
+            return value.name in self.arrays
+        if not isinstance(value, ir.Expr):
+            return True
+        operation = function_of(value, self.definitions)
+        if operation is not None:
+            return any(x.name in self.arrays for x in operation[1])
+        if value.op in ("binop", "unary", "inplace_binop", "phi"):
+            return any(x.name in self.arrays for x in value.list_vars())
+        if value.op == "call":
+            return not is_kind_of(resolved(self.definitions, value.func), {len, int, float, bool, abs})
+        if value.op == "getitem":
+            return not self._takes_one(value)
+        if value.op == "static_getitem":
+            return not self._takes_one(value)
+        return value.op != "pair_first" or not self._is_range(value.value)
+
+    def _takes_one(self, value) -> bool:
+        """Whether an index picks a single number out of an array or a shape."""
+        ndim = self._ndim(value.value)
+        if ndim is None:
+            return False
+        index = value.index
+        if value.op == "static_getitem" and index is None or isinstance(getattr(value, "index", None), int):
+            return ndim == 1
+        if value.op == "static_getitem":
+            index = value.index_var
+        found = self._single(index)
+        if isinstance(found, ir.Expr) and found.op == "build_tuple":
+            return len(found.items) == ndim and all(x.name not in self.arrays and self._is_whole(x) for x in found.items)
+        return ndim == 1 and index.name not in self.arrays and self._is_whole(index)
+
+    def _is_whole(self, variable) -> bool:
+        """Whether a variable surely is a plain number."""
+        return variable.name not in self.arrays and variable.name not in self.names
+
+    def _ndim(self, variable, seen=()):
+        """Number of axes of an array that is an argument or made in the function; 1 for shapes; None if unknown."""
+        found = self.definitions.get(variable.name, ())
+        if variable.name in seen or not found:
+            return None
+        seen = (*seen, variable.name)
+        each = {self._ndim_of(value, seen) for value in found} - {"again"}
+        return each.pop() if len(each) == 1 else None
+
+    def _ndim_of(self, value, seen):
+        if isinstance(value, ir.Arg):
+            kind = self.kinds[value.index]
+            return kind.ndim if isinstance(kind, types.Array) else None
+        if isinstance(value, ir.Var):
+            return "again" if value.name in seen else self._ndim(value, seen)
+        if not isinstance(value, ir.Expr):
+            return None
+        if value.op == "phi":
+            each = {"again" if v.name in seen else self._ndim(v, seen) for v in value.incoming_values
+                    if isinstance(v, ir.Var)} - {"again"}
+            return each.pop() if len(each) == 1 else None
+        if value.op == "getattr" and value.attr == "shape":
+            return 1
+        if value.op == "call":
+            return self._ndim_of_call(value, seen)
+        return None
+
+    def _ndim_of_call(self, value, seen):
+        function = resolved(self.definitions, value.func)
+        if is_kind_of(function, CREATIONS) and value.args:
+            shape = self._single(value.args[0])
+            if isinstance(shape, ir.Expr) and shape.op == "build_tuple":
+                return len(shape.items)
+            return 1 if self._is_whole(value.args[0]) else None
+        if is_kind_of(function, {np.empty_like, np.zeros_like, np.ones_like, np.copy}) and value.args:
+            return self._ndim(value.args[0], seen)
+        method = self._single(value.func)
+        if function is None and isinstance(method, ir.Expr) and method.op == "getattr" and method.attr == "copy":
+            return self._ndim(method.value, seen)
+        return None
+
+    def _is_range(self, variable) -> bool:
+        """Whether a variable is what an iteration over a range gives."""
+        found = self.definitions.get(variable.name, ())
+        return bool(found) and all(self._gives_range(value) for value in found)
+
+    def _gives_range(self, value) -> bool:
+        if isinstance(value, ir.Var):
+            return self._is_range(value)
+        if isinstance(value, ir.Expr) and value.op in ("iternext", "getiter"):
+            return self._is_range(value.value)
+        return isinstance(value, ir.Expr) and value.op == "call" and resolved(self.definitions, value.func) is range
+
+    def _follow_stores(self, value):
+        """Where a call or an augmented assignment may put such numbers into an array."""
+        if value.op == "inplace_binop" and value.rhs in self:
+            self._mark_storage(value.lhs)
+        if value.op == "call" and any(x in self for x in [*value.args, *(v for _, v in value.kws)]):
+            method = self._single(value.func)
+            if isinstance(method, ir.Expr) and method.op == "getattr" and resolved(self.definitions, value.func) is None:
+                self._mark_storage(method.value)
+            elif isinstance(resolved(self.definitions, value.func), Dispatcher):
+                for variable in value.args:
+                    self._mark_storage(variable)
+
+    def _single(self, variable):
+        found = self.definitions.get(variable.name, ())
+        return found[0] if len(found) == 1 else None
+
+    def _mark_storage(self, variable, always=False, seen=()):
+        """Mark the array behind a variable, through views of it, if this function has created it."""
+        if variable.name in seen:
+            return False
+        seen = (*seen, variable.name)
+        found = always
+        for value in self.definitions.get(variable.name, ()):
+            if isinstance(value, ir.Var):
+                found |= self._mark_storage(value, seen=seen)
+            elif isinstance(value, ir.Expr):
+                found |= self._mark_behind(value, seen)
+        if found:
+            self.names.add(variable.name)
+        return found
+
+    def _mark_behind(self, value, seen) -> bool:
+        if value.op in ("getitem", "static_getitem", "getattr", "exhaust_iter"):
+            return self._mark_storage(value.value, seen=seen)
+        if value.op == "inplace_binop":
+            return self._mark_storage(value.lhs, seen=seen)
+        if value.op in ("phi", "build_tuple", "build_list"):
+            variables = value.incoming_values if value.op == "phi" else value.items
+            return any([self._mark_storage(v, seen=seen) for v in variables if isinstance(v, ir.Var)])
+        if value.op == "call":
+            if is_kind_of(resolved(self.definitions, value.func), CREATIONS):
+                return True
+            method = self._single(value.func)
+            if isinstance(method, ir.Expr) and method.op == "getattr" and resolved(self.definitions, value.func) is None:
+                return self._mark_storage(method.value, seen=seen)
+        return False
+
+
+# -------------------------------------------------------------------------------------------------- rewriting
+
+
+def _unpack_tuples(function) -> None:
+    """Where a tuple is made to be unpacked, as at the return of an inlined function, let the names be the items' own."""
+    definitions = build_definitions(function.blocks)
+
+    def items_of(variable):
+        found = definitions.get(variable.name, ())
+        value = found[0] if len(found) == 1 else None
+        if isinstance(value, ir.Var):
+            return items_of(value)
+        if isinstance(value, ir.Expr) and value.op in ("exhaust_iter", "cast"):
+            return items_of(value.value)
+        return value.items if isinstance(value, ir.Expr) and value.op == "build_tuple" else None
+
+    for block in function.blocks.values():
+        for k, statement in enumerate(block.body):
+            value = statement.value if isinstance(statement, ir.Assign) else None
+            if isinstance(value, ir.Expr) and value.op == "static_getitem" and isinstance(value.index, int):
+                items = items_of(value.value)
+                if items is not None and -len(items) <= value.index < len(items) and all(
+                        len(definitions.get(x.name, ())) == 1 for x in items):
+                    block.body[k] = ir.Assign(items[value.index], statement.target, statement.loc)
+    _drop_unused(function, definitions)
+
+
+def _drop_unused(function, definitions) -> None:
+    """Drop tuples, and other names of them, that nobody uses any more."""
+    dropped = True
+    while dropped:
+        dropped = False
+        used = {v.name for block in function.blocks.values() for s in block.body
+                for v in (s.value.list_vars() if isinstance(s, ir.Assign) and hasattr(s.value, "list_vars") else
+                          [s.value] if isinstance(s, ir.Assign) and isinstance(s.value, ir.Var) else
+                          [] if isinstance(s, ir.Assign) else s.list_vars())}
+        for block in function.blocks.values():
+            kept = [s for s in block.body if not (
+                isinstance(s, ir.Assign) and s.target.name not in used and (
+                    isinstance(s.value, ir.Var)
+                    or isinstance(s.value, ir.Expr) and s.value.op in ("build_tuple", "exhaust_iter", "cast")))]
+            dropped |= len(kept) != len(block.body)
+            block.body = kept
+
+
+class _Rewriter:
+    """Rewrites the blocks of one function."""
+
+    def __init__(self, function, definitions, reach, kind):
+        self.function, self.definitions, self.reach, self.kind = function, definitions, reach, kind
+        self.uses = {}
+        for block in function.blocks.values():
+            for statement in block.body:
+                for variable in statement.list_vars():
+                    self.uses[variable.name] = self.uses.get(variable.name, 0) + 1
+        for name in definitions:
+            self.uses[name] = self.uses.get(name, 0) - len(definitions[name])  # an assignment lists its target too
+
+    def run(self) -> None:
+        """Rewrite every block."""
+        for block in self.function.blocks.values():
+            block.body = _Statements(self, block).rewritten()
+
+
+def function_of(value, definitions):
+    """(function, operands) of an expression that is an elementwise operation, or None."""
+    if not isinstance(value, ir.Expr):
+        return None
+    if value.op in ("binop", "inplace_binop") and value.fn in ELEMENTWISE:
+        return value.fn, [value.lhs, value.rhs]
+    if value.op == "unary" and value.fn in ELEMENTWISE:
+        return value.fn, [value.value]
+    if value.op == "call" and not value.kws and value.vararg is None:
+        function = resolved(definitions, value.func)
+        if not is_kind_of(function, ELEMENTWISE):
+            return None
+        if function in (min, max) and len(value.args) < 2:
+            return None
+        if isinstance(function, np.ufunc) and len(value.args) != function.nin:
+            return None
+        if function is round and len(value.args) != 1:
+            return None
+        return function, list(value.args)
+    return None
+
+
+class _Statements:
+    """The statements of one block, rewritten one after the other.
+
+    An operation waits until somebody other than an operation needs its result; what waits is written together. Operations
+    on single numbers may wait for any length of time; those that may read an array do not wait past something that may
+    change it, and only where they have one user.
+    """
+
+    def __init__(self, rewriter, block):
+        self.rewriter, self.block = rewriter, block
+        self.definitions, self.reach = rewriter.definitions, rewriter.reach
+        self.waiting: dict[str, _Waiting] = {}
+        self.body: list = []
+        self.loads: dict = {}
+
+    def rewritten(self) -> list:
+        """The new body."""
+        for statement in self.block.body:
+            if isinstance(statement, ir.Assign):
+                self._assign(statement)
+                continue
+            if statement.is_terminator:
+                self._write(list(self.waiting))
+            elif not isinstance(statement, ir.Del):
+                self._barrier()
+                self._settle(statement.list_vars())
+            self.body.append(statement)
+        return self.body
+
+    def _assign(self, statement):
+        value = statement.value
+        operation = function_of(value, self.definitions)
+        if operation is not None and any(x in self.reach for x in operation[1]):
+            self._operation(statement, *operation)
+            return
+        if isinstance(value, ir.Expr):
+            if value.op not in PURE:
+                self._barrier()
+            self._settle(value.list_vars())
+            statement = ir.Assign(self._exchanged(value, statement.loc), statement.target, statement.loc)
+            if value.op == "getitem":
+                self.loads[statement.target.name] = "getitem", value.value.name, self._key(value.index)
+        elif isinstance(value, ir.Var) and value.name in self.waiting and self.waiting[value.name].scalar:
+            # Another name for what waits.
+            self.waiting[statement.target.name] = _Waiting(statement, None, [value], True)
+            if len(self.definitions.get(statement.target.name, ())) != 1:
+                self._write([statement.target.name])
+            return
+        elif isinstance(value, ir.Var):
+            self._settle([value])
+        elif isinstance(value, (ir.Global, ir.FreeVar)) and isinstance(value.value, Dispatcher):
+            if not self._is_only_called(statement.target):
+                made = ir.Global(f"{value.name}", twin(value.value), statement.loc)
+                statement = ir.Assign(made, statement.target, statement.loc)
+        self.body.append(statement)
+
+    # ------------------------------------------------------------------ expressions
+
+    def _operation(self, statement, function, operands):
+        name = statement.target.name
+        scalar = name not in self.reach.arrays
+        in_place = statement.value.op == "inplace_binop" and not scalar
+        if in_place:
+            self._settle(operands[:1])
+            self._barrier(keep=operands[1].name)
+        waiting = _Waiting(statement, function, operands, scalar)
+        self.waiting[name] = waiting
+        if in_place or len(self.definitions.get(name, ())) != 1 or not (scalar or self.rewriter.uses.get(name, 0) == 1):
+            self._write([name], in_place)
+        elif not scalar and function in PLAIN:
+            self._write([name])
+
+    def _settle(self, variables):
+        """Write what is needed of what waits."""
+        self._write([v.name for v in variables if v.name in self.waiting])
+
+    def _barrier(self, keep=None):
+        """Write what must not wait any longer, because something may change an array now."""
+        kept = self._cone([keep]) if keep in self.waiting else set()
+        self._write([name for name, w in self.waiting.items() if not w.scalar and name not in kept])
+        self.loads = {}
+
+    def _cone(self, names) -> set:
+        """The waiting operations that `names` are made of, themselves included."""
+        found, todo = set(), list(names)
+        while todo:
+            name = todo.pop()
+            if name in self.waiting and name not in found:
+                found.add(name)
+                todo += [v.name for v in self.waiting[name].operands]
+        return found
+
+    def _write(self, names, in_place=False):
+        """Write operations and what they are made of."""
+        arrays = [n for n in names if n in self.waiting and not self.waiting[n].scalar]
+        for name in arrays:
+            if name in self.waiting and not self._has_user(name, names):
+                # What single numbers an array's expression is made of are statements before the loop.
+                self._write([n for n in self._cone([name]) if self.waiting[n].scalar])
+                self._write_roots(self._cone([name]), [name], in_place)
+        cone = self._cone(names)
+        if cone:
+            inside = {}
+            for name in cone:
+                for operand in self.waiting[name].operands:
+                    inside[operand.name] = inside.get(operand.name, 0) + 1
+            roots = [n for n in self.waiting if n in cone and (self.rewriter.uses.get(n, 0) > inside.get(n, 0)
+                                                               or not inside.get(n, 0))]
+            self._write_roots(cone, roots, in_place)
+
+    def _has_user(self, name, names) -> bool:
+        return any(other != name and name in self._cone([other]) for other in names)
+
+    def _write_roots(self, cone, roots, in_place):
+        leaves, numbers, nodes = [], {}, {}
+
+        def node_of(variable):
+            if variable.name in cone:
+                if variable.name not in nodes:
+                    waiting = self.waiting[variable.name]
+                    nodes[variable.name] = folded(waiting.function, [node_of(x) for x in waiting.operands])
+                return nodes[variable.name]
+            name = self._original(variable)
+            key = self.loads.get(name, name)
+            if key not in numbers:
+                numbers[key] = len(leaves), leaf(len(leaves))
+                leaves.append(variable)
+            return numbers[key][1]
+
+        statements = [self.waiting[name].statement for name in roots]
+        expression = Expression(*[node_of(s.target) for s in statements], in_place=in_place)
+        for name in cone:
+            del self.waiting[name]
+        loc = statements[-1].loc
+        call = ir.Expr.call(self._global(expression, loc), leaves, (), loc)
+        if len(statements) == 1:
+            self.body.append(ir.Assign(call, statements[0].target, loc))
+            return
+        packed = ir.Var(self.block.scope, mk_unique_var("$tape_values"), loc)
+        self.body.append(ir.Assign(call, packed, loc))
+        for k, statement in enumerate(statements):
+            item = ir.Expr.static_getitem(packed, k, None, loc)
+            self.body.append(ir.Assign(item, statement.target, statement.loc))
+
+    def _original(self, variable) -> str:
+        """The first name of what has several."""
+        found = self.definitions.get(variable.name, ())
+        if len(found) == 1 and isinstance(found[0], ir.Var) and len(self.definitions.get(found[0].name, ())) == 1:
+            return self._original(found[0])
+        return variable.name
+
+    def _key(self, variable):
+        """What an index is: equal keys, equal values."""
+        found = self.definitions.get(variable.name, ())
+        value = found[0] if len(found) == 1 else None
+        if isinstance(value, ir.Const):
+            return "const", value.value
+        if isinstance(value, ir.Expr) and value.op == "binop":
+            return value.fn, self._key(value.lhs), self._key(value.rhs)
+        if isinstance(value, ir.Expr) and value.op == "build_tuple":
+            return tuple(self._key(x) for x in value.items)
+        if isinstance(value, ir.Var):
+            return self._key(value)
+        return variable.name
+
+    # ------------------------------------------------------------------ calls
+
+    def _global(self, value, loc):
+        name = getattr(value, "__name__", type(value).__name__)
+        variable = ir.Var(self.block.scope, mk_unique_var(f"$tape_{name}"), loc)
+        self.body.append(ir.Assign(ir.Global(name, value, loc), variable, loc))
+        return variable
+
+    def _is_only_called(self, variable) -> bool:
+        """Whether a variable is used as nothing but a function to call."""
+        for block in self.rewriter.function.blocks.values():
+            for statement in block.body:
+                value = getattr(statement, "value", None)
+                if isinstance(value, ir.Expr) and value.op == "call" and value.func.name == variable.name:
+                    others = [*value.args, *(v for _, v in value.kws)]
+                    if any(x.name == variable.name for x in others):
+                        return False
+                elif any(x.name == variable.name for x in statement.list_vars()) and not (
+                        isinstance(statement, ir.Assign) and statement.target.name == variable.name):
+                    return False
+        return True
+
+    def _exchanged(self, value, loc):
+        """The expression, with our functions in place of NumPy's and the user's."""
+        if value.op == "call":
+            return self._call(value, loc)
+        if value.op == "binop" and value.fn in REPLACEMENTS and (value.lhs in self.reach or value.rhs in self.reach):
+            return ir.Expr.call(self._global(REPLACEMENTS[value.fn], loc), [value.lhs, value.rhs], (), loc)
+        return value
+
+    def _call(self, value, loc):
+        function = resolved(self.definitions, value.func)
+        arguments = [*value.args, *(v for _, v in value.kws)] + ([value.vararg] if value.vararg is not None else [])
+        reached = any(x in self.reach for x in arguments)
+        if function is None:
+            return self._method(value, loc)
+        if is_kind_of(function, CREATIONS):
+            return self._creation(value, function, loc)
+        if not reached:
+            return value
+        if is_kind_of(function, REPLACEMENTS):
+            return ir.Expr.call(self._global(REPLACEMENTS[function], loc), value.args, value.kws, loc, value.vararg)
+        if isinstance(function, Dispatcher):
+            return ir.Expr.call(self._global(twin(function), loc), value.args, value.kws, loc, value.vararg)
+        return value
+
+    def _method(self, value, loc):
+        found = self.definitions.get(value.func.name, ())
+        method = found[0] if len(found) == 1 else None
+        if isinstance(method, ir.Expr) and method.op == "getattr" and method.value in self.reach and method.attr in METHODS:
+            function = self._global(METHODS[method.attr], loc)
+            return ir.Expr.call(function, [method.value, *value.args], value.kws, loc, value.vararg)
+        return value
+
+    def _creation(self, value, function, loc):
+        """Give an array that is to hold such numbers their type."""
+        target = next((name for name, found in self.definitions.items() if any(v is value for v in found)), None)
+        if target not in self.reach.names:
+            return value
+        position, keywords = CREATIONS[function], dict(value.kws)
+        given = value.args[position] if len(value.args) > position else keywords.get("dtype")
+        if given is not None and resolved(self.definitions, given) not in (float, np.float64, np.float32, None):
+            return value
+        dtype = self._global(DType(self.rewriter.kind), loc)
+        args = list(value.args[:position])
+        kws = [(k, v) for k, v in value.kws if k != "dtype"]
+        if len(args) == position:
+            return ir.Expr.call(value.func, [*args, dtype], kws, loc, value.vararg)
+        return ir.Expr.call(value.func, args, [*kws, ("dtype", dtype)], loc, value.vararg)
+
+
+class _Waiting:
+    """An operation that has not been written yet; its function is None where it is another name for its operand."""
+
+    __slots__ = ("function", "operands", "scalar", "statement")
+
+    def __init__(self, statement, function, operands, scalar):
+        self.statement, self.function, self.operands, self.scalar = statement, function, operands, scalar
+
+
+def folded(function, children):
+    """Node of a function of any number of operands; min and max are taken two by two, as Numba does."""
+    if function is None:
+        return children[0]
+    if function in (min, max) and len(children) > 2:
+        return Node(function, (folded(function, children[:-1]), children[-1]))
+    return Node(function, children)
+
+
+class DType:
+    """The dtype of arrays of numbers that carry derivatives, as a global of a prepared function."""
+
+    __name__ = "dtype"
+
+    def __init__(self, kind: Differential):
+        self.kind = kind
+
+
+@typeof_impl.register(DType)
+def _typeof_dtype(value, c):
+    return types.DType(value.kind)
+
+
+@lower_constant(types.DType)
+def _dtype_constant(context, builder, kind, value):
+    return context.get_dummy_value()
+
+
+__all__ = ["IN_PLACE", "DifferentialCompiler", "functools", "twin"]
