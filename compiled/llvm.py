@@ -29,6 +29,9 @@ class LLVMValue(Number):
 
     def apply(self, name, operands):
         row = self.table[name]
+        for x in operands:
+            if isinstance(x, Number) and not isinstance(x, LLVMValue):
+                return x.apply(name, operands)  # a number over LLVM values
         if row.llvm is None:
             return row.value(*operands)
         kind = self.value.type

@@ -11,6 +11,7 @@ from compiled.engine import ENGINE
 from tape.arguments import argument_numbers, arranged, check_argument_numbers, like_argument, single_argument, with_leaves
 from tape.errors import NotDifferentiable
 from tape.gradients import grad
+from tape.jitted import is_jitted, jitted_hessian, jitted_jacobian
 from tape.nested import recorded_call, wanted_leaves
 from tape.products import hvp
 from tape.recorder import current_recorder
@@ -53,6 +54,8 @@ def jacobian(f, argnums=0, mode=None):
         raise NotDifferentiable("tape.jacobian with mode='sparse': not yet supported; use mode='forward' or 'reverse'")
     if mode not in (None, "forward", "reverse"):
         raise NotDifferentiable(f"tape.jacobian: expected mode None, 'forward' or 'reverse', got {mode!r}")
+    if is_jitted(f):
+        return jitted_jacobian(f, argnums, mode)
     numbers, traces = argument_numbers(argnums), traces_of(f)
 
     @functools.wraps(f, updated=())
@@ -173,6 +176,8 @@ def hessian(f, argnums=0, mode=None):
     if mode is not None:
         raise NotDifferentiable(f"tape.hessian: mode={mode!r} is not yet supported; use mode=None")
     number = single_argument(argnums, "tape.hessian")
+    if is_jitted(f):
+        return jitted_hessian(f, number)
     product_of = hvp(f, argnums)
 
     @functools.wraps(f, updated=())

@@ -10,15 +10,19 @@ import hashlib
 import inspect
 import re
 
+import numpy as np
+from numba import njit
 from numba.core import errors
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
+from numba.extending import typeof_impl
 
-from compiled.active.derivatives import Gradient
+from compiled.active.derivatives import ForwardJacobian, Gradient, Jacobian, Pullback, Pushforward, ReverseJacobian
 from compiled.active.digest import digest
 from tape.arguments import argument_numbers
 from tape.errors import NotDifferentiable
+from tape.tracing import RecordedArray
 
 
 def is_jitted(function) -> bool:
@@ -49,21 +53,106 @@ class _DerivativeCache(FunctionCache):
         return (*super()._index_key(signature, codegen), self._label, digest())
 
 
+def remembered(function, key, make):
+    """The derivative of a function under `key`, made once, so that it is compiled once."""
+    kept = function.__dict__.setdefault("_tape_derivatives", {})
+    if key not in kept:
+        kept[key] = make()
+    return kept[key]
+
+
 def jitted_value_and_grad(function, argnums) -> Derivative:
     """See `tape.value_and_grad`."""
     numbers = _numbers(function, argnums, "tape.value_and_grad")
-    gradients = ", ".join(f"r[{k}]" for k in range(1, len(numbers) + 1))
-    gradients = f"({gradients},)" if isinstance(argnums, tuple) else gradients
-    return derivative(function, f"value_and_grad_{argnums}", Gradient(function, numbers, "tape.value_and_grad"),
-                      f"(r[0], {gradients})")
+    return remembered(function, ("value_and_grad", argnums), lambda: derivative(
+        function, f"value_and_grad_{argnums}", Gradient(function, numbers, "tape.value_and_grad"),
+        f"(r[0], {_arranged(numbers, argnums)})"))
 
 
 def jitted_grad(function, argnums) -> Derivative:
     """See `tape.grad`."""
     numbers = _numbers(function, argnums, "tape.grad")
+    return remembered(function, ("grad", argnums), lambda: derivative(
+        function, f"grad_{argnums}", Gradient(function, numbers, "tape.grad"), _arranged(numbers, argnums)))
+
+
+def jitted_jacobian(function, argnums, mode) -> Derivative:
+    """See `tape.jacobian`."""
+    numbers = _numbers(function, argnums, "tape.jacobian")
+    way = {"forward": ForwardJacobian, "reverse": ReverseJacobian, None: Jacobian}[mode]
+
+    def make():
+        emitter = way(function, numbers, "tape.jacobian")
+        emitter.single = not isinstance(argnums, tuple)
+        return derivative(function, f"jacobian_{argnums}_{mode}", emitter, "r")
+
+    return remembered(function, ("jacobian", argnums, mode), make)
+
+
+def jitted_hessian(function, number) -> Derivative:
+    """See `tape.hessian`."""
+    gradient = jitted_grad(function, number)
+    return remembered(function, ("hessian", number), lambda: derivative(
+        function, f"hessian_{number}", ForwardJacobian(gradient, (number,), "tape.hessian"), "r"))
+
+
+def jitted_hvp(function, number) -> Derivative:
+    """See `tape.hvp`."""
+    gradient = jitted_grad(function, number)
+    return remembered(function, ("hvp", number), lambda: derivative(
+        function, f"hvp_{number}", Pushforward(gradient, (number,), "tape.hvp"), "r[1]", extra=("v",)))
+
+
+def pushforward(function, count: int) -> Derivative:
+    """The jitted function of `count` primals and as many tangents that gives value and tangent."""
+    numbers = tuple(range(count))
+    return remembered(function, ("jvp", count), lambda: derivative(
+        function, f"jvp_{count}", Pushforward(function, numbers, "tape.jvp"), "(r[0], r[1])",
+        extra=tuple(f"t{k}" for k in numbers), count=count))
+
+
+def pullback(function, count: int) -> Derivative:
+    """The jitted function of `count` primals and a seed that gives the adjoints of the primals."""
+    numbers = tuple(range(count))
+    return remembered(function, ("vjp", count), lambda: derivative(
+        function, f"vjp_{count}", Pullback(function, numbers, "tape.vjp"), _arranged(numbers, numbers), extra=("seed",),
+        count=count))
+
+
+def _arranged(numbers, argnums) -> str:
+    """The gradients in a result (value, gradient, ...), as the caller wants them."""
     gradients = ", ".join(f"r[{k}]" for k in range(1, len(numbers) + 1))
-    return derivative(function, f"grad_{argnums}", Gradient(function, numbers, "tape.grad"),
-                      f"({gradients},)" if isinstance(argnums, tuple) else gradients)
+    return f"({gradients},)" if isinstance(argnums, tuple) else gradients
+
+
+def jitted_jvp(function, primals, tangents):
+    """See `tape.jvp`."""
+    return pushforward(function, len(primals))(*primals, *tangents)
+
+
+def jitted_vjp(function, primals):
+    """See `tape.vjp`: the value, and the function that records anew and sweeps back at each call."""
+    kept = tuple(_copied(x) for x in primals)
+    back = pullback(function, len(primals))
+    return function(*(_copied(x) for x in primals)), lambda seed: back(*kept, seed)
+
+
+def along(function, mode, args, directions):
+    """The jitted function of the same arguments that gives the tangent along (pulls back the adjoint) `directions`."""
+    names = [f"a{k}" for k in range(len(args))]
+    constants = {f"_d{k}": d for k, d in enumerate(directions)}
+    made = (pushforward if mode == "forward" else pullback)(function, len(args))
+    result = "r[1]" if mode == "forward" else "r"
+    space = {"_derivative": made, **constants}
+    exec(f"def along({', '.join(names)}):\n    r = _derivative({', '.join([*names, *constants])})\n    return {result}", space)
+    return njit(space["along"])
+
+
+def _copied(x):
+    if isinstance(x, tuple):
+        parts = [_copied(part) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    return np.array(x) if isinstance(x, np.ndarray) else x
 
 
 def _numbers(function, argnums, name) -> tuple[int, ...]:
@@ -75,7 +164,7 @@ def _numbers(function, argnums, name) -> tuple[int, ...]:
     return numbers
 
 
-def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = ()) -> Derivative:
+def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = (), count=None) -> Derivative:
     """Make the jitted function that calls an emitter with the arguments of `function`.
 
     Parameters
@@ -90,8 +179,10 @@ def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = 
         Expression of the result `r` of that call.
     extra : tuple of str
         Further parameters, after those of the function.
+    count : int, optional
+        How many of the function's parameters there are; all of them by default.
     """
-    parameters = list(inspect.signature(function.py_func).parameters.values())
+    parameters = list(inspect.signature(function.py_func).parameters.values())[:count]
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
         raise NotDifferentiable(f"{name}: {function.__name__} takes any number of arguments (*{parameters[-1].name}); expected "
                                 "a jitted function with named ones")
@@ -130,3 +221,9 @@ def _explained(error, name: str) -> str:
     if ours:
         return f"{ours[-1]}\n{where}"
     return f"{name}: no derivative of this function could be compiled.\n{text}"
+
+
+@typeof_impl.register(RecordedArray)
+def _typeof_recorded(value, c):
+    raise NotDifferentiable("a jitted function was called with a recorded array, inside a function that tape records: "
+                            "differentiate the jitted function itself, or call its Python body, function.py_func")

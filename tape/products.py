@@ -17,6 +17,7 @@ from tape.arguments import (
 )
 from tape.errors import NotDifferentiable
 from tape.gradients import grad, stop_gradient
+from tape.jitted import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
 from tape.nested import recorded_call, wanted_leaves
 from tape.recorder import current_recorder
 from tape.traces import Trace, Workspace, traces_of
@@ -59,6 +60,8 @@ def vjp(f, *primals):
     numbers = tuple(range(len(primals)))
     if not primals:
         raise NotDifferentiable("tape.vjp: expected at least one primal after the function")
+    if is_jitted(f):
+        return jitted_vjp(f, primals)
     if current_recorder() is not None:
         return _nested_vjp(f, primals, numbers)
     traces = traces_of(f)
@@ -139,6 +142,8 @@ def jvp(f, primals, tangents):
         raise NotDifferentiable("tape.jvp: expected tuples of primals and of tangents, as in tape.jvp(f, (x,), (v,))")
     primals, tangents = tuple(primals), tuple(tangents)
     leaves = _tangent_leaves(primals, tangents)
+    if is_jitted(f):
+        return jitted_jvp(f, primals, tangents)
     numbers = tuple(range(len(primals)))
     if current_recorder() is not None:
         stretch, results, structure = recorded_call(f, primals, {}, wanted_leaves(primals, {}, numbers))
@@ -207,6 +212,8 @@ def hvp(f, argnums=0):
     array([ 6., 12.])
     """
     number = single_argument(argnums, "tape.hvp")
+    if is_jitted(f):
+        return jitted_hvp(f, number)
     return _HessianProduct(f, number)
 
 

@@ -1,140 +1,211 @@
-"""Arguments and results of derivatives: plain values become numbers that carry derivatives, adjoints become gradients.
+"""Arguments and results of derivatives: nested tuples of floats and float arrays, element by element.
 
-Arrays of such numbers stand in the workspace, so that a call allocates nothing but its results.
+What is not here: which derivative makes what of an element (`derivatives.py`).
 """
 
 from __future__ import annotations
 
-from llvmlite import ir
 from numba.core import cgutils, errors, types
 from numba.np import arrayobj
 
 from compiled.active.expressions import _View
-from compiled.active.numbers import Emission
-from compiled.active.reverse import Adjoints
-from compiled.active.types import Differential, bottom, constant, data_size, proxy, with_bottom
+from compiled.active.types import Differential, bottom, constant, data_size, with_bottom
 from compiled.active.workspace import ARENA, ARENA_BYTES, POINTER, TOP, zeroed
 
+MOST_AXES = 4
+"""Axes of an array that is differentiated."""
 
-def activated(kind, base, make, name, position):
-    """Type of an argument of type `kind` once it carries derivatives over `base`; `make` is the number's class."""
+
+# -------------------------------------------------------------------------------------------------- types
+
+
+def mapped(kind, change, refuse):
+    """The type with `change` applied to its numbers and arrays C-contiguous; `refuse(kind)` raises for anything else."""
     kind = types.unliteral(kind)
-    if isinstance(kind, (types.Float, Differential)):
-        return make(with_bottom(base, bottom(kind)))
-    if isinstance(kind, types.Array) and isinstance(kind.dtype, (types.Float, Differential)) and kind.ndim <= 4:
-        return types.Array(activated(kind.dtype, base, make, name, position), kind.ndim, "C")
+    if isinstance(kind, types.Omitted):
+        kind = types.float64 if isinstance(kind.value, float) else refuse(kind)
     if isinstance(kind, types.BaseTuple) and len(kind):
-        return rebuilt(kind, [activated(k, base, make, name, position) for k in kind.types])
-    raise errors.TypingError(f"{name}: argument {position} cannot be differentiated: expected floats, float arrays of 1 to 4 "
-                             f"dimensions or tuples of them, got {kind}")
+        return rebuilt(kind, [mapped(k, change, refuse) for k in kind.types])
+    if isinstance(kind, types.Array):
+        if not isinstance(kind.dtype, (types.Float, Differential)):
+            refuse(kind)
+        return types.Array(change(kind.dtype), kind.ndim, "C")
+    if isinstance(kind, (types.Float, types.Integer, Differential)) and not isinstance(kind, types.Boolean):
+        return change(kind)
+    return refuse(kind)
 
 
 def rebuilt(kind, parts):
     """The tuple type like `kind` with other members."""
     if isinstance(kind, types.BaseNamedTuple):
-        return types.NamedTuple(parts, kind.instance_class) if len(set(parts)) > 1 else types.NamedUniTuple(
-            parts[0], len(parts), kind.instance_class)
+        if len(set(parts)) == 1:
+            return types.NamedUniTuple(parts[0], len(parts), kind.instance_class)
+        return types.NamedTuple(parts, kind.instance_class)
     return types.Tuple(parts)
 
 
+def activated(kind, change, name, position):
+    """Type of an argument whose numbers carry derivatives."""
+    def refuse(part):
+        raise errors.TypingError(f"{name}: argument {position} cannot be differentiated: expected floats, float arrays of 1 to "
+                                 f"{MOST_AXES} dimensions or tuples of them, got {part}")
+
+    made = mapped(kind, change, refuse)
+    for leaf in leaf_kinds(made):
+        if isinstance(leaf, types.Array) and not 1 <= leaf.ndim <= MOST_AXES:
+            refuse(kind)
+    return made
+
+
 def gradient_kind(kind, base):
-    """Type of the gradient for an argument."""
-    kind = types.unliteral(kind)
+    """Type of the gradient for an argument: its structure, of numbers over `base`."""
+    return mapped(kind, lambda k: with_bottom(base, bottom(k)), lambda k: k)
+
+
+def leaf_kinds(kind) -> list:
+    """Types of the numbers and arrays in nested tuples."""
     if isinstance(kind, types.BaseTuple):
-        return rebuilt(kind, [gradient_kind(k, base) for k in kind.types])
-    if isinstance(kind, types.Array):
-        return types.Array(with_bottom(base, bottom(kind.dtype)), kind.ndim, "C")
-    return with_bottom(base, bottom(kind))
+        return [leaf for part in kind.types for leaf in leaf_kinds(part)]
+    return [kind]
+
+
+def leaf_values(builder, kind, value) -> list:
+    """Values of the numbers and arrays in nested tuples."""
+    if isinstance(kind, types.BaseTuple):
+        return [leaf for k, part in enumerate(kind.types)
+                for leaf in leaf_values(builder, part, builder.extract_value(value, k))]
+    return [value]
+
+
+# -------------------------------------------------------------------------------------------------- values
 
 
 def element_count(context, builder, kind, value):
-    """Number of floats in an argument."""
-    if isinstance(kind, types.BaseTuple):
-        total = constant(0)
-        for k, part in enumerate(kind.types):
-            total = builder.add(total, element_count(context, builder, part, builder.extract_value(value, k)))
-        return total
-    if isinstance(kind, types.Array):
-        return context.make_array(kind)(context, builder, value).nitems
-    return constant(1)
+    """Number of floats in nested tuples."""
+    total = constant(0)
+    for leaf, part in zip(leaf_kinds(kind), leaf_values(builder, kind, value), strict=True):
+        size = context.make_array(leaf)(context, builder, part).nitems if isinstance(leaf, types.Array) else constant(1)
+        total = builder.add(total, size)
+    return total
 
 
-def make_arena(context, builder, workspace, total, base):
-    """Make room for `total` numbers over `base` in the workspace; raises MemoryError when run where there is none."""
-    size = data_size(context, base) + 8
-    there = zeroed(workspace, ARENA, ARENA_BYTES, builder.mul(total, constant(size)))
-    with builder.if_then(builder.not_(there), likely=False):
-        context.call_conv.return_user_exc(builder, MemoryError, ("tape: no memory for the arguments",))
+class Walk:
+    """A walk over the elements of nested tuples, always in the same order.
+
+    Parameters
+    ----------
+    context, builder
+        Where code is written.
+    """
+
+    def __init__(self, context, builder):
+        self.context, self.builder = context, builder
+
+    def make(self, kind, value, out_kind, element, allocate, companion=None):
+        """Return a value of type `out_kind`, made element by element.
+
+        Parameters
+        ----------
+        kind, value
+            What is walked over.
+        out_kind : type
+            Of the same structure.
+        element : callable
+            `element(kind, value, out_kind, companion's kind, companion's value)` returns the element of the result.
+        allocate : callable
+            `allocate(array kind, shape)` returns a new array.
+        companion : (type, value), optional
+            Walked over along with it; of the same shapes, or a ValueError is raised when run.
+        """
+        if isinstance(kind, types.BaseTuple):
+            parts = []
+            for k, part in enumerate(kind.types):
+                beside = None if companion is None else (companion[0].types[k], self.builder.extract_value(companion[1], k))
+                parts.append(self.make(part, self.builder.extract_value(value, k), out_kind.types[k], element, allocate, beside))
+            return self.context.make_tuple(self.builder, out_kind, parts)
+        if not isinstance(kind, types.Array):
+            return element(kind, value, out_kind, *(companion or (None, None)))
+        source = _View(self.context, self.builder, kind, value)
+        result = allocate(out_kind, source.shape)
+        target = _View(self.context, self.builder, out_kind, result)
+
+        def each(indices, beside_kind, beside):
+            made = element(kind.dtype, source.load(indices), out_kind.dtype, beside_kind, beside)
+            target.store(indices, made)
+
+        self._loop(source, each, companion)
+        return result
+
+    def visit(self, kind, value, element, companion=None):
+        """Call `element(kind, value, companion's kind, companion's value)` for each element."""
+        if isinstance(kind, types.BaseTuple):
+            for k, part in enumerate(kind.types):
+                beside = None if companion is None else (companion[0].types[k], self.builder.extract_value(companion[1], k))
+                self.visit(part, self.builder.extract_value(value, k), element, beside)
+        elif isinstance(kind, types.Array):
+            source = _View(self.context, self.builder, kind, value)
+
+            def each(indices, beside_kind, beside):
+                element(kind.dtype, source.load(indices), beside_kind, beside)
+
+            self._loop(source, each, companion)
+        else:
+            element(kind, value, *(companion or (None, None)))
+
+    def _loop(self, source, each, companion):
+        beside = None
+        if companion is not None:
+            beside = _View(self.context, self.builder, *companion)
+            for n, m in zip(source.shape, beside.shape, strict=True):
+                with self.builder.if_then(self.builder.icmp_unsigned("!=", n, m), likely=False):
+                    message = "tape: the tangent or seed has another shape than what it belongs to"
+                    self.context.call_conv.return_user_exc(self.builder, ValueError, (message,))
+        with cgutils.loop_nest(self.builder, source.shape, intp=source.shape[0].type) as indices:
+            each(indices, companion[0].dtype if beside is not None else None, beside.load(indices) if beside is not None else None)
 
 
-def fill_active(context, builder, workspace, kind, value, made, word):
-    """Return the argument as numbers of type `made`, whose cells begin at `word`, and the word after the last."""
-    emission = Emission(context, builder)
-    if isinstance(kind, types.BaseTuple):
-        parts = []
-        for k, part in enumerate(kind.types):
-            filled, word = fill_active(context, builder, workspace, part, builder.extract_value(value, k), made.types[k], word)
-            parts.append(filled)
-        return context.make_tuple(builder, made, parts), word
-    if isinstance(kind, types.Array):
-        return _filled_array(emission, workspace, kind, value, made, word)
-    return _number(emission, kind, value, made, word), builder.add(word, constant(1))
+def in_heap(context, builder):
+    """Allocator of arrays that Numba counts references of."""
+    def allocate(kind, shape):
+        return arrayobj._empty_nd_impl(context, builder, kind, shape)._getvalue()
+
+    return allocate
 
 
-def _number(emission, kind, value, made, word):
-    struct = proxy(emission.context, emission.builder, made)
-    struct.value = emission.value(made.base, emission.number(kind, value))
-    struct.cell = word
-    return struct._getvalue()
+def in_workspace(context, builder, workspace):
+    """Allocator of arrays that live until the workspace is handed back; the room has been made before."""
+    def allocate(kind, shape):
+        size = data_size(context, kind.dtype)
+        start = builder.gep(builder.inttoptr(workspace.load(ARENA), POINTER), [workspace.load(TOP)])
+        strides, width = [], constant(size)
+        for n in reversed(shape):
+            strides.insert(0, width)
+            width = builder.mul(width, n)
+        workspace.store(TOP, builder.add(workspace.load(TOP), width))
+        array = arrayobj.make_array(kind)(context, builder)
+        element = context.get_data_type(kind.dtype)
+        arrayobj.populate_array(array, data=builder.bitcast(start, element.as_pointer()),
+                                shape=cgutils.pack_array(builder, shape), strides=cgutils.pack_array(builder, strides),
+                                itemsize=constant(size), meminfo=None, parent=None)
+        return array._getvalue()
+
+    return allocate
 
 
-def _filled_array(emission, workspace, kind, value, made, word):
-    context, builder = emission.context, emission.builder
-    source = _View(context, builder, kind, value)
-    size = data_size(context, made.dtype)
-    start = builder.gep(builder.inttoptr(workspace.load(ARENA), POINTER), [workspace.load(TOP)])
-    workspace.store(TOP, builder.add(workspace.load(TOP), builder.mul(source.array.nitems, constant(size))))
-    array = arrayobj.make_array(made)(context, builder)
-    element = context.get_data_type(made.dtype)
-    strides, width = [], constant(size)
-    for n in reversed(source.shape):
-        strides.insert(0, width)
-        width = builder.mul(width, n)
-    arrayobj.populate_array(array, data=builder.bitcast(start, element.as_pointer()),
-                            shape=cgutils.pack_array(builder, source.shape), strides=cgutils.pack_array(builder, strides),
-                            itemsize=constant(size), meminfo=None, parent=None)
-    target = _View(context, builder, made, array._getvalue())
-    cursor = cgutils.alloca_once_value(builder, word)
-    with cgutils.loop_nest(builder, source.shape, intp=source.shape[0].type) as indices:
-        here = builder.load(cursor)
-        target.store(indices, _number(emission, kind.dtype, source.load(indices), made.dtype, here))
-        builder.store(builder.add(here, constant(1)), cursor)
-    return array._getvalue(), builder.load(cursor)
+def make_room(context, builder, workspace, total, kind):
+    """Make room for `total` numbers of type `kind` in the workspace; returns whether there is."""
+    workspace.store(TOP, constant(0))
+    return zeroed(workspace, ARENA, ARENA_BYTES, builder.mul(total, constant(data_size(context, kind))))
 
 
-def collect(emission, workspace, base, kind, value, gradient, word):
-    """Return the adjoints of an argument's cells from `word` on, in its form, and the word after; the cells are zero then."""
-    context, builder = emission.context, emission.builder
-    if isinstance(kind, types.BaseTuple):
-        parts = []
-        for k, part in enumerate(kind.types):
-            collected, word = collect(emission, workspace, base, part, builder.extract_value(value, k), gradient.types[k], word)
-            parts.append(collected)
-        return context.make_tuple(builder, gradient, parts), word
-    adjoints = Adjoints(emission, workspace, base)
-    if not isinstance(kind, types.Array):
-        number = adjoints.take(builder.and_(word, constant(0xFFFFFFFF)))
-        return emission.value(gradient, number), builder.add(word, constant(1))
-    source = _View(context, builder, kind, value)
-    array = arrayobj._empty_nd_impl(context, builder, gradient, source.shape)
-    target = _View(context, builder, gradient, array._getvalue())
-    cursor = cgutils.alloca_once_value(builder, word)
-    with cgutils.loop_nest(builder, source.shape, intp=source.shape[0].type) as indices:
-        here = builder.load(cursor)
-        number = adjoints.take(builder.and_(here, constant(0xFFFFFFFF)))
-        target.store(indices, emission.value(gradient.dtype, number))
-        builder.store(builder.add(here, constant(1)), cursor)
-    return array._getvalue(), builder.load(cursor)
+class Counter:
+    """A word that grows by one at each use."""
 
+    def __init__(self, builder, start):
+        self.builder, self.cell = builder, cgutils.alloca_once_value(builder, start)
 
-__all__ = ["ir"]
+    def next(self):
+        """The word, which is one more after."""
+        word = self.builder.load(self.cell)
+        self.builder.store(self.builder.add(word, constant(1)), self.cell)
+        return word

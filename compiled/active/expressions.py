@@ -8,6 +8,7 @@ is one pair. With arrays among the leaves the same is done for each element, in 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 
@@ -34,7 +35,7 @@ from compiled.active.types import (
     with_bottom,
 )
 from compiled.active.workspace import MOST_ROWS, push_block
-from compiled.instructions import TABLE
+from compiled.instructions import TABLE, f
 from compiled.llvm import LLVMValue
 from compiled.numbers import is_constant, plus, product
 
@@ -44,12 +45,12 @@ SELECTING = {"where", "max", "min", "clip", "relu", "abs", "fmax", "fmin"}
 
 
 class Node:
-    """A function applied to nodes, or leaf number `leaf`."""
+    """A function applied to nodes, or leaf number `leaf`, which may be known to be the number `constant`."""
 
-    __slots__ = ("children", "function", "leaf")
+    __slots__ = ("children", "constant", "function", "leaf")
 
-    def __init__(self, function, children=(), leaf=None):
-        self.function, self.children, self.leaf = function, tuple(children), leaf
+    def __init__(self, function, children=(), leaf=None, constant=None):
+        self.function, self.children, self.leaf, self.constant = function, tuple(children), leaf, constant
 
     def __repr__(self):
         if self.function is None:
@@ -57,9 +58,36 @@ class Node:
         return f"{getattr(self.function, '__name__', self.function)}({', '.join(map(repr, self.children))})"
 
 
-def leaf(number: int) -> Node:
+def leaf(number: int, constant=None) -> Node:
     """Leaf `number` of an expression."""
-    return Node(None, leaf=number)
+    return Node(None, leaf=number, constant=constant)
+
+
+def row_of(function, node):
+    """The row of a function; that of powers with a known exponent has the partial of just that power."""
+    name = FUNCTIONS.get(function)
+    row = TABLE[name] if name is not None else None
+    if name != "pow" or len(node.children) != 2 or node.children[1].constant is None:
+        return row
+    n = node.children[1].constant
+    if n == 0.5:
+        return dataclasses.replace(row, partials=(lambda x, y, o: 0.5 / o, None))
+    if n == int(n) and 0 <= n <= MOST_MULTIPLIED:
+        return dataclasses.replace(row, partials=(lambda x, y, o: _power(x, int(n) - 1) * float(n), None), kinks="")
+    return dataclasses.replace(row, partials=(lambda x, y, o: f.pow(x, float(n) - 1.0) * float(n), None))
+
+
+MOST_MULTIPLIED = 16
+"""Powers up to which a partial is computed by multiplying."""
+
+
+def _power(x, n: int):
+    """x to the power n >= -1 by multiplication; for n = -1, whose factor is 0, anything."""
+    if n <= 0:
+        return 1.0
+    half = _power(x, n // 2)
+    square = half if n // 2 == 0 else half * half
+    return square if n % 2 == 0 else x if n == 1 else square * x
 
 
 class _Typed:
@@ -146,7 +174,7 @@ class Expression(Emitter):
         call = _resolve(typingctx, function, plain)
         if call is None:
             return None
-        kind, row = call.return_type, FUNCTIONS.get(function)
+        kind, row = call.return_type, row_of(function, node)
         above = [c.kind for c in children if isinstance(c.kind, Differential)]
         if above and function not in PLAIN and not isinstance(kind, types.Float):
             raise errors.TypingError(f"{function}: expected a float result, got {kind}")
@@ -284,7 +312,7 @@ class _Evaluation:
         return self._applied(node, operands, value)
 
     def _applied(self, node, operands, value):
-        return apply(TABLE[node.row], operands, value)
+        return apply(node.row, operands, value)
 
     def raw(self, node):
         """Numba's value at a node, without derivatives."""
@@ -347,7 +375,7 @@ class _Statements(_Evaluation):
         self.selects = False
 
     def _applied(self, node, operands, value):
-        row = TABLE[node.row]
+        row = node.row
         if max(map(level_of, operands)) < self.level:
             return apply(row, operands, value)
         inner = [primal_of(x, self.level) for x in operands]

@@ -54,19 +54,21 @@ PURE = ("binop", "unary", "getattr", "getitem", "static_getitem", "cast", "build
 # -------------------------------------------------------------------------------------------------- twins
 
 _twins: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-KEPT_OPTIONS = ("nopython", "nogil", "fastmath", "error_model", "boundscheck", "no_cpython_wrapper", "looplift")
+KEPT_OPTIONS = ("fastmath", "error_model", "boundscheck")
+"""Options of the user's function that its twin has too."""
 
 
 def twin(dispatcher):
-    """The jitted function compiled by the passes of this file; derivatives are their own twins."""
-    if getattr(dispatcher, "is_derivative", False):
+    """The jitted function compiled by the passes of this file."""
+    if getattr(dispatcher, "is_twin", False):
         return dispatcher
     found = _twins.get(dispatcher)
     if found is None:
         options = {k: v for k, v in dispatcher.targetoptions.items() if k in KEPT_OPTIONS}
-        found = CPUDispatcher(dispatcher.py_func, targetoptions={**options, "nopython": True},
-                              pipeline_class=DifferentialCompiler)
-        found.is_derivative = True
+        # Nobody calls a twin from Python.
+        options |= {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        found = CPUDispatcher(dispatcher.py_func, targetoptions=options, pipeline_class=DifferentialCompiler)
+        found.is_twin = True
         _twins[dispatcher] = found
     return found
 
@@ -107,7 +109,7 @@ class InlineSmallFunctions(InlineInlinables):
         if expr.vararg is not None:
             return False
         function = resolved(state.func_ir._definitions, expr.func)
-        if not isinstance(function, Dispatcher) or getattr(function, "is_derivative", False):
+        if not isinstance(function, Dispatcher):
             return False
         body = run_frontend(function.py_func)
         if len(body.blocks) != 1 or len(next(iter(body.blocks.values())).body) > self.MOST_STATEMENTS:
@@ -568,9 +570,9 @@ class _Statements:
             name = self._original(variable)
             key = self.loads.get(name, name)
             if key not in numbers:
-                numbers[key] = len(leaves), leaf(len(leaves))
+                numbers[key] = leaf(len(leaves), self._constant(variable))
                 leaves.append(variable)
-            return numbers[key][1]
+            return numbers[key]
 
         statements = [self.waiting[name].statement for name in roots]
         expression = Expression(*[node_of(s.target) for s in statements], in_place=in_place)
@@ -586,6 +588,17 @@ class _Statements:
         for k, statement in enumerate(statements):
             item = ir.Expr.static_getitem(packed, k, None, loc)
             self.body.append(ir.Assign(item, statement.target, statement.loc))
+
+    def _constant(self, variable):
+        """The number that a variable is known to be, or None."""
+        found = self.definitions.get(variable.name, ())
+        value = found[0] if len(found) == 1 else None
+        if isinstance(value, (ir.Const, ir.Global, ir.FreeVar)) and type(value.value) in (int, float):
+            return value.value
+        if isinstance(value, ir.Expr) and value.op == "unary" and value.fn is operator.neg:
+            constant = self._constant(value.value)
+            return None if constant is None else -constant
+        return self._constant(value) if isinstance(value, ir.Var) else None
 
     def _original(self, variable) -> str:
         """The first name of what has several."""
