@@ -139,9 +139,10 @@ def _emit_sweep(context, builder, workspace, kind, excinfo):
     after = builder.bitcast(builder.gep(partials, [end], inbounds=True), I64.as_pointer())
     length, handler = (builder.load(builder.gep(after, [constant(-k)], inbounds=True)) for k in (1, 2))
     payload = builder.sub(end, length)
-    signature = ir.FunctionType(I32, [POINTER, POINTER, I64, excinfo.type])
+    signature = ir.FunctionType(I32, [POINTER, excinfo.type, POINTER, POINTER, I64])
+    address = builder.bitcast(builder.gep(partials, [payload]), POINTER)
     status = builder.call(builder.inttoptr(handler, signature.as_pointer()),
-                          [workspace.address, builder.bitcast(builder.gep(partials, [payload]), POINTER), statement, excinfo])
+                          [ir.Constant(POINTER, None), excinfo, workspace.address, address, statement])
     with builder.if_then(builder.icmp_signed("!=", status, OK), likely=False):
         builder.ret(status)
     external_end = builder.block
