@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import cgutils, errors, types
 from numba.core.typing import signature
 
-from compiled.active import casts, reverse  # noqa: F401  (casts registers conversions and operators)
+from compiled.active import arrays, casts, reverse  # noqa: F401  (what NumPy's functions become is registered there)
 from compiled.active.arguments import (
     Counter,
     Walk,

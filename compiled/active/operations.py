@@ -13,8 +13,9 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import cgutils, errors, types
 from numba.core.typing import signature
+from numba.np import arrayobj
 
-from compiled.active.arguments import Walk, in_heap, leaf_kinds, leaf_values, mapped
+from compiled.active.arguments import Walk, in_heap, leaf_kinds, leaf_values, mapped, rebuilt
 from compiled.active.emitter import Emitter
 from compiled.active.expressions import _View
 from compiled.active.numbers import Emission
@@ -90,6 +91,7 @@ class Operation(Emitter):
         if self.bprop is None:
             raise errors.TypingError(f"tape: operation {self.__name__} has no rule: expected one under @{self.__name__}.bprop")
         adjoint = _doubled(out)
+        out, inner = _stored(out), tuple(map(_stored, inner))
         if not isinstance(self.bprop, tuple):
             return [(self.bprop, _call_type(typingctx, self.bprop, (adjoint, out, *inner)), None)]
         wanted = [k for k, kind in enumerate(args) if _carries(kind, top.depth)]
@@ -317,13 +319,13 @@ class _Format:
         """[(value of an argument or of the result at the level below, [cells of its leaves])]."""
         cursor = _Cursor(self.context, builder, start)
         found = []
-        whole = [*self.entry.inner, self.entry.out_kind]
+        whole = [_stored(kind) for kind in (*self.entry.inner, self.entry.out_kind)]
         for kind, leaves in zip(whole, self.parts, strict=True):
             values, cells = [], []
             for _, below, carried in leaves:
                 if isinstance(below, types.Array):
                     shape = [cursor.take(types.uint64) for _ in range(below.ndim)]
-                    values.append(cursor.array(below, shape))
+                    values.append(cursor.array(_stored(below), shape))
                     cells.append(cursor.skip(shape) if carried else None)
                 else:
                     values.append(cursor.take(below))
@@ -374,8 +376,6 @@ class _Cursor:
 
     def array(self, kind, shape):
         """An array over the elements that stand here."""
-        from numba.np import arrayobj
-
         builder, size = self.builder, _width(self.context, kind.dtype)
         strides, width = [], constant(size)
         for n in reversed(shape):
@@ -433,7 +433,7 @@ def _emit_handler(entry, builder, address, payload, statement):
     emission, walk = Emission(context, builder), Walk(context, builder)
     adjoints = Adjoints(emission, workspace, entry.base)
     *arguments, (out, _) = entry.format.read(builder, payload)
-    count = _count(context, builder, entry.out_kind, out, _is_numeric)
+    count = _count(context, builder, _stored(entry.out_kind), out, _is_numeric)
     cursor = cgutils.alloca_once_value(builder, builder.sub(builder.add(statement, constant(1)), count))
 
     def gathered(kind, value, made, *_):
@@ -442,11 +442,11 @@ def _emit_handler(entry, builder, address, payload, statement):
         return emission.value(made, adjoints.take(here))
 
     adjoint_kind = _doubled(entry.out_kind)
-    adjoint = walk.make(entry.out_kind, out, adjoint_kind, gathered, in_heap(context, builder))
+    adjoint = walk.make(_stored(entry.out_kind), out, adjoint_kind, gathered, in_heap(context, builder))
     for rule, call, number in entry.calls:
         values = [adjoint, out, *(value for value, _ in arguments)]
         cast = [context.cast(builder, v, a, b) for v, a, b in
-                zip(values, (adjoint_kind, entry.out_kind, *entry.inner), call.args, strict=True)]
+                zip(values, (adjoint_kind, *map(_stored, (entry.out_kind, *entry.inner))), call.args, strict=True)]
         returned = context.get_function(types.Dispatcher(_rule(rule, call.args)), call)(builder, cast)
         _scatter(entry, builder, emission, walk, adjoints, arguments, number, call.return_type, returned)
         context.nrt.decref(builder, call.return_type, returned)
@@ -471,7 +471,7 @@ def _scatter(entry, builder, emission, walk, adjoints, arguments, number, kind, 
     for k, part, value in given:
         if not _carries(entry.kinds[k], entry.top.depth):
             continue
-        inner = entry.inner[k]
+        inner = _stored(entry.inner[k])
         inner_leaves = zip(leaf_kinds(inner), leaf_values(builder, inner, arguments[k][0]), arguments[k][1], leaf_kinds(part),
                            leaf_values(builder, part, value), strict=True)
         for leaf, leaf_value, cells, given_kind, given_value in inner_leaves:
@@ -494,8 +494,6 @@ def _scatter(entry, builder, emission, walk, adjoints, arguments, number, kind, 
 def _below(kind, level):
     """The type with the numbers of nesting depth `level` replaced by what they stand over."""
     if isinstance(kind, types.BaseTuple):
-        from compiled.active.arguments import rebuilt
-
         return rebuilt(kind, [_below(part, level) for part in kind.types])
     if depth(differential_of(kind)) != level:
         return kind
@@ -508,6 +506,13 @@ def _above(kind, top):
         return number if isinstance(number, types.Integer) else top.over(number)
 
     return mapped(kind, change, lambda k: k)
+
+
+def _stored(kind):
+    """The type of a value once it stands in a payload: arrays are C-contiguous there."""
+    if isinstance(kind, types.BaseTuple):
+        return rebuilt(kind, [_stored(part) for part in kind.types])
+    return types.Array(kind.dtype, kind.ndim, "C") if isinstance(kind, types.Array) else kind
 
 
 def _doubled(kind):

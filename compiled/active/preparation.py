@@ -648,7 +648,7 @@ class _Statements:
         if value.op == "call":
             return self._call(value, loc)
         if value.op == "binop" and value.fn in REPLACEMENTS and (value.lhs in self.reach or value.rhs in self.reach):
-            return ir.Expr.call(self._global(REPLACEMENTS[value.fn], loc), [value.lhs, value.rhs], (), loc)
+            return ir.Expr.call(self._global(_prepared(REPLACEMENTS[value.fn]), loc), [value.lhs, value.rhs], (), loc)
         return value
 
     def _call(self, value, loc):
@@ -662,7 +662,7 @@ class _Statements:
         if not reached:
             return value
         if is_kind_of(function, REPLACEMENTS):
-            return ir.Expr.call(self._global(REPLACEMENTS[function], loc), value.args, value.kws, loc, value.vararg)
+            return ir.Expr.call(self._global(_prepared(REPLACEMENTS[function]), loc), value.args, value.kws, loc, value.vararg)
         if isinstance(function, Dispatcher):
             return ir.Expr.call(self._global(twin(function), loc), value.args, value.kws, loc, value.vararg)
         return value
@@ -671,7 +671,7 @@ class _Statements:
         found = self.definitions.get(value.func.name, ())
         method = found[0] if len(found) == 1 else None
         if isinstance(method, ir.Expr) and method.op == "getattr" and method.value in self.reach and method.attr in METHODS:
-            function = self._global(METHODS[method.attr], loc)
+            function = self._global(_prepared(METHODS[method.attr]), loc)
             return ir.Expr.call(function, [method.value, *value.args], value.kws, loc, value.vararg)
         return value
 
@@ -690,6 +690,10 @@ class _Statements:
         if len(args) == position:
             return ir.Expr.call(value.func, [*args, dtype], kws, loc, value.vararg)
         return ir.Expr.call(value.func, args, [*kws, ("dtype", dtype)], loc, value.vararg)
+
+
+def _prepared(function):
+    return twin(function) if isinstance(function, Dispatcher) else function
 
 
 class _Waiting:

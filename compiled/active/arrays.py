@@ -1,0 +1,502 @@
+"""Functions of NumPy on arrays of numbers that carry derivatives: reductions, products, linear algebra.
+
+Each stands in the place of NumPy's when a prepared function calls it (`preparation.REPLACEMENTS`). What is cheap to spell out
+is a jitted function over elements; what is a call of BLAS or LAPACK is one `Operation` with its rule. Values are Numba's own.
+What is not here: elementwise functions (`expressions.py`); copies, views and shapes, which Numba's arrays do by themselves.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import cgutils, types
+from numba.core.typing import signature
+from numba.np import arrayobj
+
+from compiled.active.emitter import Emitter
+from compiled.active.expressions import _broadcast, _View
+from compiled.active.numbers import Emission, apply
+from compiled.active.operations import Operation
+from compiled.active.preparation import METHODS, REPLACEMENTS
+from compiled.active.types import I8, I32, Active, Differential, constant, is_number, join, proxy, with_bottom
+from compiled.active.workspace import CELLS, COUNTS, LONG, PAIRS, STATEMENTS, Workspace
+from compiled.instructions import TABLE
+
+
+class Sum(Emitter):
+    """The sum of all elements, one after the other; of `Active` numbers one statement, however many there are."""
+
+    def __repr__(self):
+        return "sum"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        (kind,) = args
+        if not isinstance(kind, types.Array):
+            return None
+        dtype = types.int64 if isinstance(kind.dtype, (types.Integer, types.Boolean)) else kind.dtype
+        return signature(dtype, kind)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        kind, out = signature.args[0], signature.return_type
+        view = _View(context, builder, kind, args[0])
+        emission = Emission(context, builder)
+        if not isinstance(out, Differential):
+            return self._plain(context, builder, view, out)
+        below = out.base if isinstance(out, Active) else out
+        zero = emission.value(below, emission.number(types.float64, ir.Constant(ir.DoubleType(), 0.0)))
+        total = cgutils.alloca_once_value(builder, zero)
+        words = cgutils.alloca_once_value(builder, constant(0))
+        with cgutils.loop_nest(builder, view.shape, intp=constant(0).type) as indices:
+            element = emission.number(kind.dtype, view.load(indices))
+            if isinstance(out, Active):
+                builder.store(builder.or_(builder.load(words), element.cell), words)
+                element = element.primal
+            sum_ = apply(TABLE["add"], [emission.number(below, builder.load(total)), element])
+            builder.store(emission.value(below, sum_), total)
+        if not isinstance(out, Active):
+            return builder.load(total)
+        struct = proxy(context, builder, out)
+        struct.value = builder.load(total)
+        struct.cell = self._statement(context, builder, emission, view, with_bottom(out.base, types.float64), builder.load(words))
+        return struct._getvalue()
+
+    @staticmethod
+    def _plain(context, builder, view, out):
+        total = cgutils.alloca_once_value(builder, context.get_constant(out, 0))
+        add = context.get_function(operator.add, signature(out, out, out))
+        with cgutils.loop_nest(builder, view.shape, intp=constant(0).type) as indices:
+            element = context.cast(builder, view.load(indices), view.kind.dtype, out)
+            builder.store(add(builder, [builder.load(total), element]), total)
+        return builder.load(total)
+
+    @staticmethod
+    def _statement(context, builder, emission, view, base, combined):
+        """One long statement with the partial 1 for each element."""
+        result = cgutils.alloca_once_value(builder, constant(0))
+        with builder.if_then(builder.icmp_unsigned("!=", combined, constant(0))):
+            workspace = Workspace.of_word(context, builder, combined)
+            count = view.array.nitems
+            with builder.if_then(workspace.reserve(builder.add(count, constant(1)), base)):
+                pairs, statement = workspace.load(PAIRS), workspace.load(STATEMENTS)
+                cells, partials = workspace.pointer(CELLS, I32), workspace.partials(base)
+                one = context.get_value_as_data(builder, base, emission.value(base, 1.0))
+                cursor = cgutils.alloca_once_value(builder, pairs)
+                with cgutils.loop_nest(builder, view.shape, intp=constant(0).type) as indices:
+                    at = builder.load(cursor)
+                    word = emission.number(view.kind.dtype, view.load(indices)).cell
+                    builder.store(builder.trunc(word, I32), builder.gep(cells, [at]))
+                    builder.store(one, builder.gep(partials, [at]), align=8)
+                    builder.store(builder.add(at, constant(1)), cursor)
+                end = builder.load(cursor)
+                builder.store(builder.trunc(count, I32), builder.gep(cells, [end]))
+                builder.store(ir.Constant(I8, LONG), builder.gep(workspace.pointer(COUNTS, I8), [statement]))
+                workspace.store(PAIRS, builder.add(end, constant(1)))
+                workspace.store(STATEMENTS, builder.add(statement, constant(1)))
+                builder.store(builder.or_(workspace.tag(), statement), result)
+        return builder.load(result)
+
+
+class Where(Emitter):
+    """Choice by a condition, element by element: no statement, the number chosen is handed on."""
+
+    def __repr__(self):
+        return "where"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        if len(args) != 3:
+            return typingctx.resolve_function_type(np.where, args, {})
+        elements = [types.unliteral(k.dtype if isinstance(k, types.Array) else k) for k in args]
+        if not all(is_number(k) or isinstance(k, Differential) for k in elements):
+            return None
+        if not any(isinstance(k, Differential) for k in elements[1:]):
+            return typingctx.resolve_function_type(np.where, args, {})
+        made = join(elements[1], elements[2])
+        arrays = [k.ndim for k in args if isinstance(k, types.Array)]
+        return signature(types.Array(made, max(arrays), "C") if arrays else made, *args)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        out = signature.return_type
+        element = out.dtype if isinstance(out, types.Array) else out
+        if not isinstance(element, Differential):
+            function = context.typing_context.resolve_value_type(np.where)
+            return context.get_function(function, signature)(builder, args)
+        kinds = [k.dtype if isinstance(k, types.Array) else k for k in signature.args]
+
+        def chosen(values):
+            condition = context.is_true(builder, types.unliteral(kinds[0]), values[0])
+            x, y = (context.cast(builder, v, k, element) for v, k in zip(values[1:], kinds[1:], strict=True))
+            return builder.select(condition, x, y)
+
+        if not isinstance(out, types.Array):
+            return chosen(args)
+        views = {k: _View(context, builder, kind, value) for k, (kind, value) in
+                 enumerate(zip(signature.args, args, strict=True)) if isinstance(kind, types.Array)}
+        shape = _broadcast(context, builder, list(views.values()))
+        array = arrayobj._empty_nd_impl(context, builder, out, shape)
+        target = _View(context, builder, out, array._getvalue())
+        with cgutils.loop_nest(builder, shape, intp=constant(0).type) as indices:
+            target.store(indices, chosen([views[k].load(indices) if k in views else v for k, v in enumerate(args)]))
+        return array._getvalue()
+
+
+_total = Sum()
+_choice = Where()
+
+
+# -------------------------------------------------------------------------------------------------- reductions
+
+
+@njit
+def sum_(a, axis=None):
+    if axis is None:
+        return _total(a)
+    out = _first(a, axis).copy()
+    for i in range(1, a.shape[axis]):
+        out += _slice(a, axis, i)
+    return out
+
+
+@njit
+def _first(a, axis):
+    return _slice(a, axis, 0)
+
+
+@njit
+def _slice(a, axis, i):
+    return _moved(a, axis)[i]
+
+
+@njit
+def _moved(a, axis):
+    """The array with `axis` first."""
+    if a.ndim == 1:
+        return a
+    if a.ndim == 2:
+        return a.T if axis == 1 or axis == -1 else a.T.T
+    if axis == 0 or axis == -a.ndim:
+        return a.transpose((0, 1, 2))
+    if axis == 1 or axis == -2:
+        return a.transpose((1, 0, 2))
+    return a.transpose((2, 0, 1))
+
+
+@njit
+def mean(a, axis=None):
+    if axis is None:
+        return _total(a) / a.size
+    return sum_(a, axis) / a.shape[axis]
+
+
+@njit
+def var(a):
+    middle = mean(a)
+    total = _total((a - middle) ** 2)
+    return total / a.size
+
+
+@njit
+def std(a):
+    return var(a) ** 0.5
+
+
+@njit
+def prod(a):
+    total = 1.0
+    for x in a.flat:
+        total = total * x
+    return total
+
+
+@njit
+def amax(a):
+    if a.size == 0:
+        raise ValueError("zero-size array to reduction operation not possible")
+    best = a.flat[0]
+    for x in a.flat:
+        if np.isnan(x):
+            return x
+        if x > best:
+            best = x
+    return best
+
+
+@njit
+def amin(a):
+    if a.size == 0:
+        raise ValueError("zero-size array to reduction operation not possible")
+    best = a.flat[0]
+    for x in a.flat:
+        if np.isnan(x):
+            return x
+        if x < best:
+            best = x
+    return best
+
+
+@njit
+def cumsum(a):
+    out = np.empty_like(a).ravel()
+    total = 0.0
+    k = 0
+    for x in a.flat:
+        total = total + x
+        out[k] = total
+        k += 1
+    return out
+
+
+@njit
+def cumprod(a):
+    out = np.empty_like(a).ravel()
+    total = 1.0
+    k = 0
+    for x in a.flat:
+        total = total * x
+        out[k] = total
+        k += 1
+    return out
+
+
+# -------------------------------------------------------------------------------------------------- products
+
+
+def _make_matmul(function):
+    """An operation for `np.dot` or `@` with its rules, for vectors and matrices."""
+
+    @njit
+    def value(a, b):
+        return function(a, b)
+
+    @njit
+    def to_first(g, out, a, b):
+        if a.ndim == 1 and b.ndim == 1:
+            return g * b
+        if a.ndim == 2 and b.ndim == 1:
+            return np.outer(g, b)
+        if a.ndim == 1:
+            return _matmul(b, g)
+        return _matmul(g, np.ascontiguousarray(b.T))
+
+    @njit
+    def to_second(g, out, a, b):
+        if a.ndim == 1 and b.ndim == 1:
+            return g * a
+        if a.ndim == 2 and b.ndim == 1:
+            return _matmul(np.ascontiguousarray(a.T), g)
+        if a.ndim == 1:
+            return np.outer(a, g)
+        return _matmul(np.ascontiguousarray(a.T), g)
+
+    @njit
+    def tangent(t, out, a, b):
+        return _matmul(t[0], b) + _matmul(a, t[1])
+
+    return Operation(value, (to_first, to_second), tangent, _matmul_body, name="matmul")
+
+
+@njit
+def _matmul(a, b):
+    return a @ b
+
+
+@njit
+def _vector(a, b):
+    total = a[0] * b[0]
+    for i in range(1, a.shape[0]):
+        total = total + a[i] * b[i]
+    return total
+
+
+@njit
+def _matmul_body(a, b):
+    if a.ndim == 1 and b.ndim == 1:
+        return _vector(a, b)
+    if a.ndim == 2 and b.ndim == 1:
+        out = np.empty(a.shape[0])
+        for i in range(a.shape[0]):
+            out[i] = _vector(a[i], b)
+        return out
+    if a.ndim == 1:
+        out = np.empty(b.shape[1])
+        for j in range(b.shape[1]):
+            out[j] = _vector(a, b[:, j])
+        return out
+    out = np.empty((a.shape[0], b.shape[1]))
+    for i in range(a.shape[0]):
+        for j in range(b.shape[1]):
+            out[i, j] = _vector(a[i], b[:, j])
+    return out
+
+
+matmul = _make_matmul(njit(lambda a, b: a @ b))
+dot = _make_matmul(njit(lambda a, b: np.dot(a, b)))
+
+
+@njit
+def outer(a, b):
+    x, y = a.ravel(), b.ravel()
+    out = np.empty((x.size, y.size))
+    for i in range(x.size):
+        for j in range(y.size):
+            out[i, j] = x[i] * y[j]
+    return out
+
+
+@njit
+def cross(a, b):
+    if a.ndim == 1:
+        out = np.empty(3)
+        out[0] = a[1] * b[2] - a[2] * b[1]
+        out[1] = a[2] * b[0] - a[0] * b[2]
+        out[2] = a[0] * b[1] - a[1] * b[0]
+        return out
+    out = np.empty((a.shape[0], 3))
+    for i in range(a.shape[0]):
+        out[i, 0] = a[i, 1] * b[i, 2] - a[i, 2] * b[i, 1]
+        out[i, 1] = a[i, 2] * b[i, 0] - a[i, 0] * b[i, 2]
+        out[i, 2] = a[i, 0] * b[i, 1] - a[i, 1] * b[i, 0]
+    return out
+
+
+@njit
+def trace(a):
+    total = 0.0
+    for i in range(min(a.shape)):
+        total = total + a[i, i]
+    return total
+
+
+# -------------------------------------------------------------------------------------------------- linear algebra
+
+
+@njit
+def _norm(x):
+    return np.linalg.norm(x)
+
+
+@njit
+def _norm_rule(g, out, x):
+    # At the origin the subgradient 0.
+    return np.zeros_like(x) + g * 0.0 if out == 0.0 else x * (g / out)
+
+
+@njit
+def _norm_tangent(t, out, x):
+    return 0.0 * out if out == 0.0 else _total(t[0] * x) / out
+
+
+@njit
+def _norm_body(x):
+    total = 0.0
+    for v in x.flat:
+        total = total + v * v
+    return total ** 0.5
+
+
+norm = Operation(_norm, _norm_rule, _norm_tangent, _norm_body, name="norm")
+
+
+@njit
+def _solve(a, b):
+    return np.linalg.solve(a, b)
+
+
+@njit
+def _solve_rule(g, out, a, b):
+    back = np.linalg.solve(np.ascontiguousarray(a.T), g)
+    if b.ndim == 1:
+        return -np.outer(back, out), back
+    return -(back @ np.ascontiguousarray(out.T)), back
+
+
+@njit
+def _solve_tangent(t, out, a, b):
+    return np.linalg.solve(a, t[1] - t[0] @ out)
+
+
+@njit
+def _solve_body(a, b):
+    """Gaussian elimination with row pivoting."""
+    n = a.shape[0]
+    m = a + 0.0
+    x = b + 0.0
+    for k in range(n):
+        p = k
+        for i in range(k + 1, n):
+            if abs(m[i, k]) > abs(m[p, k]):
+                p = i
+        for j in range(n):
+            m[k, j], m[p, j] = m[p, j], m[k, j]
+        if b.ndim == 1:
+            x[k], x[p] = x[p], x[k]
+        else:
+            for j in range(b.shape[1]):
+                x[k, j], x[p, j] = x[p, j], x[k, j]
+        for i in range(k + 1, n):
+            factor = m[i, k] / m[k, k]
+            for j in range(k, n):
+                m[i, j] -= factor * m[k, j]
+            x[i] -= factor * x[k]
+    for k in range(n - 1, -1, -1):
+        for j in range(k + 1, n):
+            x[k] -= m[k, j] * x[j]
+        x[k] /= m[k, k]
+    return x
+
+
+solve = Operation(_solve, _solve_rule, _solve_tangent, _solve_body, name="solve")
+
+
+@njit
+def _inv(a):
+    return np.linalg.inv(a)
+
+
+@njit
+def _inv_rule(g, out, a):
+    back = np.ascontiguousarray(out.T)
+    return -(back @ g @ back)
+
+
+@njit
+def _inv_tangent(t, out, a):
+    return -(out @ t[0] @ out)
+
+
+inv = Operation(_inv, _inv_rule, _inv_tangent, name="inv")
+
+
+@njit
+def _det(a):
+    return np.linalg.det(a)
+
+
+@njit
+def _det_rule(g, out, a):
+    return np.ascontiguousarray(np.linalg.inv(a).T) * (g * out)
+
+
+@njit
+def _det_tangent(t, out, a):
+    return _total(np.ascontiguousarray(np.linalg.inv(a).T) * t[0]) * out
+
+
+det = Operation(_det, _det_rule, _det_tangent, name="det")
+
+
+REPLACEMENTS.update({
+    np.sum: sum_, np.mean: mean, np.prod: prod, np.max: amax, np.min: amin, np.amax: amax, np.amin: amin, np.var: var,
+    np.std: std, np.cumsum: cumsum, np.cumprod: cumprod, np.dot: dot, operator.matmul: matmul, operator.imatmul: matmul,
+    np.outer: outer, np.cross: cross, np.trace: trace, np.where: _choice, np.linalg.norm: norm, np.linalg.solve: solve,
+    np.linalg.inv: inv, np.linalg.det: det,
+})
+METHODS.update({"sum": sum_, "mean": mean, "prod": prod, "max": amax, "min": amin, "var": var, "std": std, "cumsum": cumsum,
+                "cumprod": cumprod, "dot": dot})
+
