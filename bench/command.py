@@ -12,8 +12,10 @@ import sys
 import time
 
 from bench import contest, digits, environment, peers, picture, table
+from bench.groups import GROUPS, NJIT
 from bench.verification import VerificationError
 from bench.workloads import all_workloads
+from tape import TapeError
 
 NEEDED_ACCURACY = 0.97
 ROUNDS, QUICK_ROUNDS = 15, 3
@@ -32,9 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
     workloads = all_workloads()
     names = ["digits", *(w.name for w in workloads), "startup"]
-    options = _parser(names).parse_args(arguments)
+    groups = {group.name: [w.name for w in workloads if w.group is group] for group in GROUPS}
+    options = _parser(names, groups).parse_args(arguments)
     if options.list:
-        print("\n".join(names))
+        print("\n".join([*names, *groups]))
         return 0
     report = {"kernels": contest.first_gradient(), "environment": environment.environment()}
     status = 0
@@ -52,24 +55,25 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def _parser(names: list[str]) -> argparse.ArgumentParser:
+def _parser(names: list[str], groups: dict[str, list[str]]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Trains a network on handwritten digits, then "
                                      "compares gradients: verified, and timed side by side with the peers that are installed.")
 
     def chosen(text):
-        """Names that are, or begin with, the wanted ones."""
+        """Names that are, or begin with, the wanted ones, and those of the wanted groups."""
         found = []
         for wanted in text.split(","):
-            fitting = [wanted] if wanted in names else [name for name in names if wanted and name.startswith(wanted)]
+            fitting = [wanted] if wanted in names else groups.get(wanted)
+            fitting = fitting or [name for name in names if wanted and name.startswith(wanted)]
             if not fitting:
-                raise argparse.ArgumentTypeError(f"expected names among {', '.join(names)}, got {wanted!r}")
+                raise argparse.ArgumentTypeError(f"expected names among {', '.join([*names, *groups])}, got {wanted!r}")
             found += fitting
         return found
 
     default = digits.Settings()
     parser.add_argument("--only", metavar="NAME,...", type=chosen, default=names,
-                        help="only these: names, or beginnings of names, as --list gives them")
-    parser.add_argument("--list", action="store_true", help="print the names and stop")
+                        help="only these: names, beginnings of names, or groups of workloads, as --list gives them")
+    parser.add_argument("--list", action="store_true", help="print the names, then those of groups, and stop")
     parser.add_argument("--json", metavar="FILE", type=_file, help="keep all figures in this file")
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: a check that everything runs")
     parser.add_argument("--no-peers", action="store_true", help="leave the other libraries out")
@@ -132,9 +136,9 @@ def _train(options, report: dict) -> int:
 
 
 def _compare(workloads, options, report: dict) -> int:
-    """Measure and print; returns 1 where a gradient of ours is wrong. After Ctrl-C what was measured is printed."""
+    """Measure and print; returns 1 where a gradient of ours is wrong or fails. After Ctrl-C what was measured is printed."""
     report["imports"], failures = ({}, {}) if options.no_peers else peers.load()
-    report["workloads"], report["startup"], report["wrong"] = [], {}, []
+    report["workloads"], report["startup"], report["compiler"], report["wrong"] = [], {}, {}, []
     try:
         _measure(workloads, options, report)
         # Compiling the kernels anew takes longer than all the rest of a quick run.
@@ -142,11 +146,13 @@ def _compare(workloads, options, report: dict) -> int:
             print("start of a new process: compiling the kernels anew ...", file=sys.stderr)
             report["startup"] = environment.startup()
     finally:
-        print("\n".join(filter(None, [table.header(report["environment"]), table.start(report["startup"], report["imports"]),
+        start = table.start(report["startup"], report["imports"], report["compiler"])
+        print("\n".join(filter(None, [table.header(report["environment"]), start,
                                       *(f"{name} cannot be used: {problem}" for name, problem in failures.items())])))
-        if report["workloads"]:
-            print()
-            print(table.printed(report["workloads"]))
+        for group in GROUPS:
+            rows = [row for row in report["workloads"] if row["group"] == group.name]
+            if rows:
+                print(f"\n{group.printed(rows)}")
         for text in report["wrong"]:
             print(f"WRONG {text}", file=sys.stderr)
     return int(bool(report["wrong"]))
@@ -156,12 +162,14 @@ def _measure(workloads, options, report: dict) -> None:
     from tqdm import tqdm
 
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
+    if any(workload.group is NJIT for workload in workloads):
+        report["compiler"] = contest.first_compilation()
     with tqdm(total=rounds * len(workloads), unit="round", disable=not workloads) as bar:
         for number, workload in enumerate(workloads, 1):
             bar.set_description(workload.name)
             try:
                 report["workloads"].append(contest.measure(workload, rounds, options.quick, report["imports"], bar.update))
-            except VerificationError as error:
+            except (VerificationError, TapeError) as error:
                 report["wrong"].append(f"{workload.name}: {error}")
             bar.update(rounds * number - bar.n)
 

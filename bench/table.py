@@ -10,49 +10,94 @@ def header(env: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items() if version)
     machine = f"Python {env['python']}, {env['system']} {env['machine']}, {env['processor']}"
     return (f"{env['date']}, {machine}, {env['processors']} cores, one thread each\n{versions}\n"
-            "Medians of one run, side by side, float64, gradients verified first; in brackets, how many times ours")
+            "Medians of one run, side by side, float64, gradients verified first")
 
 
-def start(seconds: dict, imports: dict) -> str:
-    """Return the lines on how long a new process takes: ours cold and warm, where measured, and the peers' imports."""
+def start(seconds: dict, imports: dict, compiler: dict) -> str:
+    """Return the lines on how long a new process takes: ours cold and warm and Numba's compiler, where measured, and the
+    peers' imports."""
     lines = []
     if seconds:
         lines.append(f"A new process: import tape {duration(seconds['import'])}, first gradient {duration(seconds['warm'])} "
                      f"with the kernels on disk, {duration(seconds['cold'])} where they compile (once for a machine)")
+    if compiler:
+        lines.append(f"The first jitted function in this process: {duration(compiler['primal'])} to compile, its gradient "
+                     f"{duration(compiler['derivative'])}; not in the figures of the later ones")
     if imports:
         lines.append("Imports: " + ", ".join(f"{name} {duration(s)}" for name, s in imports.items()))
     return "\n".join(lines)
 
 
-def printed(rows: list[dict]) -> str:
-    """Return two tables, of what each call costs and of what is paid once, and the footnotes."""
-    names = [n for n in peers.NAMES if any(n in row["seconds"] for row in rows)]
-    notes = [f"{row['name']}: {problem}" for row in rows for problem in row["problems"].values()]
-    return "\n".join([*_aligned(_each_call(rows, names)), "", *_aligned(_once(rows)), *([""] if notes else []), *notes])
+def recorded(rows: list[dict]) -> list[list[list[str]]]:
+    """Return the tables of functions that are recorded: what each call costs, and what is paid once."""
+    return [_each_call(rows), _once(rows)]
 
 
-def _each_call(rows, names) -> list[list[str]]:
+def jitted(rows: list[dict]) -> list[list[list[str]]]:
+    """Return the tables of jitted functions: what each call costs, and what compiling costs."""
+    return [_each_jitted_call(rows), _compiling(rows)]
+
+
+def _each_call(rows) -> list[list[str]]:
+    names = _peers(rows, "seconds")
     lines = [["workload", "NumPy primal", "Numba primal", "tape value+gradient", "ratio to NumPy", *names]]
     for row in rows:
         seconds = row["seconds"]
         ours = seconds["tape"]
-        jitted = duration(seconds["jitted"]) if "jitted" in seconds else "-"
-        lines.append([row["title"], duration(seconds["primal"]), jitted, duration(ours), f"{ours / seconds['primal']:.1f}",
+        lines.append([row["title"], duration(seconds["primal"]), _found(seconds, "jitted"), duration(ours),
+                      f"{ours / seconds['primal']:.1f}",
                       *(f"{duration(seconds[n])} ({seconds[n] / ours:.1f})" if n in seconds else "-" for n in names)])
     return lines
 
 
 def _once(rows) -> list[list[str]]:
-    names = [n for n in peers.NAMES if any(n in row["prepare"] for row in rows)]
+    names = _peers(rows, "prepare")
     lines = [["paid once", "instructions", "tape forward", "tape record", *(f"{n} first call" for n in ["tape", *names])]]
     for row in rows:
-        prepare = row["prepare"]
         lines.append([row["title"], str(row["instructions"]), duration(row["seconds"]["forward"]), duration(row["record"]),
-                      duration(row["first"]), *(duration(prepare[n]) if n in prepare else "-" for n in names)])
+                      duration(row["first"]), *(_found(row["prepare"], n) for n in names)])
     return lines
 
 
-def _aligned(lines: list[list[str]]) -> list[str]:
+def _each_jitted_call(rows) -> list[list[str]]:
+    names = _peers(rows, "seconds")
+    lines = [["workload", "jitted primal", "tape value+gradient", "ratio", "limit",
+              *(cell for n in names for cell in (n, f"{n} ratio"))]]
+    for row in rows:
+        seconds = row["seconds"]
+        primal = seconds["primal"]
+        lines.append([row["title"], duration(primal), *_limited(seconds["tape"], primal, row["limit"])])
+        for n in names:
+            lines[-1] += [duration(seconds[n]), f"{seconds[n] / primal:.1f}"] if n in seconds else ["-", "-"]
+    return lines
+
+
+def _compiling(rows) -> list[list[str]]:
+    names = _peers(rows, "prepare")
+    lines = [["paid once", "primal compiles", "value+gradient compiles", "ratio", "limit", *(f"{n} first call" for n in names)]]
+    for row in rows:
+        lines.append([row["title"], duration(row["compile"]), *_limited(row["first"], row["compile"], row["compile limit"]),
+                      *(_found(row["prepare"], n) for n in names)])
+    return lines
+
+
+def _limited(seconds, primal, limit) -> list[str]:
+    """A time, its ratio to the primal's and what limits it."""
+    over = " (OVER)" if limit and seconds > limit["seconds"] else ""
+    return [duration(seconds), f"{seconds / primal:.1f}", f"{limit['text']}{over}" if limit else "-"]
+
+
+def _peers(rows, key) -> list[str]:
+    """Those that have a figure in some row."""
+    return [n for n in peers.NAMES if any(n in row[key] for row in rows)]
+
+
+def _found(seconds, name) -> str:
+    return duration(seconds[name]) if name in seconds else "-"
+
+
+def aligned(lines: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table; the first are its headings."""
     lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     return ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]

@@ -29,7 +29,7 @@ def leaves(tree) -> list[np.ndarray]:
 def verify_ours(case: Case, value, gradient) -> float:
     """Check our value and gradient against everything that is known without a derivative library.
 
-    The value is compared with plain NumPy's (and Numba's), the gradient with central differences along three random
+    The value is compared with the primal's (and Numba's), the gradient with central differences along three random
     directions, which any wrong component changes, and component by component with the gradient derived by hand.
 
     Returns
@@ -42,7 +42,7 @@ def verify_ours(case: Case, value, gradient) -> float:
     VerificationError
         When anything differs by more than `TOLERANCE`, or is not finite.
     """
-    others = {"NumPy": case.primal()}
+    others = {"the primal": case.primal()}
     if case.jitted is not None:
         others["Numba"] = case.jitted(*case.args)
     for name, other in others.items():
@@ -95,7 +95,7 @@ def _along_directions(case: Case, gradient) -> float:
 
 
 def _quotient(case: Case, direction) -> float:
-    """Directional derivative by central differences of plain NumPy."""
+    """Directional derivative by central differences of the primal."""
     values = []
     for sign in (1.0, -1.0):
         args = list(case.args)

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 import tape
-from bench import command, contest, digits, table, timing, workloads
+from bench import command, contest, digits, groups, timing, workloads
 from bench.verification import VerificationError, verify_ours, verify_peer
-from bench.workload import Case, Workload
+from bench.workload import Case, Limit, Workload
 
 SANE_ACCURACY = 0.8
 """What two epochs reach at least; chance is 0.1."""
 
 ALL = workloads.all_workloads()
+EACH = [pytest.param(w, id=w.name, marks=pytest.mark.slow if w.group is groups.NJIT and w.name != "oscillator" else ())
+        for w in ALL]
+"""All workloads; of the jitted functions, which compile for seconds, continuous integration runs one."""
 
 
 def named(name):
@@ -37,14 +40,18 @@ def bench(*options, folder):
 # ---------------------------------------------------------------------- verification
 
 
-@pytest.mark.parametrize("workload", ALL, ids=lambda w: w.name)
+@pytest.mark.parametrize("workload", EACH)
 def test_each_workload_is_right_and_is_timed(workload):
     row = contest.measure(workload, rounds=1, quick=True)
     assert row["deviation"]["tape"] < 1e-6
-    assert {"primal", "tape", "forward"} <= set(row["seconds"]) == set(row["least"]) == set(row["cores"])
+    assert {"primal", "tape"} <= set(row["seconds"]) == set(row["least"]) == set(row["cores"])
     assert all(row["seconds"][name] >= row["least"][name] > 0 for name in row["seconds"])
-    assert row["instructions"] > 0
+    jitted = workload.group is groups.NJIT
+    assert ("forward" in row["seconds"], row["instructions"] is None, row["record"] is None) == (not jitted, jitted, jitted)
+    assert (row["compile"] is None, row["compile limit"] is None) == (not jitted, not jitted)
+    assert (row["limit"] is None) == (workload.limit is None)
     assert workload.make(True).exact is not None
+    assert row["title"] in workload.group.printed([row])
 
 
 def _map_first(tree, function):
@@ -55,7 +62,7 @@ def _map_first(tree, function):
     return function(tree)
 
 
-@pytest.mark.parametrize("workload", ALL, ids=lambda w: w.name)
+@pytest.mark.parametrize("workload", EACH)
 @pytest.mark.parametrize("exact", [True, False], ids=["by hand", "by differences"])
 def test_a_wrong_gradient_is_caught(workload, exact):
     case = workload.make(True)
@@ -119,6 +126,74 @@ def test_a_workload_whose_gradient_is_wrong_fails_the_run_and_is_not_timed(monke
     assert "Rosenbrock" in out
 
 
+def test_a_workload_whose_gradient_fails_is_told_and_the_others_run(monkeypatch, capsys):
+    def fails(x):
+        raise tape.NotDifferentiable("no such luck")
+
+    rows = [Workload("failing", "failing", lambda quick: Case(fails, (np.ones(3),))), named("rosenbrock-10")]
+    monkeypatch.setattr(command, "all_workloads", lambda: rows)
+    assert command.main(["--quick", "--no-peers", "--only", "failing,rosenbrock"]) == 1
+    out, err = capsys.readouterr()
+    assert "WRONG failing: no such luck" in err
+    assert "Rosenbrock" in out
+
+
+# ---------------------------------------------------------------------- jitted functions
+
+
+def test_a_group_is_selected_by_its_name_and_has_tables_of_its_own(monkeypatch, capsys, tmp_path):
+    rows = [named("rosenbrock-10"), named("oscillator")]
+    monkeypatch.setattr(command, "all_workloads", lambda: rows)
+    assert command.main(["--quick", "--no-peers", "--only", "njit", "--json", str(tmp_path / "figures.json")]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    (row,) = figures["workloads"]
+    assert (row["name"], row["group"], row["limit"]["text"]) == ("oscillator", "njit", "3 x")
+    assert row["limit"]["seconds"] == pytest.approx(3 * row["seconds"]["primal"])
+    assert figures["compiler"].keys() == {"primal", "derivative"}
+    out = capsys.readouterr().out
+    assert "| jitted primal |" in out
+    assert "| primal compiles |" in out
+    assert "NumPy primal" not in out
+
+
+def test_the_groups_hold_all_workloads(monkeypatch):
+    assert {group.name for group in groups.GROUPS} == {"recorded", "njit"}
+    chosen = []
+    monkeypatch.setattr(command, "_compare", lambda workloads, options, report: chosen.append([w.name for w in workloads]) or 0)
+    for options in ("recorded", "njit", "njit,heat", "heat", "rosen"):
+        command.main(["--only", options])
+    recorded, jitted, both, exact, beginning = chosen
+    assert [*recorded, *jitted] == [w.name for w in ALL]
+    assert {"heat", "mixture"} <= set(recorded)
+    assert {"oscillator", "lorenz", "nbody", "logistic-loop", "black-scholes", "heat-loop", "scalar-inside",
+            "scalar-python"} == set(jitted)
+    assert both == ["heat", *jitted]
+    assert exact == ["heat"]
+    assert beginning == ["rosenbrock-10", "rosenbrock-1000", "rosenbrock-100000"]
+
+
+def test_a_time_beyond_its_limit_is_marked():
+    row = {"name": "w", "title": "w", "seconds": {"primal": 1e-6, "tape": 2.5e-6}, "prepare": {}, "problems": {},
+           "compile": 0.1, "first": 2.0}
+    cases = ((Limit(2.0), Limit(20.0), (True, False)), (Limit(2.0, 1e-6), Limit(8.0, 0.3), (False, True)))
+    for limit, compiling, marks in cases:
+        row["limit"] = {"seconds": limit.of(1e-6), "text": str(limit)}
+        row["compile limit"] = {"seconds": compiling.of(0.1), "text": str(compiling)}
+        each, once = groups.NJIT.printed([row]).split("\n\n")[1:3]
+        assert ("(OVER)" in each, "(OVER)" in once) == marks
+        assert str(limit) in each
+
+
+def test_the_time_of_a_loop_is_divided_by_its_calls(monkeypatch):
+    figures = timing.Figures(3.0, 2.0, 1.0)
+    monkeypatch.setattr(contest, "side_by_side", lambda contestants, *_: dict.fromkeys(contestants, figures))
+    case = Case(np.sum, (np.ones(3),), exact=lambda x: (np.ones(3),), calls=10)
+    row = contest.measure(Workload("w", "w", lambda quick: case, limit=Limit(2.0)), rounds=1, quick=True)
+    assert set(row["seconds"].values()) == {0.3}
+    assert set(row["least"].values()) == {0.2}
+    assert row["limit"]["seconds"] == 0.6
+
+
 # ---------------------------------------------------------------------- peers
 
 
@@ -129,7 +204,7 @@ def test_a_peer_that_is_wrong_or_fails_gets_a_footnote_and_no_figure():
     assert "where ours is" in row["problems"]["jax"]
     assert "ZeroDivisionError" in row["problems"]["torch"]
     assert set(row["seconds"]) == {"primal", "jitted", "tape", "forward"}
-    assert "w: torch: ZeroDivisionError" in table.printed([row])
+    assert "w: torch: ZeroDivisionError" in groups.RECORDED.printed([row])
 
 
 def test_peers_that_are_missing_or_broken_are_no_error(monkeypatch):
@@ -148,7 +223,7 @@ def test_a_cell_without_a_figure_is_a_dash():
     case.peers = {"jax": lambda: lambda: case.ours()()[1]}
     rows = [contest.measure(Workload("w", "w", lambda quick: case), 1, True, ["jax"]),
             contest.measure(named("logistic"), 1, True)]
-    each, once = table.printed(rows).split("\n\n")[:2]
+    each, once = groups.RECORDED.printed(rows).split("\n\n")[1:3]
     assert each.splitlines()[3].split("|")[3].strip() == "-" == each.splitlines()[3].split("|")[-2].strip()
     assert once.splitlines()[3].split("|")[-2].strip() == "-"
 
@@ -250,11 +325,11 @@ def test_the_command_keeps_figures_and_draws_the_curve(tmp_path):
 
 def test_names(capsys):
     assert command.main(["--list"]) == 0
-    assert capsys.readouterr().out.split() == ["digits", *(w.name for w in ALL), "startup"]
+    assert capsys.readouterr().out.split() == ["digits", *(w.name for w in ALL), "startup", "recorded", "njit"]
 
 
 @pytest.mark.parametrize(("options", "complaint"), [
-    (["--only", "nothing-of-the-kind"], "expected names among digits, .*startup, got 'nothing-of-the-kind'"),
+    (["--only", "nothing-of-the-kind"], "expected names among digits, .*startup, recorded, njit, got 'nothing-of-the-kind'"),
     (["--only", "heat,"], "expected names among .* got ''"),
     (["--json", "no/such/folder/figures.json"], "expected a file in a folder that exists"),
     (["--hidden", "64,many"], "expected a whole number above zero, got 'many'"),

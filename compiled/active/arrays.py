@@ -20,7 +20,7 @@ from compiled.active.emitter import Emitter
 from compiled.active.expressions import _broadcast, _View
 from compiled.active.numbers import Emission, apply
 from compiled.active.operations import Operation
-from compiled.active.preparation import METHODS, REPLACEMENTS
+from compiled.active.preparation import METHODS, REPLACEMENTS, register_array, twin
 from compiled.active.types import I8, I32, Active, Differential, constant, is_number, join, proxy, with_bottom
 from compiled.active.workspace import CELLS, COUNTS, LONG, PAIRS, STATEMENTS, Workspace
 from compiled.instructions import TABLE
@@ -146,6 +146,38 @@ class Where(Emitter):
         return array._getvalue()
 
 
+class Filled(Emitter):
+    """A new array of numbers that are listed, as `np.array` makes of nested lists.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array; a call has its elements as arguments, in C order.
+    """
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def __repr__(self):
+        return f"array of {self.shape}"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        dtype = typingctx.unify_types(*(types.unliteral(kind) for kind in args))
+        if dtype is None:
+            return None
+        return signature(types.Array(dtype, len(self.shape), "C"), *args)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        kind = signature.return_type
+        array = arrayobj._empty_nd_impl(context, builder, kind, [constant(n) for n in self.shape])
+        for k, (given, value) in enumerate(zip(signature.args, args, strict=True)):
+            stored = context.get_value_as_data(builder, kind.dtype, context.cast(builder, value, given, kind.dtype))
+            builder.store(stored, builder.gep(array.data, [constant(k)]))
+        return array._getvalue()
+
+
 _total = Sum()
 _choice = Where()
 
@@ -261,6 +293,60 @@ def cumprod(a):
         total = total * x
         out[k] = total
         k += 1
+    return out
+
+
+@njit
+def clip(a, low, high):
+    if low is None:
+        return np.minimum(a, high)
+    if high is None:
+        return np.maximum(a, low)
+    return np.minimum(np.maximum(a, low), high)
+
+
+@njit
+def _between(x, xp, fp):
+    """Linear interpolation at one point, constant outside."""
+    low, high = 0, xp.shape[0] - 1
+    if x <= xp[low]:
+        return fp[low]
+    if x >= xp[high]:
+        return fp[high]
+    while high - low > 1:
+        middle = (low + high) // 2
+        if xp[middle] <= x:
+            low = middle
+        else:
+            high = middle
+    slope = (fp[low + 1] - fp[low]) / (xp[low + 1] - xp[low])
+    return slope * (x - xp[low]) + fp[low]
+
+
+class Interpolation(Emitter):
+    """`np.interp` of one number or of an array of them."""
+
+    def __repr__(self):
+        return "interp"
+
+    def _function(self, args):
+        return _between if not isinstance(args[0], types.Array) else _each_between
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        return types.Dispatcher(twin(self._function(args))).get_call_type(typingctx, args, {})
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        function = types.Dispatcher(twin(self._function(signature.args)))
+        return context.get_function(function, signature)(builder, args)
+
+
+@njit
+def _each_between(x, xp, fp):
+    out = x * fp[0]
+    for i in range(x.shape[0]):
+        out[i] = _between(x[i], xp, fp)
     return out
 
 
@@ -494,9 +580,9 @@ det = Operation(_det, _det_rule, _det_tangent, name="det")
 REPLACEMENTS.update({
     np.sum: sum_, np.mean: mean, np.prod: prod, np.max: amax, np.min: amin, np.amax: amax, np.amin: amin, np.var: var,
     np.std: std, np.cumsum: cumsum, np.cumprod: cumprod, np.dot: dot, operator.matmul: matmul, operator.imatmul: matmul,
-    np.outer: outer, np.cross: cross, np.trace: trace, np.where: _choice, np.linalg.norm: norm, np.linalg.solve: solve,
+    np.outer: outer, np.cross: cross, np.trace: trace, np.where: _choice, np.clip: clip, np.interp: Interpolation(), np.linalg.norm: norm, np.linalg.solve: solve,
     np.linalg.inv: inv, np.linalg.det: det,
 })
 METHODS.update({"sum": sum_, "mean": mean, "prod": prod, "max": amax, "min": amin, "var": var, "std": std, "cumsum": cumsum,
                 "cumprod": cumprod, "dot": dot})
-
+register_array(Filled)

@@ -210,7 +210,7 @@ class Expression(Emitter):
                 return signature.args[node.leaf], args[node.leaf]
             if node not in fresh:
                 found, sig = [value(child) for child in node.children], calls[node]
-                cast = [context.cast(builder, v, kind, wanted) for (kind, v), wanted in zip(found, sig.args, strict=True)]
+                cast = _cast_arguments(context, builder, found, sig)
                 function = context.typing_context.resolve_value_type(node.function)
                 fresh[node] = sig.return_type, context.get_function(function, sig)(builder, cast)
             return fresh[node]
@@ -334,16 +334,24 @@ class _Evaluation:
     def _call(self, node):
         """Numba's own function on the values."""
         context, builder = self.emission.context, self.emission.builder
-        raws = []
-        for child, wanted in zip(node.children, node.call.args, strict=True):
-            kind = bottom(child.kind) if isinstance(child.kind, Differential) else child.kind
-            raws.append(context.cast(builder, self.raw(child), kind, wanted))
+        kinds = [bottom(child.kind) if isinstance(child.kind, Differential) else child.kind for child in node.children]
+        raws = _cast_arguments(context, builder, [(k, self.raw(c)) for k, c in zip(kinds, node.children, strict=True)],
+                               node.call)
         if node.function in SAME:
             return raws[0]
         if node.function is bool:
             return context.is_true(builder, node.call.args[0], raws[0])
         function = context.typing_context.resolve_value_type(node.function)
         return context.get_function(function, node.call)(builder, raws)
+
+
+def _cast_arguments(context, builder, values, call):
+    """The values, (kind, value) each, as a signature wants them; functions of any number of arguments want one tuple."""
+    wanted = call.args
+    if len(wanted) == 1 and isinstance(wanted[0], (types.StarArgTuple, types.StarArgUniTuple)):
+        parts = [context.cast(builder, v, kind, part) for (kind, v), part in zip(values, wanted[0].types, strict=True)]
+        return [context.make_tuple(builder, wanted[0], parts)]
+    return [context.cast(builder, v, kind, part) for (kind, v), part in zip(values, wanted, strict=True)]
 
 
 def _innermost(kind):

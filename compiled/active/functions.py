@@ -18,7 +18,7 @@ def _functions() -> dict:
     found = {getattr(np, name): row for name, row in TABLE.ufuncs.items() if hasattr(np, name)}
     same_name = {"acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan",
                  "atan2": "arctan2", "atanh": "arctanh", "fmod": "fmod", "remainder": None, "pow": "pow", "fabs": "abs",
-                 "degrees": "rad2deg", "radians": "deg2rad", "floor": None, "ceil": None, "trunc": None}
+                 "floor": None, "ceil": None, "trunc": None}
     for name in dir(math):
         row = same_name.get(name, name)
         if row in TABLE.opcode and row not in ("max", "min"):
@@ -51,6 +51,8 @@ for _function in COMPARISONS:
 TESTS = {bool, operator.truth, operator.not_, math.isnan, math.isinf, math.isfinite, np.isnan, np.isinf, np.isfinite, np.signbit,
          np.logical_and, np.logical_or, np.logical_not, np.logical_xor}
 """Further functions with a plain truth value; a recorded list guards the value itself."""
+
+FUNCTIONS.pop(np.clip, None)  # no function of single numbers in nopython mode; `arrays.py` has it
 
 for _function in TESTS:
     FUNCTIONS.pop(_function, None)

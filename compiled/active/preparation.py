@@ -47,6 +47,14 @@ REPLACEMENTS: dict = {}
 METHODS: dict = {}
 """Methods of arrays, and our functions in their place."""
 
+_array_of: list = []
+
+
+def register_array(make) -> None:
+    """`make(shape)` is what stands in the place of `np.array` of nested lists."""
+    _array_of[:] = [make]
+
+
 PURE = ("binop", "unary", "getattr", "getitem", "static_getitem", "cast", "build_tuple", "exhaust_iter", "phi")
 """Expressions that change nothing, so that an operation may be computed after them instead of before."""
 
@@ -661,11 +669,33 @@ class _Statements:
             return self._creation(value, function, loc)
         if not reached:
             return value
+        if function is np.array and len(value.args) == 1:
+            return self._array(value, loc)
         if is_kind_of(function, REPLACEMENTS):
             return ir.Expr.call(self._global(_prepared(REPLACEMENTS[function]), loc), value.args, value.kws, loc, value.vararg)
         if isinstance(function, Dispatcher):
             return ir.Expr.call(self._global(twin(function), loc), value.args, value.kws, loc, value.vararg)
         return value
+
+    def _array(self, value, loc):
+        """`np.array` of a list of numbers or of lists of them: a call with all of them."""
+        def listed(variable):
+            found = self.definitions.get(variable.name, ())
+            made = found[0] if len(found) == 1 else None
+            if isinstance(made, ir.Var):
+                return listed(made)
+            return made.items if isinstance(made, ir.Expr) and made.op in ("build_list", "build_tuple") else None
+
+        items, shape = [value.args[0]], []
+        while items and listed(items[0]) is not None:
+            rows = [listed(item) for item in items]
+            if None in rows or len({len(row) for row in rows}) != 1:
+                return value
+            shape.append(len(rows[0]))
+            items = [item for row in rows for item in row]
+        if not shape or not items or any(x.name in self.reach.arrays for x in items):
+            return value
+        return ir.Expr.call(self._global(_array_of[0](tuple(shape)), loc), items, (), loc)
 
     def _method(self, value, loc):
         found = self.definitions.get(value.func.name, ())

@@ -1,0 +1,40 @@
+"""The groups of workloads: the one place that names them. A workload says which it belongs to; `--only` takes their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import table
+
+
+@dataclass(frozen=True)
+class Group:
+    """Workloads that are compared in the same tables.
+
+    Attributes
+    ----------
+    name : str
+        For `--only`.
+    title : str
+        What stands above the tables.
+    tables : callable
+        `tables(rows)` returns the cells of the tables, line by line, for what `contest.measure` found.
+    """
+
+    name: str
+    title: str
+    tables: Callable[[list[dict]], list[list[list[str]]]]
+
+    def printed(self, rows: list[dict]) -> str:
+        """Return the tables and the footnotes."""
+        notes = [f"{row['name']}: {problem}" for row in rows for problem in row["problems"].values()]
+        tables = ["\n".join(table.aligned(lines)) for lines in self.tables(rows)]
+        return "\n\n".join([self.title, *tables, *(["\n".join(notes)] if notes else [])])
+
+
+RECORDED = Group("recorded", "NumPy code, recorded once; in brackets, how many times ours", table.recorded)
+NJIT = Group("njit", "Jitted functions; ratios are to the jitted primal, limits are on tape's value and gradient", table.jitted)
+
+GROUPS = (RECORDED, NJIT)
+"""All of them, in the order of printing."""
