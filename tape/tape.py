@@ -11,6 +11,8 @@ from compiled.memory import View
 from compiled.program import Program
 from tape.arguments import Leaf, leaves_of, like_argument, with_leaves
 from tape.errors import GuardFailed, InvalidTape, NotDifferentiable
+from tape.jitted import is_jitted
+from tape.jitted_tape import recorded_trace
 from tape.recorder import raise_status
 from tape.traces import Trace, Traces, Workspace
 from tape.tracing import RecordedArray
@@ -307,7 +309,12 @@ def record(f, *args, **kwargs) -> Tape:
     return %3
     """
     structure = leaves_of((args, kwargs))[1]
-    trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
+    if is_jitted(f):
+        if kwargs:
+            raise NotDifferentiable("tape.record of a jitted function: expected positional arguments")
+        trace, workspace = recorded_trace(f, args, _float_arguments(args))
+    else:
+        trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
     trace.program.check()
     return Tape(trace, structure, workspace)
 

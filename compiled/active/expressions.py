@@ -109,10 +109,12 @@ class Expression(Emitter):
         What the call returns; a tuple where there are several, of single numbers then. Nodes may be shared.
     in_place : bool
         Whether the call is an augmented assignment, which changes leaf 0 where that is an array.
+    line : int
+        Number of the user's line.
     """
 
-    def __init__(self, *roots: Node, in_place: bool = False):
-        self.roots, self.root, self.in_place = roots, roots[0], in_place
+    def __init__(self, *roots: Node, in_place: bool = False, line: int = 0):
+        self.roots, self.root, self.in_place, self.line = roots, roots[0], in_place, line
 
     def __repr__(self):
         return f"expression {', '.join(map(repr, self.roots))}"
@@ -196,7 +198,7 @@ class Expression(Emitter):
             return self._emit_generic(context, builder, signature, args)
         nodes = self._typed_roots(typingctx, signature.args)
         if not any(isinstance(kind, types.Array) for kind in signature.args):
-            values = _emit_elements(context, builder, nodes, signature.args, args)
+            values = _emit_elements(context, builder, nodes, signature.args, args, self.line)
             return values[0] if len(values) == 1 else context.make_tuple(builder, signature.return_type, values)
         return self._emit_loop(context, builder, nodes[0], signature, args)
 
@@ -238,7 +240,7 @@ class Expression(Emitter):
         elements = [_element(kind) for kind in kinds]
         with cgutils.loop_nest(builder, shape, intp=shape[0].type) as indices:
             values = [views[k].load(indices) if k in views else value for k, value in enumerate(args)]
-            (value,) = _emit_elements(context, builder, [typed], elements, values)
+            (value,) = _emit_elements(context, builder, [typed], elements, values, self.line)
             out.store(indices, context.cast(builder, value, typed.kind, out_kind.dtype))
         return result
 
@@ -272,9 +274,9 @@ def refusal(kind) -> str:
             "respect to the argument it comes from too")
 
 
-def _emit_elements(context, builder, nodes, kinds, values):
+def _emit_elements(context, builder, nodes, kinds, values, line):
     """Code of an expression of single numbers; returns the values of the typed `nodes`."""
-    emission = Emission(context, builder)
+    emission = Emission(context, builder, line)
     level = max((depth(k) for k in kinds), default=0)
     tops = [k for k in kinds if depth(k) == level]
     evaluation = (_Statements if isinstance(tops[0], Active) else _Evaluation)(emission, kinds, values, level)
@@ -328,7 +330,7 @@ class _Evaluation:
             recorded = [c for c in node.children if isinstance(c.kind, Differential)]
             if recorded and isinstance(_innermost(recorded[0].kind), Recorded):
                 operands = [self.number(c) for c in node.children]
-                recording.push_decision(self.emission, node.function, operands, node.kind, result)
+                recording.push_decision(self.emission, node.function, operands, node.kind, result, self.emission.line)
         return self.numbers[key]
 
     def _call(self, node):

@@ -28,10 +28,12 @@ class Emission:
     ----------
     context : numba target context
     builder : llvmlite IRBuilder
+    line : int
+        Number of the user's line (`recording.LINES`).
     """
 
-    def __init__(self, context, builder):
-        self.context, self.builder = context, builder
+    def __init__(self, context, builder, line=0):
+        self.context, self.builder, self.line = context, builder, line
 
     def number(self, kind, value) -> Number:
         """The number that a Numba value of type `kind` is."""
@@ -205,5 +207,5 @@ class RecordedNumber(DifferentialNumber):
 
     def combined(self, row, operands, inner, value):
         """The result of an instruction that is written to the list."""
-        cell = recording.push_instruction(self.emission, row, operands, inner, value)
+        cell = recording.push_instruction(self.emission, row, operands, inner, value, self.emission.line)
         return RecordedNumber(self.emission, self.kind, value, cell)

@@ -30,6 +30,7 @@ from numba.extending import typeof_impl
 
 from compiled.active.expressions import Expression, Node, leaf
 from compiled.active.functions import ELEMENTWISE, IN_PLACE, PLAIN
+from compiled.active.recording import line_number
 from compiled.active.types import Differential, depth, differential_of
 
 PLAIN_ATTRIBUTES = {"shape", "size", "ndim", "strides", "itemsize", "nbytes"}
@@ -583,7 +584,8 @@ class _Statements:
             return numbers[key]
 
         statements = [self.waiting[name].statement for name in roots]
-        expression = Expression(*[node_of(s.target) for s in statements], in_place=in_place)
+        expression = Expression(*[node_of(s.target) for s in statements], in_place=in_place,
+                                line=line_number(statements[-1].loc))
         for name in cone:
             del self.waiting[name]
         loc = statements[-1].loc
