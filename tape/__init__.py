@@ -20,12 +20,13 @@ from tape.functions import relu, sigmoid
 from tape.gradients import grad, stop_gradient, value_and_grad
 from tape.jacobians import hessian, jacobian
 from tape.numpy_rules import logsumexp
+from tape.operations import JittedOperation, checkpoint, operation, scan
 from tape.products import hessian_operator, hvp, jvp, vjp
 from tape.recorder import memory_limit
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 
-__all__ = ["CapacityError", "GuardFailed", "InvalidTape", "NotDifferentiable", "RecordedArray", "Tape", "TapeError",
-           "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "dropout", "grad", "hessian", "hessian_operator",
-           "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "record", "relu", "sigmoid",
+__all__ = ["CapacityError", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray", "Tape", "TapeError",
+           "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "checkpoint", "dropout", "grad", "hessian", "hessian_operator",
+           "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "operation", "record", "relu", "scan", "sigmoid",
            "stop_gradient", "value_and_grad", "vjp"]

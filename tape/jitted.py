@@ -20,14 +20,31 @@ from numba.extending import typeof_impl
 
 from compiled.active.derivatives import ForwardJacobian, Gradient, Jacobian, Pullback, Pushforward, ReverseJacobian
 from compiled.active.digest import digest
+from compiled.active.operations import Operation
 from tape.arguments import argument_numbers
 from tape.errors import NotDifferentiable
 from tape.tracing import RecordedArray
 
 
 def is_jitted(function) -> bool:
-    """Whether a function is one of Numba's."""
-    return isinstance(function, Dispatcher)
+    """Whether a function is one of Numba's, or an operation made of one."""
+    return isinstance(function, (Dispatcher, Operation))
+
+
+def way_of(function):
+    """The jitted function that is differentiated by running it on numbers that carry derivatives.
+
+    The one place that decides how a jitted function is differentiated: recording and dual numbers, for all of them so far.
+    """
+    return function.caller if isinstance(function, Operation) else function
+
+
+def jitted_caller(operation, function):
+    """The jitted function that calls an operation."""
+    names = ", ".join(inspect.signature(function.py_func).parameters)
+    space = {"_operation": operation}
+    exec(f"def {function.__name__}({names}):\n    return _operation({names})\n", space)
+    return njit(space[function.__name__])
 
 
 class Derivative(CPUDispatcher):
@@ -63,6 +80,7 @@ def remembered(function, key, make):
 
 def jitted_value_and_grad(function, argnums) -> Derivative:
     """See `tape.value_and_grad`."""
+    function = way_of(function)
     numbers = _numbers(function, argnums, "tape.value_and_grad")
     return remembered(function, ("value_and_grad", argnums), lambda: derivative(
         function, f"value_and_grad_{argnums}", Gradient(function, numbers, "tape.value_and_grad"),
@@ -71,6 +89,7 @@ def jitted_value_and_grad(function, argnums) -> Derivative:
 
 def jitted_grad(function, argnums) -> Derivative:
     """See `tape.grad`."""
+    function = way_of(function)
     numbers = _numbers(function, argnums, "tape.grad")
     return remembered(function, ("grad", argnums), lambda: derivative(
         function, f"grad_{argnums}", Gradient(function, numbers, "tape.grad"), _arranged(numbers, argnums)))
@@ -78,6 +97,7 @@ def jitted_grad(function, argnums) -> Derivative:
 
 def jitted_jacobian(function, argnums, mode) -> Derivative:
     """See `tape.jacobian`."""
+    function = way_of(function)
     numbers = _numbers(function, argnums, "tape.jacobian")
     way = {"forward": ForwardJacobian, "reverse": ReverseJacobian, None: Jacobian}[mode]
 
@@ -105,7 +125,7 @@ def jitted_hvp(function, number) -> Derivative:
 
 def pushforward(function, count: int) -> Derivative:
     """The jitted function of `count` primals and as many tangents that gives value and tangent."""
-    numbers = tuple(range(count))
+    function, numbers = way_of(function), tuple(range(count))
     return remembered(function, ("jvp", count), lambda: derivative(
         function, f"jvp_{count}", Pushforward(function, numbers, "tape.jvp"), "(r[0], r[1])",
         extra=tuple(f"t{k}" for k in numbers), count=count))
@@ -113,7 +133,7 @@ def pushforward(function, count: int) -> Derivative:
 
 def pullback(function, count: int) -> Derivative:
     """The jitted function of `count` primals and a seed that gives the adjoints of the primals."""
-    numbers = tuple(range(count))
+    function, numbers = way_of(function), tuple(range(count))
     return remembered(function, ("vjp", count), lambda: derivative(
         function, f"vjp_{count}", Pullback(function, numbers, "tape.vjp"), _arranged(numbers, numbers), extra=("seed",),
         count=count))

@@ -11,7 +11,7 @@ from compiled.layout import FIELDS, FLAGS, LINE, OPCODE, OPERAND, OUTPUT, SCALAR
 from compiled.memory import View, contiguous
 from compiled.program import Program, live_flags
 from tape.arguments import describe, leaves_of
-from tape.jitted import derivative, remembered
+from tape.jitted import derivative, remembered, way_of
 from tape.traces import Trace, Workspace
 
 GUARD_BLOCK = (-1, 0, 1)
@@ -20,6 +20,7 @@ GUARD_BLOCK = (-1, 0, 1)
 
 def listing(function, numbers: tuple[int, ...], count: int):
     """The jitted function that runs `function` on recorded numbers."""
+    function = way_of(function)
     return remembered(function, ("record", numbers, count), lambda: derivative(
         function, f"record_{numbers}", Listing(function, numbers, "tape.record"), "r", count=count))
 

@@ -16,7 +16,7 @@ from numba.core.typing import signature
 from numba.np import arrayobj
 
 from compiled.active.arguments import Walk, in_heap, leaf_kinds, leaf_values, mapped, rebuilt
-from compiled.active.emitter import Emitter
+from compiled.active.emitter import Emitter, EmitterType
 from compiled.active.expressions import _View
 from compiled.active.numbers import Emission
 from compiled.active.preparation import twin
@@ -46,17 +46,17 @@ class Operation(Emitter):
     ----------
     function : Dispatcher
         The value.
-    bprop : Dispatcher or tuple of Dispatcher, optional
-        ``bprop(adjoint, out, *args)`` returns the adjoints of the arguments, as a tuple if there are several (what it has
+    rule : Dispatcher, Emitter or tuple of Dispatcher, optional
+        ``rule(adjoint, out, *args)`` returns the adjoints of the arguments, as a tuple if there are several (what it has
         for arguments that are no floats is not looked at); or one function for each argument.
-    jvp : Dispatcher, optional
-        ``jvp(tangents, out, *args)``: the tangent of the result, for a tuple of the arguments' tangents.
+    tangent_rule : Dispatcher, optional
+        ``tangent_rule(tangents, out, *args)``: the tangent of the result, for a tuple of the arguments' tangents.
     body : Dispatcher, optional
-        The same value by elementary operations, for lists of instructions.
+        The same value by elementary operations, for lists of instructions, and for tangents where they have no rule.
     """
 
-    def __init__(self, function, bprop=None, jvp=None, body=None, name=None):
-        self.function, self.bprop, self.jvp, self.body = function, bprop, jvp, body
+    def __init__(self, function, rule=None, tangent_rule=None, body=None, name=None):
+        self.function, self.rule, self.tangent_rule, self.body = function, rule, tangent_rule, body
         self.__name__ = name or function.__name__
 
     def __repr__(self):
@@ -70,7 +70,7 @@ class Operation(Emitter):
         top = differential_of(types.Tuple(args))
         if top is None:
             return types.Dispatcher(self.function).get_call_type(typingctx, args, {})
-        if isinstance(top, Recorded):
+        if self._runs_body(top):
             return types.Dispatcher(twin(self._body())).get_call_type(typingctx, args, {})
         inner = tuple(_below(kind, top.depth) for kind in args)
         out = self.signature(typingctx, inner).return_type
@@ -80,6 +80,10 @@ class Operation(Emitter):
             self._rule_calls(typingctx, top, args, inner, out)
         return signature(_above(out, top), *args)
 
+    def _runs_body(self, top) -> bool:
+        """Whether numbers of the kind of `top` go through the body."""
+        return isinstance(top, Recorded) or (isinstance(top, Dual) and self.tangent_rule is None and self.body is not None)
+
     def _body(self):
         if self.body is None:
             raise errors.TypingError(f"tape: operation {self.__name__} has a rule of its own, which a list of instructions "
@@ -88,21 +92,21 @@ class Operation(Emitter):
 
     def _rule_calls(self, typingctx, top, args, inner, out):
         """[(rule, its signature, argument number or None for all)]."""
-        if self.bprop is None:
+        if self.rule is None:
             raise errors.TypingError(f"tape: operation {self.__name__} has no rule: expected one under @{self.__name__}.bprop")
         adjoint = _doubled(out)
         out, inner = _stored(out), tuple(map(_stored, inner))
-        if not isinstance(self.bprop, tuple):
-            return [(self.bprop, _call_type(typingctx, self.bprop, (adjoint, out, *inner)), None)]
+        if not isinstance(self.rule, tuple):
+            return [(self.rule, _call_type(typingctx, self.rule, (adjoint, out, *inner)), None)]
         wanted = [k for k, kind in enumerate(args) if _carries(kind, top.depth)]
-        return [(self.bprop[k], _call_type(typingctx, self.bprop[k], (adjoint, out, *inner)), k) for k in wanted]
+        return [(self.rule[k], _call_type(typingctx, self.rule[k], (adjoint, out, *inner)), k) for k in wanted]
 
     def _tangent_call(self, typingctx, top, args, inner, out):
-        if self.jvp is None:
+        if self.tangent_rule is None:
             raise errors.TypingError(f"tape: operation {self.__name__} has no rule for tangents: expected one under "
                                      f"@{self.__name__}.jvp, for forward mode, hvp and hessian")
         tangents = types.Tuple([_doubled(kind) if _is_numeric(kind) else kind for kind in inner])
-        return _call_type(typingctx, self.jvp, (tangents, out, *inner))
+        return _call_type(typingctx, self.tangent_rule, (tangents, out, *inner))
 
     # ------------------------------------------------------------------ code
 
@@ -110,7 +114,7 @@ class Operation(Emitter):
         """See `Emitter`."""
         kinds = signature.args
         top = differential_of(types.Tuple(kinds))
-        if top is None or isinstance(top, Recorded):
+        if top is None or self._runs_body(top):
             function = types.Dispatcher(self.function if top is None else twin(self._body()))
             return context.get_function(function, signature)(builder, args)
         typingctx = context.typing_context
@@ -152,7 +156,7 @@ class Operation(Emitter):
             parts = [walk.make(kind, value, wanted, tangent, heap) if _is_numeric(below) else value
                      for kind, value, below, wanted in zip(kinds, args, inner, call.args[0].types, strict=True)]
             packed = context.make_tuple(builder, call.args[0], parts)
-            rule = types.Dispatcher(_rule(self.jvp, call.args))
+            rule = _callee(self.tangent_rule, call.args)
             lanes.append(context.get_function(rule, call)(builder, [packed, out, *values]))
             for below, wanted, part in zip(inner, call.args[0].types, parts, strict=True):
                 if _is_numeric(below):
@@ -447,7 +451,7 @@ def _emit_handler(entry, builder, address, payload, statement):
         values = [adjoint, out, *(value for value, _ in arguments)]
         cast = [context.cast(builder, v, a, b) for v, a, b in
                 zip(values, (adjoint_kind, *map(_stored, (entry.out_kind, *entry.inner))), call.args, strict=True)]
-        returned = context.get_function(types.Dispatcher(_rule(rule, call.args)), call)(builder, cast)
+        returned = context.get_function(_callee(rule, call.args), call)(builder, cast)
         _scatter(entry, builder, emission, walk, adjoints, arguments, number, call.return_type, returned)
         context.nrt.decref(builder, call.return_type, returned)
     context.nrt.decref(builder, adjoint_kind, adjoint)
@@ -534,9 +538,12 @@ def _is_numeric(kind) -> bool:
     return isinstance(element, types.Float) or depth(element) > 0
 
 
-def _rule(dispatcher, kinds):
-    return dispatcher if differential_of(types.Tuple(kinds)) is None else twin(dispatcher)
+def _callee(rule, kinds):
+    """The Numba type of what is called with arguments of types `kinds`."""
+    if isinstance(rule, Emitter):
+        return EmitterType(rule)
+    return types.Dispatcher(rule if differential_of(types.Tuple(kinds)) is None else twin(rule))
 
 
-def _call_type(typingctx, dispatcher, kinds):
-    return types.Dispatcher(_rule(dispatcher, kinds)).get_call_type(typingctx, tuple(kinds), {})
+def _call_type(typingctx, rule, kinds):
+    return _callee(rule, kinds).get_call_type(typingctx, tuple(kinds), {})

@@ -77,9 +77,14 @@ def twin(dispatcher):
         # Nobody calls a twin from Python.
         options |= {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         found = CPUDispatcher(dispatcher.py_func, targetoptions=options, pipeline_class=DifferentialCompiler)
-        found.is_twin = True
+        found.is_twin, found.original = True, dispatcher
         _twins[dispatcher] = found
     return found
+
+
+def original_of(dispatcher):
+    """The user's function that a dispatcher is, or is the twin of."""
+    return dispatcher.original if getattr(dispatcher, "is_twin", False) else dispatcher
 
 
 class DifferentialCompiler(CompilerBase):

@@ -1,0 +1,214 @@
+"""Operations with rules of the user's, checkpoints and scans, for jitted functions."""
+
+from __future__ import annotations
+
+import functools
+
+from numba import njit
+from numba.core import types
+from numba.extending import overload
+
+from compiled.active.checkpoints import Scan, checkpointed
+from compiled.active.operations import Operation
+from compiled.active.preparation import original_of
+from tape.errors import NotDifferentiable
+from tape.jitted import is_jitted, jitted_caller, remembered
+
+
+class JittedOperation(Operation):
+    """A jitted function with a rule of its own: called like the function, from Python and in nopython mode.
+
+    Its rule takes the place of whatever differentiating its body would give. Made by `tape.operation` or `tape.checkpoint`.
+    """
+
+    def __init__(self, function, **rules):
+        super().__init__(function, **rules)
+        functools.update_wrapper(self, function.py_func)
+        self.caller = jitted_caller(self, function)
+
+    def __call__(self, *args):
+        return self.function(*args)
+
+    def bprop(self, rule):
+        """Decorator: ``rule(adjoint, out, *args)`` returns the adjoint of each argument (a tuple if there are several).
+
+        The adjoint of an argument that is no float may be anything.
+        """
+        self.rule = _jitted(rule)
+        return rule
+
+    def jvp(self, rule):
+        """Decorator: ``rule(tangents, out, *args)`` returns the tangent of the result; needed in forward mode."""
+        self.tangent_rule = _jitted(rule)
+        return rule
+
+
+def _jitted(rule):
+    return rule if is_jitted(rule) else njit(rule)
+
+
+def operation(function):
+    """Decorator: give a jitted function a rule of its own.
+
+    Parameters
+    ----------
+    function : jitted function
+        The value. The operation treats its arguments as distinct, even when one variable is passed twice.
+
+    Returns
+    -------
+    JittedOperation
+        Called like the function. Under ``@name.bprop`` stands the rule for adjoints, a function ``(adjoint, out, *args)`` in
+        nopython style, and under ``@name.jvp``, for forward mode, that for tangents, ``(tangents, out, *args)``.
+
+    Raises
+    ------
+    NotDifferentiable
+        For a function that is not jitted.
+
+    Examples
+    --------
+    >>> import numba, numpy as np, tape
+    >>> @tape.operation
+    ... @numba.njit
+    ... def softplus(x):
+    ...     return np.log1p(np.exp(x))
+    >>> @softplus.bprop
+    ... def _(grad, out, x):
+    ...     return grad / (1 + np.exp(-x))
+    >>> f = numba.njit(lambda x: 2.0 * softplus(x))
+    >>> tape.grad(f)(0.0)
+    1.0
+    """
+    if not is_jitted(function):
+        raise NotDifferentiable("tape.operation: expected a jitted function (put @numba.njit below @tape.operation), got "
+                                f"{type(function).__name__}")
+    return JittedOperation(function)
+
+
+def checkpoint(function):
+    """Make the function that is recomputed in the reverse sweep instead of being stored.
+
+    Parameters
+    ----------
+    function : jitted function
+        Of floats, float arrays, tuples of them, and anything else that is not differentiated.
+
+    Returns
+    -------
+    JittedOperation
+        Called like the function; a list that it is recorded in keeps its arguments and its result alone.
+
+    Raises
+    ------
+    NotDifferentiable
+        For a function that is not jitted.
+
+    Examples
+    --------
+    >>> import numba, tape
+    >>> @tape.checkpoint
+    ... @numba.njit
+    ... def long(x):
+    ...     for _ in range(1000):
+    ...         x = x - 0.001 * x * x
+    ...     return x
+    >>> f = numba.njit(lambda x: long(long(x)))
+    >>> round(tape.grad(f)(1.0), 4)
+    0.111
+    """
+    if not is_jitted(function):
+        raise NotDifferentiable("tape.checkpoint: expected a jitted function, got "
+                                f"{type(function).__name__}")
+    inner = checkpointed(function)
+    return JittedOperation(function, rule=inner.rule, body=function)
+
+
+def scan(step, carry, xs=None, length=None, checkpoints=None):
+    """Run a jitted step in a loop whose reverse sweep stores states of the loop, not its operations.
+
+    Callable from Python, in nopython mode, and in functions that are differentiated.
+
+    Parameters
+    ----------
+    step : jitted function
+        ``step(carry, x)`` returns ``(carry, y)``; `y` may be None, a float or an array.
+    carry : float, float array, or nested tuples of them
+        The state before the first step. What the step needs of parameters to be differentiated belongs into it too.
+    xs : array, optional
+        Row k is the `x` of step k; without it `x` is None.
+    length : int, optional
+        Number of steps; that of `xs` by default.
+    checkpoints : int, optional
+        How many states the reverse sweep keeps at most, by binomial checkpointing. By default as many as 64 MB hold, which
+        for small states is enough to compute each step twice.
+
+    Returns
+    -------
+    carry, ys
+        The last state, and the results of the steps in an array (None where `y` is None).
+
+    Raises
+    ------
+    NotDifferentiable
+        For a step that is not jitted.
+
+    Notes
+    -----
+    Steps are differentiated in units, whose list fits into the processor's cache. With c states and n units, the smallest r
+    with C(c + r, c) >= n bounds how often a step is computed before it is recorded.
+
+    Examples
+    --------
+    >>> import numba, tape
+    >>> @numba.njit
+    ... def step(carry, x):
+    ...     q, p, k = carry
+    ...     p = p - 0.001 * k * q
+    ...     return (q + 0.001 * p, p, k), None
+    >>> @numba.njit
+    ... def amplitude(k):
+    ...     (q, p, _), _ = tape.scan(step, (1.0, 0.0, k), None, 100_000)
+    ...     return q * q + p * p
+    >>> round(tape.grad(amplitude)(2.0), 3)
+    0.327
+    """
+    if not is_jitted(step):
+        raise NotDifferentiable(f"tape.scan: expected a jitted step, got {type(step).__name__}")
+    if xs is None and length is None:
+        raise NotDifferentiable("tape.scan: expected xs, or a length")
+    steps = len(xs) if length is None else length
+    if xs is not None and len(xs) < steps:
+        raise ValueError(f"tape.scan: {steps} steps, but only {len(xs)} inputs")
+    return _run_of(step)(carry, xs, steps, checkpoints or 0)
+
+
+def _scan_of(step) -> Scan:
+    step = original_of(step)
+    return remembered(step, "scan", lambda: Scan(step))
+
+
+def _run_of(step):
+    emitter = _scan_of(step)
+    return remembered(step, "run scan", lambda: njit(nogil=True)(
+        lambda carry, xs, length, checkpoints: emitter(carry, xs, length, checkpoints)))
+
+
+@overload(scan)
+def _scan_in_nopython(step, carry, xs=None, length=None, checkpoints=None):
+    if not isinstance(step, types.Dispatcher):
+        return None
+    emitter = _scan_of(step.dispatcher)
+    missing = (None, types.none)
+
+    def is_missing(kind):
+        return kind in missing or isinstance(kind, (types.Omitted, types.NoneType))
+
+    if is_missing(length):
+        if is_missing(checkpoints):
+            return lambda step, carry, xs=None, length=None, checkpoints=None: emitter(carry, xs, len(xs), 0)
+        return lambda step, carry, xs=None, length=None, checkpoints=None: emitter(carry, xs, len(xs), checkpoints)
+    if is_missing(checkpoints):
+        return lambda step, carry, xs=None, length=None, checkpoints=None: emitter(carry, xs, length, 0)
+    return lambda step, carry, xs=None, length=None, checkpoints=None: emitter(carry, xs, length, checkpoints)
+
