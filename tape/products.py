@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 
+from compiled.active.preparation import original_of
+from compiled.active.pullbacks import MakePullback, PushTangents
 from compiled.engine import ENGINE
 from tape.arguments import (
     arranged,
@@ -178,6 +182,26 @@ def _tangent_leaves(primals, tangents):
         if np.shape(t) != np.shape(p):
             raise ValueError(f"the tangents: expected shape {np.shape(p)} for leaf {k}, got {np.shape(t)}")
     return leaves
+
+
+@overload(jvp)
+def _jvp_in_nopython(f, primals, tangents):
+    if not isinstance(f, types.Dispatcher):
+        return None
+    push = PushTangents(original_of(f.dispatcher))
+    return lambda f, primals, tangents: push(primals, tangents)
+
+
+@overload(vjp)
+def _vjp_in_nopython(f, *primals):
+    if not isinstance(f, types.Dispatcher):
+        return None
+    make = MakePullback(original_of(f.dispatcher))
+
+    def value_and_pullback(f, *primals):
+        return make(primals)
+
+    return value_and_pullback
 
 
 def hvp(f, argnums=0):
