@@ -21,6 +21,7 @@ from numba.extending import typeof_impl
 from compiled.active.derivatives import ForwardJacobian, Gradient, Jacobian, Pullback, Pushforward, ReverseJacobian
 from compiled.active.digest import digest
 from compiled.active.operations import Operation
+from compiled.active.workspace import limit_workspaces
 from tape.arguments import argument_numbers
 from tape.errors import NotDifferentiable
 from tape.tracing import RecordedArray
@@ -76,6 +77,32 @@ def remembered(function, key, make):
     if key not in kept:
         kept[key] = make()
     return kept[key]
+
+
+def workspace_limit(nbytes: int | None) -> None:
+    """Limit the memory of each list that a derivative of a jitted function writes, in the whole process.
+
+    Parameters
+    ----------
+    nbytes : int or None
+        Bytes; None for no limit. (Lists of traced functions have `tape.memory_limit`.)
+
+    Examples
+    --------
+    >>> import numba, tape
+    >>> @numba.njit
+    ... def decay(x):
+    ...     for _ in range(100_000):
+    ...         x = 0.9999 * x
+    ...     return x
+    >>> tape.workspace_limit(1_000_000)
+    >>> tape.grad(decay)(1.0)
+    Traceback (most recent call last):
+        ...
+    tape.CapacityError: the list needs 13... bytes, more than tape.workspace_limit allows or than there are; raise ...
+    >>> tape.workspace_limit(None)
+    """
+    limit_workspaces(nbytes)
 
 
 def jitted_value_and_grad(function, argnums) -> Derivative:

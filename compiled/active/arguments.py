@@ -121,7 +121,8 @@ class Walk:
             parts = []
             for k, part in enumerate(kind.types):
                 beside = None if companion is None else (companion[0].types[k], self.builder.extract_value(companion[1], k))
-                parts.append(self.make(part, self.builder.extract_value(value, k), out_kind.types[k], element, allocate, beside))
+                item = self.builder.extract_value(value, k)
+                parts.append(self.make(part, item, out_kind.types[k], element, allocate, beside))
             return self.context.make_tuple(self.builder, out_kind, parts)
         if not isinstance(kind, types.Array):
             return element(kind, value, out_kind, *(companion or (None, None)))
@@ -161,7 +162,7 @@ class Walk:
                     message = "tape: the tangent or seed has another shape than what it belongs to"
                     self.context.call_conv.return_user_exc(self.builder, ValueError, (message,))
         with cgutils.loop_nest(self.builder, source.shape, intp=source.shape[0].type) as indices:
-            each(indices, companion[0].dtype if beside is not None else None, beside.load(indices) if beside is not None else None)
+            each(indices, *((None, None) if beside is None else (companion[0].dtype, beside.load(indices))))
 
 
 def in_heap(context, builder):

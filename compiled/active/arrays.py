@@ -62,7 +62,8 @@ class Sum(Emitter):
             return builder.load(total)
         struct = proxy(context, builder, out)
         struct.value = builder.load(total)
-        struct.cell = self._statement(context, builder, emission, view, with_bottom(out.base, types.float64), builder.load(words))
+        base = with_bottom(out.base, types.float64)
+        struct.cell = self._statement(context, builder, emission, view, base, builder.load(words))
         return struct._getvalue()
 
     @staticmethod
@@ -276,11 +277,9 @@ def amin(a):
 def cumsum(a):
     out = np.empty_like(a).ravel()
     total = 0.0
-    k = 0
-    for x in a.flat:
+    for k, x in enumerate(a.flat):
         total = total + x
         out[k] = total
-        k += 1
     return out
 
 
@@ -288,11 +287,9 @@ def cumsum(a):
 def cumprod(a):
     out = np.empty_like(a).ravel()
     total = 1.0
-    k = 0
-    for x in a.flat:
+    for k, x in enumerate(a.flat):
         total = total * x
         out[k] = total
-        k += 1
     return out
 
 
@@ -580,8 +577,8 @@ det = Operation(_det, _det_rule, _det_tangent, name="det")
 REPLACEMENTS.update({
     np.sum: sum_, np.mean: mean, np.prod: prod, np.max: amax, np.min: amin, np.amax: amax, np.amin: amin, np.var: var,
     np.std: std, np.cumsum: cumsum, np.cumprod: cumprod, np.dot: dot, operator.matmul: matmul, operator.imatmul: matmul,
-    np.outer: outer, np.cross: cross, np.trace: trace, np.where: _choice, np.clip: clip, np.interp: Interpolation(), np.linalg.norm: norm, np.linalg.solve: solve,
-    np.linalg.inv: inv, np.linalg.det: det,
+    np.outer: outer, np.cross: cross, np.trace: trace, np.where: _choice, np.clip: clip,
+    np.interp: Interpolation(), np.linalg.norm: norm, np.linalg.solve: solve, np.linalg.inv: inv, np.linalg.det: det,
 })
 METHODS.update({"sum": sum_, "mean": mean, "prod": prod, "max": amax, "min": amin, "var": var, "std": std, "cumsum": cumsum,
                 "cumprod": cumprod, "dot": dot})

@@ -61,7 +61,8 @@ class Recomputed(Emitter):
         call = pullback.signature(context.typing_context, (*kinds, adjoint))
         result = pullback.emit(context, builder, call, [*args[2:], args[0]])
         context.nrt.decref(builder, call.return_type.types[0], builder.extract_value(result, 0))
-        parts = [builder.extract_value(result, 1 + numbers.index(k)) if k in numbers else constant(0) for k in range(len(kinds))]
+        parts = [builder.extract_value(result, 1 + numbers.index(k)) if k in numbers else constant(0)
+                 for k in range(len(kinds))]
         return context.make_tuple(builder, signature.return_type, parts)
 
 
@@ -73,7 +74,7 @@ def checkpointed(function) -> Operation:
 # -------------------------------------------------------------------------------------------------- binomial checkpointing
 
 
-@njit(cache=True)
+@njit
 def binomial_reach(states: int, repeats: int) -> int:
     """Steps that can be reversed with `states` states kept and no step computed more than `repeats` times: C(s + r, s)."""
     reach = 1
@@ -84,7 +85,7 @@ def binomial_reach(states: int, repeats: int) -> int:
     return reach
 
 
-@njit(cache=True)
+@njit
 def next_state(steps: int, states: int) -> int:
     """How many steps from a kept state the next one is kept, to reverse `steps` steps with `states` states (it included)."""
     if steps <= states:
@@ -97,7 +98,7 @@ def next_state(steps: int, states: int) -> int:
     return max(1, min(max(ahead, steps // 2 if states == 1 else ahead), binomial_reach(states, repeats - 1)))
 
 
-@njit(cache=True)
+@njit
 def steps_computed(steps: int, states: int) -> int:
     """Steps that a scan's reverse computes without recording them, beyond the one recording of each."""
     positions = np.zeros(max(states, 1), np.int64)
@@ -186,7 +187,8 @@ class LoadState(_StateAccess):
             loaded = model.load_from_data_pointer(builder, builder.gep(data, [position.next()]))
             return emission.value(made, emission.number(dtype, loaded))
 
-        return Walk(context, builder).make(signature.args[0], args[0], signature.return_type, element, in_heap(context, builder))
+        walk, heap = Walk(context, builder), in_heap(context, builder)
+        return walk.make(signature.args[0], args[0], signature.return_type, element, heap)
 
 
 class CopyState(Emitter):
@@ -204,7 +206,8 @@ class CopyState(Emitter):
         def element(kind, value, made, *_):
             return context.cast(builder, value, kind, made)
 
-        return Walk(context, builder).make(signature.args[0], args[0], signature.return_type, element, in_heap(context, builder))
+        walk, heap = Walk(context, builder), in_heap(context, builder)
+        return walk.make(signature.args[0], args[0], signature.return_type, element, heap)
 
 
 def _contiguous(kind):
@@ -308,7 +311,8 @@ class Scan(Emitter):
         values = list(args)
         if not with_inputs:
             values[1] = constant(0)
-        values[2:] = [context.cast(builder, v, kind, types.int64) for v, kind in zip(values[2:], signature.args[2:], strict=True)]
+        numbers = zip(values[2:], signature.args[2:], strict=True)
+        values[2:] = [context.cast(builder, v, kind, types.int64) for v, kind in numbers]
         values[:2] = [context.cast(builder, v, a, b) if a != b and not (k == 1 and not with_inputs) else v
                       for k, (v, a, b) in enumerate(zip(values[:2], signature.args[:2], call.args[:2], strict=True))]
         result = context.get_function(EmitterType(operation), call)(builder, values)

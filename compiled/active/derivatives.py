@@ -145,7 +145,8 @@ class Recording:
         word = self.workspace.push_inputs(total, self.base)
         self.first_input = builder.and_(word, INDEX)
         self.workspace.store(FIRST, self.workspace.load(STATEMENTS))
-        derivative.require(context, builder, self.workspace, make_room(context, builder, self.workspace, total, Active(self.base)))
+        there = make_room(context, builder, self.workspace, total, Active(self.base))
+        derivative.require(context, builder, self.workspace, there)
         self.emission, self.walk = Emission(context, builder), Walk(context, builder)
         counter, values = Counter(builder, word), list(args)
         for k in derivative.argnums:
@@ -267,7 +268,8 @@ class Pullback(Reverse):
         base, result, value = self.recording_types(typingctx, tuple(args))
         seeds, wanted = leaf_kinds(types.unliteral(seed)), leaf_kinds(value)
         if [getattr(k, "ndim", 0) for k in seeds] != [getattr(k, "ndim", 0) for k in wanted]:
-            raise errors.TypingError(f"{self.name}: expected a seed of the structure of the result, {_told(result)}, got {seed}")
+            raise errors.TypingError(f"{self.name}: expected a seed of the structure of the result, {_told(result)}, got "
+                                     f"{seed}")
         gradients = [gradient_kind(args[k], base) for k in self.argnums]
         return signature(types.Tuple([value, *gradients]), *args, seed)
 
@@ -608,8 +610,9 @@ class Jacobian(ReverseJacobian):
 
     def result_type(self, typingctx, args):
         """See `_Jacobian`."""
-        forward = self._forward()
-        return forward.result_type(typingctx, args) if self._is_forward(typingctx, args) else super().result_type(typingctx, args)
+        if self._is_forward(typingctx, args):
+            return self._forward().result_type(typingctx, args)
+        return super().result_type(typingctx, args)
 
     def emit(self, context, builder, signature, args):
         """See `Emitter`."""

@@ -9,25 +9,20 @@ is one pair. With arrays among the leaves the same is done for each element, in 
 from __future__ import annotations
 
 import dataclasses
-import math
-import operator
 
-from llvmlite import ir
 from numba.core import cgutils, errors, types
 from numba.core.typing import signature
 from numba.np import arrayobj
 
 from compiled.active import recording
 from compiled.active.emitter import Emitter
-from compiled.active.functions import COMPARISONS, FUNCTIONS, IN_PLACE, PLAIN, SAME
+from compiled.active.functions import FUNCTIONS, IN_PLACE, PLAIN, SAME
 from compiled.active.numbers import ActiveNumber, Emission, apply, level_of, partials_of, primal_of
 from compiled.active.types import (
     Active,
     Differential,
-    Dual,
     Recorded,
     bottom,
-    constant,
     depth,
     differential_of,
     is_number,
@@ -38,7 +33,6 @@ from compiled.active.workspace import MOST_ROWS, push_block
 from compiled.instructions import TABLE, f
 from compiled.llvm import LLVMValue
 from compiled.numbers import is_constant, plus, product
-
 
 SELECTING = {"where", "max", "min", "clip", "relu", "abs", "fmax", "fmin"}
 """Rows whose partials may be zero at ordinary points, so that what they do not select must not matter, even if infinite."""
@@ -320,7 +314,9 @@ class _Evaluation:
         """Numba's value at a node, without derivatives."""
         if node.function is None:
             kind, value = self.kinds[node.leaf], self.values[node.leaf]
-            return value if not isinstance(kind, Differential) else _bottom_value(self.emission, self.number(node), bottom(kind))
+            if not isinstance(kind, Differential):
+                return value
+            return _bottom_value(self.emission, self.number(node), bottom(kind))
         if isinstance(node.kind, Differential):
             return _bottom_value(self.emission, self.number(node), bottom(node.kind))
         key = -id(node)
@@ -532,6 +528,3 @@ def _require_shape(context, builder, view, shape, also=None):
             message = "operands could not be broadcast together: their shapes differ"
             context.call_conv.return_user_exc(builder, ValueError, (message,))
 
-
-# Names that other modules of the package take from here.
-__all__ = ["COMPARISONS", "Dual", "Expression", "Node", "constant", "ir", "leaf", "math", "operator", "refusal"]

@@ -48,8 +48,8 @@ COMPARISONS = {operator.lt: "lt", operator.le: "le", operator.gt: "gt", operator
 for _function in COMPARISONS:
     FUNCTIONS.pop(_function, None)
 
-TESTS = {bool, operator.truth, operator.not_, math.isnan, math.isinf, math.isfinite, np.isnan, np.isinf, np.isfinite, np.signbit,
-         np.logical_and, np.logical_or, np.logical_not, np.logical_xor}
+TESTS = {bool, operator.truth, operator.not_, math.isnan, math.isinf, math.isfinite, np.isnan, np.isinf, np.isfinite,
+         np.signbit, np.logical_and, np.logical_or, np.logical_not, np.logical_xor}
 """Further functions with a plain truth value; a recorded list guards the value itself."""
 
 FUNCTIONS.pop(np.clip, None)  # no function of single numbers in nopython mode; `arrays.py` has it

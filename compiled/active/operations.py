@@ -390,7 +390,8 @@ class _Cursor:
         array = arrayobj.make_array(kind)(self.context, builder)
         data = self.context.get_data_type(kind.dtype)
         arrayobj.populate_array(array, data=builder.bitcast(here, data.as_pointer()), shape=cgutils.pack_array(builder, shape),
-                                strides=cgutils.pack_array(builder, strides), itemsize=constant(size), meminfo=None, parent=None)
+                                strides=cgutils.pack_array(builder, strides), itemsize=constant(size), meminfo=None,
+                                parent=None)
         return array._getvalue()
 
     def skip(self, shape):

@@ -12,7 +12,6 @@ What is not here: what the calls do.
 
 from __future__ import annotations
 
-import functools
 import operator
 import types as python_types
 import weakref
@@ -29,7 +28,7 @@ from numba.core.untyped_passes import InlineInlinables, ReconstructSSA
 from numba.extending import typeof_impl
 
 from compiled.active.expressions import Expression, Node, leaf
-from compiled.active.functions import ELEMENTWISE, IN_PLACE, PLAIN
+from compiled.active.functions import ELEMENTWISE, PLAIN
 from compiled.active.recording import line_number
 from compiled.active.types import Differential, depth, differential_of
 
@@ -259,7 +258,7 @@ class _Reach:
         if ndim is None:
             return False
         index = value.index
-        if value.op == "static_getitem" and index is None or isinstance(getattr(value, "index", None), int):
+        if (value.op == "static_getitem" and index is None) or isinstance(getattr(value, "index", None), int):
             return ndim == 1
         if value.op == "static_getitem":
             index = value.index_var
@@ -363,7 +362,8 @@ class _Reach:
             return self._mark_storage(value.lhs, seen=seen)
         if value.op in ("phi", "build_tuple", "build_list"):
             variables = value.incoming_values if value.op == "phi" else value.items
-            return any([self._mark_storage(v, seen=seen) for v in variables if isinstance(v, ir.Var)])
+            marked = [self._mark_storage(v, seen=seen) for v in variables if isinstance(v, ir.Var)]
+            return any(marked)
         if value.op == "call":
             if is_kind_of(resolved(self.definitions, value.func), CREATIONS):
                 return True
@@ -413,7 +413,7 @@ def _drop_unused(function, definitions) -> None:
             kept = [s for s in block.body if not (
                 isinstance(s, ir.Assign) and s.target.name not in used and (
                     isinstance(s.value, ir.Var)
-                    or isinstance(s.value, ir.Expr) and s.value.op in ("build_tuple", "exhaust_iter", "cast")))]
+                    or (isinstance(s.value, ir.Expr) and s.value.op in ("build_tuple", "exhaust_iter", "cast"))))]
             dropped |= len(kept) != len(block.body)
             block.body = kept
 
@@ -509,10 +509,10 @@ class _Statements:
             return
         elif isinstance(value, ir.Var):
             self._settle([value])
-        elif isinstance(value, (ir.Global, ir.FreeVar)) and isinstance(value.value, Dispatcher):
-            if not self._is_only_called(statement.target):
-                made = ir.Global(f"{value.name}", twin(value.value), statement.loc)
-                statement = ir.Assign(made, statement.target, statement.loc)
+        elif isinstance(value, (ir.Global, ir.FreeVar)) and isinstance(value.value, Dispatcher) and not self._is_only_called(
+                statement.target):
+            made = ir.Global(f"{value.name}", twin(value.value), statement.loc)
+            statement = ir.Assign(made, statement.target, statement.loc)
         self.body.append(statement)
 
     # ------------------------------------------------------------------ expressions
@@ -769,5 +769,3 @@ def _typeof_dtype(value, c):
 def _dtype_constant(context, builder, kind, value):
     return context.get_dummy_value()
 
-
-__all__ = ["IN_PLACE", "DifferentialCompiler", "functools", "twin"]

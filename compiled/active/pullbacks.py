@@ -15,7 +15,7 @@ from compiled.active.derivatives import Pullback, Pushforward
 from compiled.active.emitter import Emitter
 from compiled.active.numbers import Emission
 from compiled.active.preparation import twin
-from compiled.active.types import bottom, differential_of, proxy, with_bottom
+from compiled.active.types import differential_of, proxy, with_bottom
 
 
 class PullbackFunctionType(types.Callable):
@@ -76,7 +76,8 @@ class MakePullback(Emitter):
         plain = [types.unliteral(k) for k in kinds.types]
         base = differential_of(types.Tuple(plain))
         function = types.Dispatcher(self.function if base is None else twin(self.function))
-        kept = [gradient_kind(k, with_bottom(base, types.float64) if base is not None else bottom(types.float64)) for k in plain]
+        over = with_bottom(base, types.float64) if base is not None else types.float64
+        kept = [gradient_kind(k, over) for k in plain]
         return function, plain, kept
 
     def signature(self, typingctx, args):

@@ -239,10 +239,10 @@ def _resized(builder, word, held, size):
     allocate = cgutils.get_or_insert_function(module, ir.FunctionType(POINTER, [I64]), "NRT_Allocate")
     free = cgutils.get_or_insert_function(module, ir.FunctionType(ir.VoidType(), [POINTER]), "NRT_Free")
     new, old = builder.call(allocate, [size]), builder.inttoptr(word, POINTER)
-    with builder.if_then(builder.not_(cgutils.is_null(builder, new)), likely=True):
-        with builder.if_then(builder.icmp_unsigned("!=", word, constant(0))):
-            cgutils.raw_memcpy(builder, new, old, held, 1)
-            builder.call(free, [old])
+    there = builder.not_(cgutils.is_null(builder, new))
+    with builder.if_then(builder.and_(there, builder.icmp_unsigned("!=", word, constant(0)))):
+        cgutils.raw_memcpy(builder, new, old, held, 1)
+        builder.call(free, [old])
     return builder.ptrtoint(new, I64)
 
 
