@@ -171,6 +171,12 @@ def _nan_with(out, partial):
     return f.where(f.eq(out, out), partial, out)
 
 
+def _with_sign_of(remainder, y):
+    """The remainder moved to the side of zero that `y` is on, as Python takes it."""
+    moved = f.where(f.eq(f.lt(y, 0.0), f.lt(remainder, 0.0)), remainder, remainder + y)
+    return f.where(f.eq(remainder, 0.0), f.where(f.lt(y, 0.0), -0.0, 0.0), moved)
+
+
 def uniform_bits(seed: int, index: int) -> float:
     """The number in [0, 1) that belongs to (seed, index): 53 bits of two rounds of SplitMix64.
 
@@ -294,13 +300,13 @@ ROWS = (
     Row("trunc", 1, np.trunc, (None,), "intrinsic:trunc", ("trunc",), "same", domain=(POSITIVE,),
         kinks="the partial is 0 everywhere"),
     Row("rint", 1, np.rint, (None,), "intrinsic:rint", ("rint",), domain=(POSITIVE,), kinks="the partial is 0 everywhere"),
-    Row("fmod", 2, np.fmod, (lambda x, y, o: 1.0, lambda x, y, o: -f.trunc(x / y)), "libm:fmod", ("fmod",), "same",
-        domain=((0.1, 0.9), (1.0, 4.0)), kinks="where x / y is whole: the partials from the right"),
-    Row("mod", 2, lambda x, y: f.where(f.lt(f.fmod(x, y) * y, 0.0), f.fmod(x, y) + y, f.fmod(x, y)),
-        (lambda x, y, o: 1.0, lambda x, y, o: -f.floor(x / y)), numpy=("remainder",), kind="same",
-        domain=((0.1, 0.9), (1.0, 4.0)), kinks="where x / y is whole: the partials from the right"),
-    Row("floor_divide", 2, lambda x, y: f.rint((x - f.mod(x, y)) / y), (None, None), numpy=("floor_divide",), kind="same",
-        domain=((0.1, 0.9), (1.0, 4.0)), kinks="the partials are 0 everywhere"),
+    Row("fmod", 2, np.fmod, (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.trunc(x / y))), "libm:fmod",
+        ("fmod",), "same", domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
+        kinks="where x / y is whole: the partials from the right"),
+    Row("mod", 2, lambda x, y: _with_sign_of(f.fmod(x, y), y),
+        (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.floor(x / y))), numpy=("remainder",), kind="same",
+        domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
+        kinks="where x / y is whole: the partials from the right"),
     Row("max", 2, lambda x, y: f.where(f.lt(y, x), x, f.where(f.eq(x, x), y, x)),
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y))),

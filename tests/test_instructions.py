@@ -55,7 +55,8 @@ class Exact(Number):
 
 PRIMITIVES = {
     "add": lambda x, y: x + y, "sub": lambda x, y: x - y, "mul": lambda x, y: x * y, "div": lambda x, y: x / y,
-    "neg": lambda x: -x, "abs": abs, "floor": mpmath.floor, "ceil": mpmath.ceil, "where": lambda c, x, y: x if c != 0 else y,
+    "neg": lambda x: -x, "abs": abs, "floor": mpmath.floor, "ceil": mpmath.ceil,
+    "trunc": lambda x: mpmath.sign(x) * mpmath.floor(abs(x)), "rint": mpmath.nint, "where": lambda c, x, y: x if c != 0 else y,
     "lt": lambda x, y: x < y, "le": lambda x, y: x <= y, "gt": lambda x, y: x > y, "ge": lambda x, y: x >= y,
     "eq": lambda x, y: x == y, "ne": lambda x, y: x != y,
 }
@@ -299,6 +300,16 @@ KINKS = [
     ("pow", (0.0, -1.0), (-INF, -INF)),
     ("pow", (-2.0, 2.0), (-4.0, NAN)),
     ("log", (0.0,), (INF,)),
+    ("log2", (0.0,), (INF,)),
+    ("log10", (0.0,), (INF,)),
+    ("cbrt", (0.0,), (INF,)),
+    ("arccosh", (1.0,), (INF,)),
+    ("arctanh", (1.0,), (INF,)),
+    ("trunc", (1.0,), (0.0,)),
+    ("rint", (0.5,), (0.0,)),
+    ("fmod", (2.0, 1.0), (1.0, -2.0)),
+    ("mod", (2.0, 1.0), (1.0, -2.0)),
+    ("mod", (-2.0, 1.0), (1.0, 2.0)),
     ("log1p", (-1.0,), (INF,)),
     ("logaddexp", (-INF, 1.0), (0.0, 1.0)),
     ("logaddexp", (-INF, -INF), (0.0, 0.0)),

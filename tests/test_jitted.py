@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 from numba import njit, prange
+from numba.core.runtime import _nrt_python, rtsys
 
 import tape
 from compiled.active.checkpoints import binomial_reach, steps_computed
@@ -314,18 +315,24 @@ def test_lists_grow_and_workspaces_are_used_again():
 
 
 def test_calls_do_not_leak():
-    f = njit(lambda x: np.sum(np.exp(x) @ np.outer(x, x) @ x) + np.sum(np.concatenate((x, 2 * x)).reshape(2, -1)[1]))
+    f = njit(lambda x: np.sum(np.outer(x, x) @ np.exp(x)) + np.sum(np.concatenate((x, 2 * x)).reshape(2, -1)[1]))
     gradient = tape.grad(f)
-    gradient(X)
-    from numba.core.runtime import rtsys
 
-    gc.collect()
-    before = rtsys.get_allocation_stats()
-    for _ in range(50):
+    def work():
         gradient(X)
         tape.jvp(f, (X,), (X,))
-    after = rtsys.get_allocation_stats()
-    assert after.alloc - before.alloc == after.free - before.free
+
+    work()
+    gc.collect()
+    _nrt_python.memsys_enable_stats()
+    try:
+        before = rtsys.get_allocation_stats()
+        for _ in range(50):
+            work()
+        after = rtsys.get_allocation_stats()
+    finally:
+        _nrt_python.memsys_disable_stats()
+    assert after.alloc - before.alloc == after.free - before.free > 0
 
 
 def test_a_limit_says_how_much_was_needed():
@@ -368,7 +375,7 @@ def test_errors_name_the_line_and_the_remedy():
     with pytest.raises(tape.NotDifferentiable, match=r"(?s)create the array inside the function.*test_jitted.py.*out\[0\] = x"):
         tape.grad(kept_in_plain)(1.0, np.zeros(1))
     assert tape.grad(kept_in_plain, (0, 1))(3.0, np.zeros(1))[0] == 6.0
-    with pytest.raises(tape.NotDifferentiable, match="use tape.jacobian or tape.vjp"):
+    with pytest.raises(tape.NotDifferentiable, match="for other results"):
         tape.grad(pendulum)(np.ones(2), 1.0)
     with pytest.raises(tape.NotDifferentiable, match="argument 0 cannot be differentiated"):
         tape.grad(rosenbrock)(np.arange(3))
@@ -448,7 +455,7 @@ def test_operations_follow_their_rules():
     np.testing.assert_allclose(by_x, 8 * 1.5**2 * X)
     twice = njit(lambda x: scaled(x[0], x, 1)[0])
     np.testing.assert_allclose(tape.grad(twice)(np.array([3.0])), [6.0])
-    with pytest.raises(tape.NotDifferentiable, match="scaled.jvp"):
+    with pytest.raises(tape.NotDifferentiable, match=r"scaled\.jvp"):
         tape.jvp(f, (1.5, X), (1.0, X))
     with pytest.raises(tape.NotDifferentiable, match="rule of its own"):
         tape.record(f, 1.5, X)

@@ -21,7 +21,7 @@ def iterated(x):
         s += row[0]
     for i, v in enumerate(x):
         s += i * v * v
-    for a, b in zip(x, W):
+    for a, b in zip(x, W):  # noqa: B905  (Numba's zip has no `strict`)
         s += a * b
     return s
 
@@ -38,7 +38,7 @@ def listed(x):
 def tupled(x):
     t = (x[0], x[1] * 2, 3.0)
     a, b, c = t
-    u = t + (x[2],)
+    u = t + (x[2],)  # noqa: RUF005  (Numba has no such unpacking)
     return a * b * c + u[3] * t[1]
 
 
@@ -124,7 +124,8 @@ def cubed(x):
 
 CASES = {
     "sum": (lambda x: np.sum(x * x), V), "sum of columns": (lambda x: np.sum(np.sum(x * x, axis=0) ** 2), TALL),
-    "sum of rows": (lambda x: (x.sum(1) ** 2).sum(), TALL), "sum of three axes": (lambda x: np.sum(np.sum(x * x, axis=1) ** 3), CUBE),
+    "sum of rows": (lambda x: (x.sum(1) ** 2).sum(), TALL),
+    "sum of three axes": (lambda x: np.sum(np.sum(x * x, axis=1) ** 3), CUBE),
     "mean": (lambda x: np.mean(x) * x.mean(), TALL), "prod": (lambda x: np.prod(x), V),
     "max and min": (lambda x: x.max() * np.min(x), V), "dot": (lambda x: np.dot(x, x) * 2 + x.dot(W), V),
     "matrix dot vector": (lambda x: np.dot(SQUARE, x).sum(), V), "matrix @ vector": (lambda x: np.sum((x @ W) ** 2), SQUARE),
@@ -136,7 +137,8 @@ CASES = {
     "inv": (lambda x: np.sum(np.linalg.inv(x) ** 2), SQUARE), "det": (lambda x: np.linalg.det(x), SQUARE),
     "where": (lambda x: np.sum(np.where(x > 0, x * x, -x)), V), "outer": (lambda x: np.sum(np.outer(x, x) ** 3), V),
     "cumsum": (lambda x: np.sum(np.cumsum(x) ** 2), V), "cumprod": (lambda x: np.sum(np.cumprod(x) ** 2), V),
-    "var and std": (lambda x: np.var(x) + np.std(x), V), "transposed": (lambda x: np.sum(x @ W[:, None]) + x.T[0, 1] * x[0, 1], TALL),
+    "var and std": (lambda x: np.var(x) + np.std(x), V),
+    "transposed": (lambda x: np.sum(x @ W[:, None]) + x.T[0, 1] * x[0, 1], TALL),
     "copies": (lambda x: np.sum(x.copy() * np.copy(x) + np.ones_like(x) * x + np.full_like(x, 2.0) * x), V),
     "concatenate": (lambda x: np.sum(np.concatenate((x, x * 2)) ** 2), V),
     "array": (lambda x: np.sum(np.array([[x[0], 1.0], [x[1] * 2, x[2]]]) ** 2), V),
@@ -149,11 +151,13 @@ CASES = {
     "interp": (lambda x: np.interp(x[0], np.array([-5.0, 0, 5]), np.array([1.0, 2.0, 5.0])), V),
     "clip": (lambda x: np.sum(np.clip(x, -0.5, 0.5) * x), V),
     "powers": (lambda x: np.square(x[0]) + np.power(x[2] * x[2], 1.5) + x[0] ** 3 + x[1] ** 2 + (x[2] * x[2]) ** x[0], V),
-    "whole numbers": (lambda x: x[0] % 0.7 + x[1] // 0.3 + np.floor(x[2]) * x[0] + np.sign(x[1]) * x[2] + int(x[0]) * x[1], V),
-    "logic": (lambda x: (x[0] if (x[0] > 0 and x[1] < 1) or not x[2] else x[1]) * (x[0] > 0) + (x[1] * x[2] if not np.isnan(x[0])
-                                                                                              else 0.0), V),
+    "whole numbers": (lambda x: x[0] % 0.7 + x[1] // 0.3 + np.floor(x[2]) * x[0] + np.sign(x[1]) * x[2] + int(x[0]) * x[1],
+                      V),
+    "logic": (lambda x: (x[0] if (x[0] > 0 and x[1] < 1) or not x[2] else x[1]) * (x[0] > 0), V),
+    "tests": (lambda x: x[1] * x[2] if not np.isnan(x[0]) and np.isfinite(x[1]) else 0.0, V),
     "argmax": (lambda x: x[np.argmax(x)] * x[np.argsort(x)[0]] + np.sum(np.sort(x) * W), V),
-    "iteration": (iterated.py_func, V), "lists": (listed.py_func, V), "tuples": (tupled.py_func, V), "filled": (filled.py_func, V),
+    "iteration": (iterated.py_func, V), "lists": (listed.py_func, V), "tuples": (tupled.py_func, V),
+    "filled": (filled.py_func, V),
     "augmented": (augmented.py_func, V), "rows": (rows.py_func, TALL), "swaps": (swapped.py_func, V),
     "stores in a helper": (helped.py_func, V), "recursion": (lambda x: power(x[0], 4) + x[1], V),
     "functions as arguments": (lambda x: called(x, cubed), V),

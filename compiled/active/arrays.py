@@ -16,11 +16,12 @@ from numba.core import cgutils, types
 from numba.core.typing import signature
 from numba.np import arrayobj
 
+from compiled.active.arguments import Walk, in_heap
 from compiled.active.emitter import Emitter
 from compiled.active.expressions import _broadcast, _View
 from compiled.active.numbers import Emission, apply
 from compiled.active.operations import Operation
-from compiled.active.preparation import METHODS, REPLACEMENTS, register_array, twin
+from compiled.active.preparation import METHODS, REPLACEMENTS, register, twin
 from compiled.active.types import I8, I32, Active, Differential, constant, is_number, join, proxy, with_bottom
 from compiled.active.workspace import CELLS, COUNTS, LONG, PAIRS, STATEMENTS, Workspace
 from compiled.instructions import TABLE
@@ -177,6 +178,43 @@ class Filled(Emitter):
             stored = context.get_value_as_data(builder, kind.dtype, context.cast(builder, value, given, kind.dtype))
             builder.store(stored, builder.gep(array.data, [constant(k)]))
         return array._getvalue()
+
+
+class Lifted(Emitter):
+    """A copy of an array of plain numbers as an array of numbers that carry derivatives; anything else as it is.
+
+    Parameters
+    ----------
+    kind : Differential
+        Type of the numbers.
+    """
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __repr__(self):
+        return f"lifted to {self.kind}"
+
+    def _is_lifted(self, given) -> bool:
+        return isinstance(given, types.Array) and isinstance(given.dtype, types.Float)
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        (given,) = args
+        made = types.Array(with_bottom(self.kind, given.dtype), given.ndim, "C") if self._is_lifted(given) else given
+        return signature(made, given)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        given, made = signature.args[0], signature.return_type
+        if not self._is_lifted(given):
+            context.nrt.incref(builder, given, args[0])
+            return args[0]
+
+        def element(kind, value, wanted, *_):
+            return context.cast(builder, value, kind, wanted)
+
+        return Walk(context, builder).make(given, args[0], made, element, in_heap(context, builder))
 
 
 _total = Sum()
@@ -509,7 +547,7 @@ def _solve_body(a, b):
     """Gaussian elimination with row pivoting."""
     n = a.shape[0]
     m = a + 0.0
-    x = b + 0.0
+    x = b + 0.0 * a[0, 0]  # of the kind of both
     for k in range(n):
         p = k
         for i in range(k + 1, n):
@@ -582,4 +620,5 @@ REPLACEMENTS.update({
 })
 METHODS.update({"sum": sum_, "mean": mean, "prod": prod, "max": amax, "min": amin, "var": var, "std": std, "cumsum": cumsum,
                 "cumprod": cumprod, "dot": dot})
-register_array(Filled)
+register("array", Filled)
+register("lift", Lifted)

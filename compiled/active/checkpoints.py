@@ -93,9 +93,10 @@ def next_state(steps: int, states: int) -> int:
     repeats = 0
     while binomial_reach(states, repeats) < steps:
         repeats += 1
-    # The part after the new state is reversed with one state less, the part before it with one repeat less.
-    ahead = steps - binomial_reach(states - 1, repeats)
-    return max(1, min(max(ahead, steps // 2 if states == 1 else ahead), binomial_reach(states, repeats - 1)))
+    # The part after the new state is reversed with one state less, the part before it with one repeat less; neither may be
+    # so short that the other takes a repeat more.
+    least = max(binomial_reach(states, repeats - 2) if repeats > 1 else 1, steps - binomial_reach(states - 1, repeats))
+    return max(1, min(least, binomial_reach(states, repeats - 1)))
 
 
 @njit

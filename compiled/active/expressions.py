@@ -16,7 +16,7 @@ from numba.np import arrayobj
 
 from compiled.active import recording
 from compiled.active.emitter import Emitter
-from compiled.active.functions import FUNCTIONS, IN_PLACE, PLAIN, SAME
+from compiled.active.functions import FLOOR_DIVIDE, FUNCTIONS, IN_PLACE, PLAIN, SAME
 from compiled.active.numbers import ActiveNumber, Emission, apply, level_of, partials_of, primal_of
 from compiled.active.types import (
     Active,
@@ -60,6 +60,8 @@ def leaf(number: int, constant=None) -> Node:
 def row_of(function, node):
     """The row of a function; that of powers with a known exponent has the partial of just that power."""
     name = FUNCTIONS.get(function)
+    if name == FLOOR_DIVIDE:
+        return dataclasses.replace(TABLE["div"], name=FLOOR_DIVIDE, partials=(None, None))
     row = TABLE[name] if name is not None else None
     if name != "pow" or len(node.children) != 2 or node.children[1].constant is None:
         return row
@@ -308,6 +310,9 @@ class _Evaluation:
         return self._applied(node, operands, value)
 
     def _applied(self, node, operands, value):
+        recorded = isinstance(node.kind, Differential) and isinstance(_innermost(node.kind), Recorded)
+        if node.row.name == FLOOR_DIVIDE and recorded:
+            return apply(TABLE["floor"], [apply(TABLE["div"], operands)], value)
         return apply(node.row, operands, value)
 
     def raw(self, node):

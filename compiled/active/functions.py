@@ -12,6 +12,9 @@ import numpy as np
 
 from compiled.instructions import TABLE
 
+FLOOR_DIVIDE = "floor_divide"
+"""What stands for a row of that name, which the table has not: the derivative is zero, and a list takes div and floor."""
+
 
 def _functions() -> dict:
     """Every elementwise function with a row of the table."""
@@ -24,11 +27,11 @@ def _functions() -> dict:
         if row in TABLE.opcode and row not in ("max", "min"):
             found[getattr(math, name)] = row
     found |= {abs: "abs", max: "max", min: "min", pow: "pow"}
-    operators = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "pow": "pow", "mod": "mod",
-                 "floordiv": "floor_divide"}
+    operators = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "pow": "pow", "mod": "mod"}
     for name, row in operators.items():
         if row in TABLE.opcode:
             found[getattr(operator, name)] = found[getattr(operator, f"i{name}")] = row
+    found |= dict.fromkeys((operator.floordiv, operator.ifloordiv, np.floor_divide), FLOOR_DIVIDE)
     found |= {operator.neg: "neg", operator.pos: "copy"}
     return found
 

@@ -12,6 +12,7 @@ What is not here: what the calls do.
 
 from __future__ import annotations
 
+import collections
 import operator
 import types as python_types
 import weakref
@@ -47,12 +48,13 @@ REPLACEMENTS: dict = {}
 METHODS: dict = {}
 """Methods of arrays, and our functions in their place."""
 
-_array_of: list = []
+_made: dict = {}
 
 
-def register_array(make) -> None:
-    """`make(shape)` is what stands in the place of `np.array` of nested lists."""
-    _array_of[:] = [make]
+def register(what: str, make) -> None:
+    """Register what makes an emitter: "array" of a shape, for `np.array` of nested lists; "lift" of a number's type, for
+    arrays of plain numbers that have to become arrays of those."""
+    _made[what] = make
 
 
 PURE = ("binop", "unary", "getattr", "getitem", "static_getitem", "cast", "build_tuple", "exhaust_iter", "phi")
@@ -188,7 +190,7 @@ class _Reach:
 
     def __init__(self, function, definitions, kinds):
         self.definitions, self.kinds = definitions, kinds
-        self.names, self.arrays = set(), set()
+        self.names, self.arrays, self.lifted = set(), set(), set()
         statements = [s for block in function.blocks.values() for s in block.body]
         before = None
         while (len(self.names), len(self.arrays)) != before:
@@ -205,10 +207,23 @@ class _Reach:
         if isinstance(statement, ir.Assign):
             if self._reaches(statement.value):
                 self.names.add(statement.target.name)
+                self._follow_meeting(statement.value)
             if isinstance(statement.value, ir.Expr):
                 self._follow_stores(statement.value)
         elif isinstance(statement, (ir.SetItem, ir.StaticSetItem)) and statement.value in self:
             self._mark_storage(statement.target, always=True)
+
+    def _follow_meeting(self, value):
+        """Where versions of a variable meet, and one of them may hold such numbers, arrays have to be of one type."""
+        if not isinstance(value, ir.Expr) or value.op != "phi":
+            return
+        for variable in value.incoming_values:
+            if isinstance(variable, ir.Var) and variable not in self and variable.name in self.arrays:
+                found = self.definitions.get(variable.name, ())
+                if not self._mark_storage(variable) and len(found) == 1 and not (
+                        isinstance(found[0], ir.Expr) and found[0].op == "phi"):
+                    self.lifted.add(variable.name)
+                    self.names.add(variable.name)
 
     def _reaches(self, value) -> bool:
         if isinstance(value, ir.Arg):
@@ -379,6 +394,8 @@ class _Reach:
 def _unpack_tuples(function) -> None:
     """Where a tuple is made to be unpacked, as at the return of an inlined function, let the names be the items' own."""
     definitions = build_definitions(function.blocks)
+    assignments = [s for block in function.blocks.values() for s in block.find_insts(ir.Assign)]
+    versions = collections.Counter({s.target.name: s.target.unversioned_name for s in assignments}.values())
 
     def items_of(variable):
         found = definitions.get(variable.name, ())
@@ -395,7 +412,7 @@ def _unpack_tuples(function) -> None:
             if isinstance(value, ir.Expr) and value.op == "static_getitem" and isinstance(value.index, int):
                 items = items_of(value.value)
                 if items is not None and -len(items) <= value.index < len(items) and all(
-                        len(definitions.get(x.name, ())) == 1 for x in items):
+                        len(definitions.get(x.name, ())) == 1 and versions[x.unversioned_name] == 1 for x in items):
                     block.body[k] = ir.Assign(items[value.index], statement.target, statement.loc)
     _drop_unused(function, definitions)
 
@@ -513,7 +530,22 @@ class _Statements:
                 statement.target):
             made = ir.Global(f"{value.name}", twin(value.value), statement.loc)
             statement = ir.Assign(made, statement.target, statement.loc)
+        self._write(self._readers_of_variable(statement.target))
         self.body.append(statement)
+        if statement.target.name in self.reach.lifted:
+            self._lift(statement)
+
+    def _readers_of_variable(self, variable) -> list:
+        return [n for n, w in self.waiting.items() if any(
+            x.unversioned_name == variable.unversioned_name and x.name != variable.name for x in w.operands)]
+
+    def _lift(self, statement):
+        """Let an array of plain numbers that meets one of numbers with derivatives be one too."""
+        plain = ir.Var(self.block.scope, mk_unique_var("$tape_plain"), statement.loc)
+        self.body[-1] = ir.Assign(statement.value, plain, statement.loc)
+        lift = self._global(_made["lift"](self.rewriter.kind), statement.loc)
+        call = ir.Expr.call(lift, [plain], (), statement.loc)
+        self.body.append(ir.Assign(call, statement.target, statement.loc))
 
     # ------------------------------------------------------------------ expressions
 
@@ -553,21 +585,47 @@ class _Statements:
 
     def _write(self, names, in_place=False):
         """Write operations and what they are made of."""
-        arrays = [n for n in names if n in self.waiting and not self.waiting[n].scalar]
-        for name in arrays:
+        for name in [n for n in self.waiting if n in names and not self.waiting[n].scalar]:
             if name in self.waiting and not self._has_user(name, names):
+                self._write([n for n in self._readers_of([name]) if n != name])
                 # What single numbers an array's expression is made of are statements before the loop.
                 self._write([n for n in self._cone([name]) if self.waiting[n].scalar])
-                self._write_roots(self._cone([name]), [name], in_place)
+                if name in self.waiting:
+                    self._write_roots(self._cone([name]), [name], in_place)
         cone = self._cone(names)
+        roots = self._roots_of(cone)
+        while any(n not in cone and self.waiting[n].scalar for n in self._readers_of(roots)):
+            cone = self._cone([*cone, *(n for n in self._readers_of(roots) if self.waiting[n].scalar)])
+            roots = self._roots_of(cone)
+        others = [n for n in self._readers_of(roots) if n not in cone]
+        if others:
+            self._write(others)
+            cone = {n for n in cone if n in self.waiting}
+            roots = self._roots_of(cone)
         if cone:
-            inside = {}
-            for name in cone:
-                for operand in self.waiting[name].operands:
-                    inside[operand.name] = inside.get(operand.name, 0) + 1
-            roots = [n for n in self.waiting if n in cone and (self.rewriter.uses.get(n, 0) > inside.get(n, 0)
-                                                               or not inside.get(n, 0))]
             self._write_roots(cone, roots, in_place)
+
+    def _roots_of(self, cone) -> list:
+        """Those of a set of waiting operations whose results somebody outside it needs."""
+        inside = {}
+        for name in cone:
+            for operand in self.waiting[name].operands:
+                inside[operand.name] = inside.get(operand.name, 0) + 1
+        return [n for n in self.waiting if n in cone and (self.rewriter.uses.get(n, 0) > inside.get(n, 0)
+                                                          or not inside.get(n, 0))]
+
+    def _readers_of(self, names) -> list:
+        """What waits and reads another version of a variable that is about to be assigned.
+
+        Numba will let versions that meet in a loop share their place, so the reading has to come before the assignment, as
+        in the user's code.
+        """
+        assigned = {}
+        for name in names:
+            target = self.waiting[name].statement.target
+            assigned.setdefault(target.unversioned_name, set()).add(target.name)
+        return [n for n, w in self.waiting.items() if n not in names and any(
+            x.name not in assigned.get(x.unversioned_name, {x.name}) for x in w.operands)]
 
     def _has_user(self, name, names) -> bool:
         return any(other != name and name in self._cone([other]) for other in names)
@@ -702,7 +760,7 @@ class _Statements:
             items = [item for row in rows for item in row]
         if not shape or not items or any(x.name in self.reach.arrays for x in items):
             return value
-        return ir.Expr.call(self._global(_array_of[0](tuple(shape)), loc), items, (), loc)
+        return ir.Expr.call(self._global(_made["array"](tuple(shape)), loc), items, (), loc)
 
     def _method(self, value, loc):
         found = self.definitions.get(value.func.name, ())
