@@ -318,10 +318,7 @@ def _push(context, builder, kind, words, size, statements, write):
     before = builder.block
     with builder.if_then(builder.icmp_unsigned("!=", combined, constant(0)), likely=True):
         workspace = Workspace.of_word(context, builder, combined)
-        after = builder.add(workspace.load(PAIRS), constant(size))
-        with builder.if_then(builder.icmp_unsigned(">", after, workspace.load(CAPACITY)), likely=False):
-            workspace.reserve(constant(size), kind)
-        pairs, statement = workspace.load(PAIRS), workspace.load(STATEMENTS)
+        pairs, statement = _room(workspace, size, kind)
         write(workspace, pairs, statement)
         workspace.store(PAIRS, builder.add(pairs, constant(size)))
         workspace.store(STATEMENTS, builder.add(statement, constant(statements)))
@@ -335,6 +332,25 @@ def _push(context, builder, kind, words, size, statements, write):
         result.add_incoming(word, inside)
         results.append(result)
     return results
+
+
+def _room(workspace, size, kind):
+    """Numbers of the next pair and the next statement, with room for `size` pairs; what is at hand is not read again."""
+    builder = workspace.builder
+    pairs, statement = workspace.load(PAIRS), workspace.load(STATEMENTS)
+    before = builder.block
+    full = builder.icmp_unsigned(">", builder.add(pairs, constant(size)), workspace.load(CAPACITY))
+    with builder.if_then(full, likely=False):
+        workspace.reserve(constant(size), kind)
+        again = workspace.load(PAIRS), workspace.load(STATEMENTS)
+        grown = builder.block
+    joined = []
+    for first, second in zip((pairs, statement), again, strict=True):
+        phi = builder.phi(I64)
+        phi.add_incoming(first, before)
+        phi.add_incoming(second, grown)
+        joined.append(phi)
+    return joined
 
 
 def _store(builder, value, pointer):

@@ -381,7 +381,8 @@ def laplacian_smooth(points, rate, sweeps, closed):
         if closed:
             p[0] += rate * (0.5 * (old[-1] + old[1]) - old[0])
             p[-1] += rate * (0.5 * (old[-2] + old[0]) - old[-1])
-    return (np.diff(p[:, 0]) ** 2).sum() + (np.diff(p[:, 1]) ** 2).sum()
+    edges = p[1:] - p[:-1]
+    return (edges**2).sum()
 
 
 # ------------------------------------------------------------------ results that are arrays or tuples
