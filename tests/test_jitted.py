@@ -569,3 +569,30 @@ def test_derivatives_are_cached_where_the_function_is(tmp_path):
             for _ in range(2)]
     assert runs[0][0] == runs[1][0]
     assert [run[1:] for run in runs] == [["0", "1"], ["1", "0"]]
+
+
+def test_a_statement_of_many_terms():
+    terms = " + ".join(f"{k + 1}.0 * x[{k}] * x[{(k + 1) % 300}]" for k in range(300))
+    space = {}
+    exec(f"def f(x):\n    return {terms}\n", space)
+    x, weights = np.linspace(0.5, 1.5, 300), np.arange(1.0, 301.0)
+    expected = weights * np.roll(x, -1) + np.roll(weights * x, 1)
+    np.testing.assert_allclose(tape.grad(njit(space["f"]))(x), expected, rtol=1e-13)
+
+
+def test_a_parameter_of_a_loop_that_is_computed_before_it():
+    """Its adjoint is kept in a register until the sweep has left the loop."""
+
+    @njit
+    def f(u, a):
+        rate = a * a
+        other = 2.0 * a
+        for k in range(20):
+            for i in range(1, u.shape[0] - 1):
+                u[i] = u[i] + rate * (u[i - 1] - u[i] + u[i + 1])
+            if k % 3 == 0:
+                rate = rate * 0.9 + 0.01 * other
+            u[0] = u[0] * other * rate + u.sum() * 1e-3
+        return np.sum(u * u)
+
+    np.testing.assert_allclose(tape.grad(f, (0, 1))(X.copy(), 0.4)[1], central(lambda a: f(X.copy(), a), 0.4, 1e-6), rtol=1e-7)

@@ -39,12 +39,16 @@ SELECTING = {"where", "max", "min", "clip", "relu", "abs", "fmax", "fmin"}
 
 
 class Node:
-    """A function applied to nodes, or leaf number `leaf`, which may be known to be the number `constant`."""
+    """A function applied to nodes, or leaf number `leaf`.
 
-    __slots__ = ("children", "constant", "function", "leaf")
+    A leaf may be known to be the number `constant`, or to come from `outside`, before the loop that the expression is in.
+    """
 
-    def __init__(self, function, children=(), leaf=None, constant=None):
-        self.function, self.children, self.leaf, self.constant = function, tuple(children), leaf, constant
+    __slots__ = ("children", "constant", "function", "leaf", "outside")
+
+    def __init__(self, function, children=(), leaf=None, constant=None, outside=False):
+        self.function, self.children, self.leaf = function, tuple(children), leaf
+        self.constant, self.outside = constant, outside
 
     def __repr__(self):
         if self.function is None:
@@ -52,9 +56,9 @@ class Node:
         return f"{getattr(self.function, '__name__', self.function)}({', '.join(map(repr, self.children))})"
 
 
-def leaf(number: int, constant=None) -> Node:
+def leaf(number: int, constant=None, outside=False) -> Node:
     """Leaf `number` of an expression."""
-    return Node(None, leaf=number, constant=constant)
+    return Node(None, leaf=number, constant=constant, outside=outside)
 
 
 def row_of(function, node):
@@ -89,10 +93,10 @@ def _power(x, n: int):
 class _Typed:
     """A node with its types: `kind`, that of its elements; `call`, the signature of Numba's function on the values."""
 
-    __slots__ = ("call", "children", "function", "kind", "leaf", "row")
+    __slots__ = ("call", "children", "function", "kind", "leaf", "outside", "row")
 
-    def __init__(self, function, children, number, kind, call=None, row=None):
-        self.function, self.children, self.leaf = function, children, number
+    def __init__(self, function, children, number, kind, call=None, row=None, outside=False):
+        self.function, self.children, self.leaf, self.outside = function, children, number, outside
         self.kind, self.call, self.row = kind, call, row
 
 
@@ -163,7 +167,7 @@ class Expression(Emitter):
 
     def _newly_typed(self, typingctx, node, kinds, made):
         if node.function is None:
-            return _Typed(None, (), node.leaf, kinds[node.leaf])
+            return _Typed(None, (), node.leaf, kinds[node.leaf], outside=node.outside)
         children = [self._typed(typingctx, child, kinds, made) for child in node.children]
         if None in children:
             return None
@@ -384,6 +388,7 @@ class _Statements(_Evaluation):
         super().__init__(emission, kinds, values, level)
         self.edges, self.order, self.leaves, self.users, self.smooth = {}, [], {}, {}, {}
         self.selects = False
+        self.outside = set()
 
     def _applied(self, node, operands, value):
         row = node.row
@@ -408,6 +413,8 @@ class _Statements(_Evaluation):
         number = super()._number(node)
         if node.function is None:
             self.leaves[node.leaf] = number
+            if node.outside:
+                self.outside.add(number)
         return number
 
     def results(self, nodes):
@@ -429,7 +436,8 @@ class _Statements(_Evaluation):
             rows = [[self.emission.value(types.float64, p[child]) for child in pairs[0]] for p in pairs]
             cells = push_block(self.emission.context, self.emission.builder, words, rows)
         else:
-            cells = [number.stated(number.primal, [(child.cell, bar) for child, bar in p.items()]).cell
+            cells = [number.stated(number.primal, [(child.cell, bar) for child, bar in p.items()],
+                                   bool(p) and next(reversed(p)) in self.outside).cell
                      for number, p in zip(numbers, pairs, strict=True)]
         for number, cell in zip(numbers, cells, strict=True):
             number.cell = cell
@@ -468,7 +476,9 @@ class _Statements(_Evaluation):
             for child, partial in self.edges[number]:
                 into = pairs if child.cell is not None else bars
                 into[child] = plus(into.get(child, 0.0), self._product(number, bar, partial))
-        return {child: bar for child, bar in pairs.items() if not is_constant(bar, 0.0)}
+        # What comes from outside a loop stands last, where the sweep keeps its adjoint at hand.
+        ordered = sorted(pairs, key=lambda child: child in self.outside)
+        return {child: pairs[child] for child in ordered if not is_constant(pairs[child], 0.0)}
 
 
     def _product(self, number, bar, partial):

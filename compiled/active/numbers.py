@@ -13,7 +13,7 @@ from numba.core import types
 
 from compiled.active import recording
 from compiled.active.types import Active, Dual, Recorded, constant, depth, proxy, with_bottom
-from compiled.active.workspace import push_statement
+from compiled.active.workspace import MOST_PAIRS, push_statement
 from compiled.instructions import TABLE
 from compiled.llvm import LLVMValue
 from compiled.numbers import Number, is_constant, plus, product
@@ -182,14 +182,17 @@ class ActiveNumber(DifferentialNumber):
         pairs = partials_of(self.emission, row, operands, inner, value, self.level)
         return self.stated(value, [(x.cell, partial) for x, partial in pairs])
 
-    def stated(self, value, pairs):
+    def stated(self, value, pairs, held=False):
         """The number `value` whose derivative for each pair's cell is the pair's partial, as a statement of the list."""
         if not pairs:
             return ActiveNumber(self.emission, self.kind, value, constant(0))
         emission = self.emission
+        while len(pairs) > MOST_PAIRS:
+            part = self.stated(value, pairs[:MOST_PAIRS])
+            pairs = [(part.cell, 1.0), *pairs[MOST_PAIRS:]]
         kind = with_bottom(self.kind.base, types.float64)
         stored = [emission.context.get_value_as_data(emission.builder, kind, emission.value(kind, p)) for _, p in pairs]
-        cell = push_statement(emission.context, emission.builder, kind, [word for word, _ in pairs], stored)
+        cell = push_statement(emission.context, emission.builder, kind, [word for word, _ in pairs], stored, held)
         return ActiveNumber(emission, self.kind, value, cell)
 
 

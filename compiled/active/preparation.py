@@ -57,6 +57,10 @@ def register(what: str, make) -> None:
     _made[what] = make
 
 
+MOST_DEPTH, MOST_WAITING = 48, 120
+"""Operations one upon the other, and altogether, that wait to be written together: what is gained by more is little, and the
+time to compile grows with the square."""
+
 PURE = ("binop", "unary", "getattr", "getitem", "static_getitem", "cast", "build_tuple", "exhaust_iter", "phi")
 """Expressions that change nothing, so that an operation may be computed after them instead of before."""
 
@@ -441,6 +445,7 @@ class _Rewriter:
     def __init__(self, function, definitions, reach, kind):
         self.function, self.definitions, self.reach, self.kind = function, definitions, reach, kind
         self.uses = {}
+        self.homes = {s.target.name: block for block in function.blocks.values() for s in block.find_insts(ir.Assign)}
         for block in function.blocks.values():
             for statement in block.body:
                 for variable in statement.list_vars():
@@ -520,7 +525,7 @@ class _Statements:
                 self.loads[statement.target.name] = "getitem", value.value.name, self._key(value.index)
         elif isinstance(value, ir.Var) and value.name in self.waiting and self.waiting[value.name].scalar:
             # Another name for what waits.
-            self.waiting[statement.target.name] = _Waiting(statement, None, [value], True)
+            self.waiting[statement.target.name] = _Waiting(statement, None, [value], True, self.waiting[value.name].depth)
             if len(self.definitions.get(statement.target.name, ())) != 1:
                 self._write([statement.target.name])
             return
@@ -556,8 +561,13 @@ class _Statements:
         if in_place:
             self._settle(operands[:1])
             self._barrier(keep=operands[1].name)
-        waiting = _Waiting(statement, function, operands, scalar)
-        self.waiting[name] = waiting
+        deepest = max((self.waiting[x.name].depth for x in operands if x.name in self.waiting), default=0)
+        if deepest >= MOST_DEPTH:
+            self._settle(operands)
+            deepest = 0
+        if len(self.waiting) >= MOST_WAITING:
+            self._write(list(self.waiting))
+        self.waiting[name] = _Waiting(statement, function, operands, scalar, deepest + 1)
         if in_place or len(self.definitions.get(name, ())) != 1 or not (scalar or self.rewriter.uses.get(name, 0) == 1):
             self._write([name], in_place)
         elif not scalar and function in PLAIN:
@@ -642,7 +652,7 @@ class _Statements:
             name = self._original(variable)
             key = self.loads.get(name, name)
             if key not in numbers:
-                numbers[key] = leaf(len(leaves), self._constant(variable))
+                numbers[key] = leaf(len(leaves), self._constant(variable), self._is_outside(variable))
                 leaves.append(variable)
             return numbers[key]
 
@@ -661,6 +671,15 @@ class _Statements:
         for k, statement in enumerate(statements):
             item = ir.Expr.static_getitem(packed, k, None, loc)
             self.body.append(ir.Assign(item, statement.target, statement.loc))
+
+    def _is_outside(self, variable) -> bool:
+        """Whether a variable has its one value from another block."""
+        found = self.definitions.get(variable.name, ())
+        if len(found) != 1 or (isinstance(found[0], ir.Expr) and found[0].op == "phi"):
+            return False
+        if isinstance(found[0], ir.Var):
+            return self._is_outside(found[0])
+        return self.rewriter.homes.get(variable.name) is not self.block
 
     def _constant(self, variable):
         """The number that a variable is known to be, or None."""
@@ -794,10 +813,10 @@ def _prepared(function):
 class _Waiting:
     """An operation that has not been written yet; its function is None where it is another name for its operand."""
 
-    __slots__ = ("function", "operands", "scalar", "statement")
+    __slots__ = ("depth", "function", "operands", "scalar", "statement")
 
-    def __init__(self, statement, function, operands, scalar):
-        self.statement, self.function, self.operands, self.scalar = statement, function, operands, scalar
+    def __init__(self, statement, function, operands, scalar, depth):
+        self.statement, self.function, self.operands, self.scalar, self.depth = statement, function, operands, scalar, depth
 
 
 def folded(function, children):

@@ -20,6 +20,7 @@ from compiled.active.workspace import (
     COUNTS,
     EXTERNAL,
     FIRST,
+    HELD,
     LONG,
     MOST_ROWS,
     PAIRS,
@@ -35,6 +36,45 @@ from compiled.numbers import product
 OK = ir.Constant(I32, 0)
 NO_MEMORY = ir.Constant(I32, -100)
 """Status of a sweep without memory for the adjoints; others are those of Numba's calling convention."""
+
+
+class _Held:
+    """The adjoint of one cell, kept in a register while statements add to it again and again: the parameter of a loop.
+
+    Only the last pair of a statement marked HELD goes through here; expressions put what is constant in a loop there. Adding
+    to a place in memory at each statement would make each wait for the one before.
+    """
+
+    def __init__(self, emission, adjoints, kind):
+        self.emission, self.builder, self.adjoints = emission, emission.builder, adjoints
+        self.used = kind == types.float64
+        if self.used:
+            self.cell = cgutils.alloca_once_value(self.builder, constant(0))
+            self.sum = cgutils.alloca_once_value(self.builder, ir.Constant(ir.DoubleType(), 0.0))
+
+    def give_back(self):
+        """Add what is held to its cell."""
+        if self.used:
+            held = LLVMValue(self.builder, self.builder.load(self.sum), TABLE)
+            self.adjoints.add(self.builder.load(self.cell), held)
+            self.builder.store(ir.Constant(ir.DoubleType(), 0.0), self.sum)
+
+    def give_back_to(self, cell):
+        """Add what is held to its cell, if that is `cell`."""
+        if self.used:
+            with self.builder.if_then(self.builder.icmp_unsigned("==", cell, self.builder.load(self.cell)), likely=False):
+                self.give_back()
+
+    def add(self, cell, number):
+        """Add to a cell, and hold it from now on."""
+        if not self.used:
+            self.adjoints.add(cell, number)
+            return
+        builder = self.builder
+        with builder.if_then(builder.icmp_unsigned("!=", cell, builder.load(self.cell)), likely=True):
+            self.give_back()
+            builder.store(cell, self.cell)
+        builder.store(builder.fadd(builder.load(self.sum), number.value), self.sum)
 
 
 class Adjoints:
@@ -108,9 +148,11 @@ def _emit_sweep(context, builder, workspace, kind, excinfo):
     emission = Emission(context, builder)
     adjoints = Adjoints(emission, workspace, kind)
     blocks = {name: builder.append_basic_block(name)
-              for name in ("head", "body", "special", "long", "block", "external", "ordinary", "pairs", "pair", "next", "done")}
+              for name in ("head", "body", "special", "long", "block", "external", "ordinary", "pairs", "pair", "paired",
+                           "last", "next", "done")}
     entry = builder.block
     start_statement, start_pairs = workspace.load(STATEMENTS), workspace.load(PAIRS)
+    held = _Held(emission, adjoints, kind)
     builder.branch(blocks["head"])
 
     builder.position_at_end(blocks["head"])
@@ -122,10 +164,13 @@ def _emit_sweep(context, builder, workspace, kind, excinfo):
     builder.position_at_end(blocks["body"])
     statement = builder.sub(above, constant(1))
     count = builder.zext(builder.load(builder.gep(counts, [statement], inbounds=True)), I64)
+    with_held = builder.lshr(count, constant(7))
+    ordinary_count = builder.and_(count, constant(HELD - 1))
     ordinary = builder.icmp_unsigned("<", count, constant(BLOCK))
     builder.cbranch(ordinary, blocks["ordinary"], blocks["special"])
 
     builder.position_at_end(blocks["special"])
+    held.give_back()
     which = builder.switch(count, blocks["block"])
     which.add_case(constant(LONG), blocks["long"])
     which.add_case(constant(EXTERNAL), blocks["external"])
@@ -150,11 +195,15 @@ def _emit_sweep(context, builder, workspace, kind, excinfo):
 
     builder.position_at_end(blocks["ordinary"])
     number_of_pairs, stop = builder.phi(I64), builder.phi(I64)
-    number_of_pairs.add_incoming(count, blocks["body"])
+    number_of_pairs.add_incoming(ordinary_count, blocks["body"])
     stop.add_incoming(end, blocks["body"])
     number_of_pairs.add_incoming(long_count, blocks["long"])
     stop.add_incoming(last, blocks["long"])
+    holds = builder.phi(I64)
+    holds.add_incoming(with_held, blocks["body"])
+    holds.add_incoming(constant(0), blocks["long"])
     begin = builder.sub(stop, number_of_pairs)
+    held.give_back_to(statement)
     adjoint = adjoints.load(statement)
     zero = is_zero(emission, kind, adjoint)
     idle = builder.or_(zero, builder.icmp_unsigned("==", number_of_pairs, constant(0)))
@@ -164,14 +213,18 @@ def _emit_sweep(context, builder, workspace, kind, excinfo):
     builder.position_at_end(blocks["pairs"])
     adjoints.store(statement, 0.0)
     pairs_end = builder.block
-    builder.branch(blocks["pair"])
+    before_held = builder.sub(stop, holds)
+    builder.cbranch(builder.icmp_unsigned("==", begin, before_held), blocks["last"], blocks["pair"])
 
-    def pass_on(at):
+    def contribution_at(at):
         cell = builder.zext(builder.load(builder.gep(cells, [at], inbounds=True)), I64)
         model = context.data_model_manager[kind]
         stored = model.load_from_data_pointer(builder, builder.gep(partials, [at], inbounds=True), align=8)
         partial = emission.number(kind, stored)
-        adjoints.add(cell, adjoint * partial if kind == types.float64 else product(TABLE, adjoint, partial))
+        return cell, adjoint * partial if kind == types.float64 else product(TABLE, adjoint, partial)
+
+    def pass_on(at):
+        adjoints.add(*contribution_at(at))
 
     builder.position_at_end(blocks["pair"])
     at = builder.phi(I64)
@@ -179,16 +232,25 @@ def _emit_sweep(context, builder, workspace, kind, excinfo):
     pass_on(at)
     following = builder.add(at, constant(1))
     at.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_unsigned("<", following, before_held), blocks["pair"], blocks["paired"])
+
+    builder.position_at_end(blocks["paired"])
+    builder.cbranch(builder.icmp_unsigned("==", holds, constant(0)), blocks["next"], blocks["last"])
+
+    builder.position_at_end(blocks["last"])
+    cell, contribution = contribution_at(builder.sub(stop, constant(1)))
+    held.add(cell, contribution)
     pair_end = builder.block
-    builder.cbranch(builder.icmp_unsigned("<", following, stop), blocks["pair"], blocks["next"])
+    builder.branch(blocks["next"])
 
     builder.position_at_end(blocks["next"])
     next_end = builder.phi(I64)
     next_end.add_incoming(begin, ordinary_end)
     next_end.add_incoming(begin, pair_end)
+    next_end.add_incoming(begin, blocks["paired"])
     next_end.add_incoming(payload, external_end)
     next_above = builder.phi(I64)
-    for source in (ordinary_end, pair_end, external_end):
+    for source in (ordinary_end, pair_end, blocks["paired"], external_end):
         next_above.add_incoming(statement, source)
     above.add_incoming(next_above, builder.block)
     end.add_incoming(next_end, builder.block)
@@ -201,6 +263,7 @@ def _emit_sweep(context, builder, workspace, kind, excinfo):
         builder.unreachable()
 
     builder.position_at_end(blocks["done"])
+    held.give_back()
     adjoints.store(constant(0), 0.0)
     builder.ret(OK)
 

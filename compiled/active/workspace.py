@@ -8,6 +8,7 @@ The list: statement s (the number of its cell) has `counts[s]` pairs of a cell a
 to `cells` and `partials`. Cells 1 to n are the inputs; cell 0 is nobody's and takes what flows to constants. Some counts are
 special:
 
+HELD + k  k pairs; the last one's cell is that of many statements after another, so the sweep keeps its adjoint at hand
 BLOCK + m m statements with the same n cells: the m x n partials stand column by column, the cells at the place of the first,
           n at that of the last; the counts of the m - 1 statements before are 0
 LONG      the number of pairs stands after them, in the cell of one more pair
@@ -36,8 +37,8 @@ MOST = 4096
 
 LIMIT = 1
 
-BLOCK, LONG, EXTERNAL = 240, 254, 255
-MOST_PAIRS = 240
+HELD, BLOCK, LONG, EXTERNAL = 128, 240, 254, 255
+MOST_PAIRS = 100
 """Of a statement with an ordinary count."""
 
 MOST_ROWS = 8
@@ -272,10 +273,11 @@ def zeroed(workspace: Workspace, pointer: int, size: int, wanted):
     return builder.call(function, [workspace.address, wanted])
 
 
-def push_statement(context, builder, kind, words, partials):
+def push_statement(context, builder, kind, words, partials, held=False):
     """Write a statement with pairs of `words` and `partials` (stored values of type `kind`); returns its cell's word.
 
-    Where all words are those of constants, nothing is written and the word is 0.
+    `held`: the last pair's cell is that of many statements after another. Where all words are those of constants, nothing is
+    written and the word is 0.
     """
     def write(workspace, pairs, statement):
         cells, values = workspace.pointer(CELLS, I32), workspace.partials(kind)
@@ -283,7 +285,8 @@ def push_statement(context, builder, kind, words, partials):
             at = builder.add(pairs, constant(k))
             builder.store(builder.trunc(word, I32), builder.gep(cells, [at], inbounds=True))
             _store(builder, partial, builder.gep(values, [at], inbounds=True))
-        builder.store(ir.Constant(I8, len(words)), builder.gep(workspace.pointer(COUNTS, I8), [statement], inbounds=True))
+        count = ir.Constant(I8, len(words) + (HELD if held else 0))
+        builder.store(count, builder.gep(workspace.pointer(COUNTS, I8), [statement], inbounds=True))
 
     (word,) = _push(context, builder, kind, words, len(words), 1, write)
     return word
