@@ -70,6 +70,26 @@ def augmented(x):
 
 
 @njit
+def overlapping(x):
+    y = x.copy()
+    y[1:] += 0.5 * y[:-1]
+    y[:-1] *= y[1:]
+    return np.sum(y ** 2)
+
+
+@njit
+def scaled_after(x):
+    s = 0.0
+    for v in x:
+        s += v
+    if s > 100.0:
+        return np.array([0.0, 1.0])[0]
+    y = W * s
+    z = np.array([s, 1.0]).astype(np.float64)
+    return np.sum(y * y) + z[0] * np.radians(z[0])
+
+
+@njit
 def rows(x):
     n, m = x.shape
     out = np.zeros((n, m))
@@ -158,6 +178,7 @@ CASES = {
     "argmax": (lambda x: x[np.argmax(x)] * x[np.argsort(x)[0]] + np.sum(np.sort(x) * W), V),
     "iteration": (iterated.py_func, V), "lists": (listed.py_func, V), "tuples": (tupled.py_func, V),
     "filled": (filled.py_func, V),
+    "overlapping": (overlapping.py_func, V), "scaled after a loop": (scaled_after.py_func, V),
     "augmented": (augmented.py_func, V), "rows": (rows.py_func, TALL), "swaps": (swapped.py_func, V),
     "stores in a helper": (helped.py_func, V), "recursion": (lambda x: power(x[0], 4) + x[1], V),
     "functions as arguments": (lambda x: called(x, cubed), V),

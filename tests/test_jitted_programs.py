@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jitted_programs import PROGRAMS
 from numba import njit
+from programs import finance_geometry, statistics
 
 import tape
 
@@ -71,6 +72,35 @@ def test_value_and_gradient(case):
     inside = njit(lambda *a: derivative(*a))
     for got, expected in zip(leaves(inside(*args)), leaves(gradient), strict=True):
         np.testing.assert_array_equal(got, expected)
+
+
+MORE = [*statistics.PROGRAMS, *finance_geometry.PROGRAMS]
+
+
+@pytest.mark.parametrize("case", MORE[::4], ids=[name for name, *_ in MORE[::4]])
+def test_more_programs(case):
+    assert_gradient(*case[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [c for k, c in enumerate(MORE) if k % 4], ids=[c[0] for k, c in enumerate(MORE) if k % 4])
+def test_the_other_programs(case):
+    assert_gradient(*case[1:])
+
+
+@pytest.mark.parametrize("case", finance_geometry.VECTOR_PROGRAMS[:3], ids=[c[0] for c in finance_geometry.VECTOR_PROGRAMS[:3]])
+def test_jacobians_by_rows_and_by_columns_agree(case):
+    _, f, args, argnums = case
+    forward, reverse = (tape.jacobian(f, argnums, mode)(*args) for mode in ("forward", "reverse"))
+    for a, b in zip(leaves(forward), leaves(reverse), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    random = np.random.default_rng(8)
+    k = argnums[0]
+    direction = direction_like(args[k], random)
+    if isinstance(args[k], np.ndarray) and isinstance(f(*args), np.ndarray):
+        up, down = (f(*args[:k], args[k] + s * direction, *args[k + 1 :]) for s in (1e-6, -1e-6))
+        by_first = forward[0] if isinstance(forward, tuple) else forward
+        np.testing.assert_allclose(np.tensordot(by_first, direction, direction.ndim), (up - down) / 2e-6, rtol=1e-6, atol=1e-7)
 
 
 def check_other_modes(case):

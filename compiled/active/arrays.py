@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing import signature
+from numba.core.typing.npydecl import parse_dtype
 from numba.np import arrayobj
 
 from compiled.active.arguments import Walk, in_heap
@@ -155,10 +156,12 @@ class Filled(Emitter):
     ----------
     shape : tuple of int
         Of the array; a call has its elements as arguments, in C order.
+    kind : Differential
+        Type of its numbers, whatever type inference knows of the elements so far.
     """
 
-    def __init__(self, shape):
-        self.shape = shape
+    def __init__(self, shape, kind):
+        self.shape, self.kind = shape, kind
 
     def __repr__(self):
         return f"array of {self.shape}"
@@ -166,8 +169,10 @@ class Filled(Emitter):
     def signature(self, typingctx, args):
         """See `Emitter`."""
         dtype = typingctx.unify_types(*(types.unliteral(kind) for kind in args))
-        if dtype is None:
+        if not isinstance(dtype, Differential) and not is_number(dtype):
             return None
+        if not isinstance(dtype, Differential):
+            dtype = with_bottom(self.kind, dtype if isinstance(dtype, types.Float) else types.float64)
         return signature(types.Array(dtype, len(self.shape), "C"), *args)
 
     def emit(self, context, builder, signature, args):
@@ -215,6 +220,37 @@ class Lifted(Emitter):
             return context.cast(builder, value, kind, wanted)
 
         return Walk(context, builder).make(given, args[0], made, element, in_heap(context, builder))
+
+
+class AsType(Emitter):
+    """`a.astype(dtype)`: numbers that carry derivatives keep them where the dtype is a float."""
+
+    def __repr__(self):
+        return "astype"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        array, dtype = args[0], parse_dtype(args[1])
+        if not isinstance(array, types.Array) or dtype is None:
+            return None
+        made = with_bottom(array.dtype, dtype) if isinstance(dtype, types.Float) and isinstance(
+            array.dtype, Differential) else dtype
+        return signature(types.Array(made, array.ndim, "C"), *args)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        emission = Emission(context, builder)
+
+        def element(kind, value, made, *_):
+            if isinstance(kind, Differential) and not isinstance(made, Differential):
+                number = emission.number(kind, value)
+                while isinstance(kind, Differential):
+                    number, kind = number.primal, kind.base
+                value = emission.value(kind, number)
+            return context.cast(builder, value, kind, made)
+
+        return Walk(context, builder).make(signature.args[0], args[0], signature.return_type, element,
+                                           in_heap(context, builder))
 
 
 _total = Sum()
@@ -618,7 +654,8 @@ REPLACEMENTS.update({
     np.outer: outer, np.cross: cross, np.trace: trace, np.where: _choice, np.clip: clip,
     np.interp: Interpolation(), np.linalg.norm: norm, np.linalg.solve: solve, np.linalg.inv: inv, np.linalg.det: det,
 })
-METHODS.update({"sum": sum_, "mean": mean, "prod": prod, "max": amax, "min": amin, "var": var, "std": std, "cumsum": cumsum,
+METHODS.update({"astype": AsType(), "sum": sum_, "mean": mean, "prod": prod, "max": amax, "min": amin, "var": var,
+                "std": std, "cumsum": cumsum,
                 "cumprod": cumprod, "dot": dot})
 register("array", Filled)
 register("lift", Lifted)

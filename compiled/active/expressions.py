@@ -111,10 +111,13 @@ class Expression(Emitter):
         Whether the call is an augmented assignment, which changes leaf 0 where that is an array.
     line : int
         Number of the user's line.
+    reached : dict of int to Differential, optional
+        Leaves that may turn out to carry derivatives when type inference knows more, and the type that they have then.
     """
 
-    def __init__(self, *roots: Node, in_place: bool = False, line: int = 0):
+    def __init__(self, *roots: Node, in_place: bool = False, line: int = 0, reached=None):
         self.roots, self.root, self.in_place, self.line = roots, roots[0], in_place, line
+        self.reached = reached or {}
 
     def __repr__(self):
         return f"expression {', '.join(map(repr, self.roots))}"
@@ -123,6 +126,18 @@ class Expression(Emitter):
 
     def signature(self, typingctx, args):
         """See `Emitter`."""
+        given, args = args, self._promoted(args)
+        found = self._signature(typingctx, args)
+        return None if found is None else signature(found.return_type, *given)
+
+    def _promoted(self, args):
+        """With an array among the leaves, reached numbers as they will be: the type of an array cannot change any more."""
+        if not any(isinstance(kind, types.Array) for kind in args) or not all(map(_is_elementwise, args)):
+            return args
+        return tuple(join(self.reached[k], kind) if k in self.reached and isinstance(kind, types.Float) else kind
+                     for k, kind in enumerate(args))
+
+    def _signature(self, typingctx, args):
         if not all(map(_is_elementwise, args)) or not any(map(differential_of, args)):
             kinds = [self._generic(typingctx, root, args, {}) for root in self.roots]
             return None if None in kinds else signature(_packed(kinds), *args)
@@ -194,6 +209,9 @@ class Expression(Emitter):
     def emit(self, context, builder, signature, args):
         """See `Emitter`."""
         typingctx = context.typing_context
+        promoted = self._promoted(signature.args)
+        args = [context.cast(builder, v, a, b) for v, a, b in zip(args, signature.args, promoted, strict=True)]
+        signature = signature.replace(args=promoted)
         if not all(map(_is_elementwise, signature.args)) or not any(map(differential_of, signature.args)):
             return self._emit_generic(context, builder, signature, args)
         nodes = self._typed_roots(typingctx, signature.args)

@@ -31,7 +31,7 @@ from numba.extending import typeof_impl
 from compiled.active.expressions import Expression, Node, leaf
 from compiled.active.functions import ELEMENTWISE, PLAIN
 from compiled.active.recording import line_number
-from compiled.active.types import Differential, depth, differential_of
+from compiled.active.types import Differential, depth, differential_of, with_bottom
 
 PLAIN_ATTRIBUTES = {"shape", "size", "ndim", "strides", "itemsize", "nbytes"}
 """Attributes of arrays that carry no derivative."""
@@ -52,8 +52,9 @@ _made: dict = {}
 
 
 def register(what: str, make) -> None:
-    """Register what makes an emitter: "array" of a shape, for `np.array` of nested lists; "lift" of a number's type, for
-    arrays of plain numbers that have to become arrays of those."""
+    """Register what makes an emitter: "array" of a shape and a number's type, for `np.array` of nested lists; "lift" of a
+    number's type, for arrays of plain numbers that have to become arrays of those.
+    """
     _made[what] = make
 
 
@@ -559,8 +560,9 @@ class _Statements:
         scalar = name not in self.reach.arrays
         in_place = statement.value.op == "inplace_binop" and not scalar
         if in_place:
-            self._settle(operands[:1])
-            self._barrier(keep=operands[1].name)
+            # The right side is computed before the array is changed, which it may be a view of.
+            self._settle(operands)
+            self._barrier()
         deepest = max((self.waiting[x.name].depth for x in operands if x.name in self.waiting), default=0)
         if deepest >= MOST_DEPTH:
             self._settle(operands)
@@ -577,10 +579,9 @@ class _Statements:
         """Write what is needed of what waits."""
         self._write([v.name for v in variables if v.name in self.waiting])
 
-    def _barrier(self, keep=None):
+    def _barrier(self):
         """Write what must not wait any longer, because something may change an array now."""
-        kept = self._cone([keep]) if keep in self.waiting else set()
-        self._write([name for name, w in self.waiting.items() if not w.scalar and name not in kept])
+        self._write([name for name, w in self.waiting.items() if not w.scalar])
         self.loads = {}
 
     def _cone(self, names) -> set:
@@ -657,8 +658,9 @@ class _Statements:
             return numbers[key]
 
         statements = [self.waiting[name].statement for name in roots]
-        expression = Expression(*[node_of(s.target) for s in statements], in_place=in_place,
-                                line=line_number(statements[-1].loc))
+        nodes_of_roots = [node_of(s.target) for s in statements]
+        reached = {k: self.rewriter.kind for k, variable in enumerate(leaves) if variable in self.reach}
+        expression = Expression(*nodes_of_roots, in_place=in_place, line=line_number(statements[-1].loc), reached=reached)
         for name in cone:
             del self.waiting[name]
         loc = statements[-1].loc
@@ -777,9 +779,9 @@ class _Statements:
                 return value
             shape.append(len(rows[0]))
             items = [item for row in rows for item in row]
-        if not shape or not items or any(x.name in self.reach.arrays for x in items):
+        if not shape or not items:
             return value
-        return ir.Expr.call(self._global(_made["array"](tuple(shape)), loc), items, (), loc)
+        return ir.Expr.call(self._global(_made["array"](tuple(shape), self.rewriter.kind), loc), items, (), loc)
 
     def _method(self, value, loc):
         found = self.definitions.get(value.func.name, ())
@@ -798,7 +800,8 @@ class _Statements:
         given = value.args[position] if len(value.args) > position else keywords.get("dtype")
         if given is not None and resolved(self.definitions, given) not in (float, np.float64, np.float32, None):
             return value
-        dtype = self._global(DType(self.rewriter.kind), loc)
+        single = given is not None and resolved(self.definitions, given) is np.float32
+        dtype = self._global(DType(with_bottom(self.rewriter.kind, types.float32 if single else types.float64)), loc)
         args = list(value.args[:position])
         kws = [(k, v) for k, v in value.kws if k != "dtype"]
         if len(args) == position:

@@ -41,9 +41,13 @@ class Differential(types.Type):
 
     def can_convert_from(self, typingctx, other):
         other = types.unliteral(other)
-        if (isinstance(other, Differential) or is_number(other)) and join(self, other) == self:
+        if not isinstance(other, Differential) and not is_number(other):
+            return None
+        joined = join(self, other)
+        if joined == self:
             return Conversion.safe
-        return None
+        # As NumPy does when it stores float64 numbers into a float32 array.
+        return Conversion.unsafe if joined is not None and with_bottom(joined, self.bottom) == self else None
 
 
 class Active(Differential):
