@@ -478,7 +478,7 @@ def surface(corners, triangles):
 # ------------------------------------------------------------------ numerics
 
 
-@program(2.0, 3.0, argnums=(0, 1))
+@program(2.0, 3.5, argnums=(0, 1))
 def newton(a, b):
     x = 1.0
     for _ in range(50):

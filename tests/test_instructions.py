@@ -277,7 +277,7 @@ def test_a_nan_operand_that_makes_the_value_nan_makes_the_partials_nan(row):
 
 
 PARTIALS_WITHOUT_OUT = ("copy", "accumulate", "accumulate_product", "assign", "add", "sub", "mul", "neg", "div",
-                        "adjoint_product", "where")
+                        "adjoint_product", "where", "deg2rad", "rad2deg")
 """Rows that are linear in each operand: the partial is the other operand or a constant, as IEEE arithmetic has it."""
 
 
