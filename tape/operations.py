@@ -171,7 +171,7 @@ def scan(step, carry, xs=None, length=None, checkpoints=None):
     ...     (q, p, _), _ = tape.scan(step, (1.0, 0.0, k), None, 100_000)
     ...     return q * q + p * p
     >>> round(tape.grad(amplitude)(2.0), 3)
-    0.327
+    3.461
     """
     if not is_jitted(step):
         raise NotDifferentiable(f"tape.scan: expected a jitted step, got {type(step).__name__}")
