@@ -13,6 +13,10 @@ class CapacityError(TapeError):
     """A list needs more memory than it may have; the message says how much, and how to raise the limit."""
 
 
+class GuardFailed(TapeError):
+    """A replay would decide otherwise than the recording did, where recording anew is impossible."""
+
+
 class WorkspaceCapacityError(CapacityError):
     """The list of a jitted derivative outgrew `tape.workspace_limit`.
 

@@ -20,6 +20,7 @@ from tape.functions import relu, sigmoid
 from tape.gradients import grad, stop_gradient, value_and_grad
 from tape.jacobians import hessian, jacobian
 from tape.jitted import workspace_limit
+from tape.native import Compiled, compile
 from tape.numpy_rules import logsumexp
 from tape.operations import JittedOperation, checkpoint, operation, scan
 from tape.products import hessian_operator, hvp, jvp, vjp
@@ -27,8 +28,8 @@ from tape.recorder import memory_limit
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 
-__all__ = ["CapacityError", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray", "Tape",
-           "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "checkpoint", "dropout",
+__all__ = ["CapacityError", "Compiled", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray", "Tape",
+           "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "checkpoint", "compile", "dropout",
            "grad", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit",
            "operation", "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad", "vjp",
            "workspace_limit"]

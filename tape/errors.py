@@ -1,13 +1,9 @@
 """The errors and warnings of the public interface."""
 
-from compiled.errors import CapacityError, InvalidTape, TapeError
+from compiled.errors import CapacityError, GuardFailed, InvalidTape, TapeError
 
 __all__ = ["CapacityError", "GuardFailed", "InvalidTape", "NotDifferentiable", "TapeError", "UndefinedGradient",
            "UndefinedGradientWarning"]
-
-
-class GuardFailed(TapeError):
-    """A replay would decide otherwise than the recording did, where recording anew is impossible."""
 
 
 class NotDifferentiable(TapeError, TypeError):

@@ -7,6 +7,7 @@ import numpy as np
 from compiled import file
 from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPCODE, OPERAND, OPERANDS, OUTPUT, STATUS_BITS
+from compiled.listing import Listing
 from compiled.memory import View
 from compiled.program import Program
 from tape.arguments import Leaf, leaves_of, like_argument, with_leaves
@@ -16,6 +17,8 @@ from tape.jitted_tape import recorded_trace
 from tape.recorder import raise_status
 from tape.traces import Trace, Traces, Workspace
 from tape.tracing import RecordedArray
+from tape.transforms.build import with_gradients, with_tangents
+from tape.transforms.simplify import ALL, dead_code, result_of, simplified
 
 
 class Variable:
@@ -41,7 +44,7 @@ class Variable:
 class GradTable:
     """The adjoints that the last reverse sweep left, by variable: the textbook's grad_table.
 
-    Index it with a `Variable` of the tape, a slot number, or a recorded array that the function kept.
+ with a `Variable` of the tape, a slot number, or a recorded array that the function kept.
     """
 
     def __init__(self, tape: Tape):
@@ -131,7 +134,7 @@ class Tape:
 
     @property
     def inputs(self):
-        """Variables of the arguments; one argument is not wrapped in a tuple, static leaves stay as they are."""
+        """Variables of the arguments; static leaves stay as they are."""
         views = iter(self._program.inputs)
         dynamic = set(self._trace.dynamic)
         leaves = [self._variable(next(views)) if k in dynamic else leaf.dtype for k, leaf in enumerate(self._trace.leaves)]
@@ -242,6 +245,198 @@ class Tape:
             else:
                 leaves.append(leaf.dtype)
         return with_leaves(self._structure, leaves)[0]
+
+    # ------------------------------------------------------------------ from list to list
+
+    def build_grad(self, targets=None, value=False) -> Tape:
+        """Build the list that computes the gradients of the targets, symbol to symbol.
+
+        The instruction table's own rules write it, so it can be differentiated again, to any order.
+
+        Parameters
+        ----------
+        targets : Variable, slot number, or nested containers of them, optional
+            What to differentiate the results with respect to; by default the arguments (`inputs`).
+        value : bool
+            Whether the new tape returns ``(results, gradients)`` instead of the gradients alone.
+
+        Returns
+        -------
+        Tape
+            Of the same arguments; its result has the structure of the targets. Of results that are not scalar, the sum of all
+            elements is differentiated, as by ``reverse(seed=1.0)``.
+
+        Raises
+        ------
+        NotDifferentiable
+            When no result depends on the arguments.
+
+        Notes
+        -----
+        Source: Goodfellow, Bengio, Courville, "Deep learning", MIT Press 2016, section 6.5 (build_grad).
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x: x**3, 2.0)
+        >>> first = t.build_grad(t.inputs[0])
+        >>> second = first.build_grad(first.inputs[0])
+        >>> float(first.forward(2.0)), float(second.forward(2.0))
+        (12.0, 12.0)
+        """
+        views, structure = self._targets(targets)
+        program, adjoints = with_gradients(self._program, self._dynamic_outputs(), views, seeded=False)
+        return self._with_outputs(program, adjoints, structure, value)
+
+    def build_jvp(self, targets=None, value=False) -> Tape:
+        """Build the list that computes the tangents of the results: the forward-mode sister of `build_grad`.
+
+        Parameters
+        ----------
+        targets : Variable, slot number, or nested containers of them, optional
+            What the tangents belong to; by default the arguments that are made of floats.
+        value : bool
+            Whether the new tape returns ``(results, tangents)`` instead of the tangents alone.
+
+        Returns
+        -------
+        Tape
+            Its arguments are those of this tape, and one more: the tangents, in the structure of the targets.
+
+        Raises
+        ------
+        NotDifferentiable
+            When no result depends on the arguments.
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x, y: x * y, 2.0, 3.0)
+        >>> float(t.build_jvp(t.inputs).forward(2.0, 3.0, (1.0, 10.0)))
+        23.0
+        """
+        views, structure = self._targets(targets)
+        program, tangents = with_tangents(self._program, self._dynamic_outputs(), views)
+        leaves = list(range(len(self._trace.leaves)))
+        args, kwargs = with_leaves(self._structure, leaves)
+        named = [("tangent", k) for k in range(len(views))]
+        order, arguments = leaves_of(((*args, with_leaves(structure, [_Token(n) for n in named])), kwargs))
+        described = [self._trace.leaves[x] if not isinstance(x, _Token) else
+                     Leaf("array", views[x.name[1]].shape, program.values.dtype) for x in order]
+        places = {x if not isinstance(x, _Token) else x.name: k for k, x in enumerate(order)}
+        dynamic = [places[k] for k in self._trace.dynamic] + [places[n] for n in named]
+        results = iter(range(len(self._program.outputs), len(self._program.outputs) + len(tangents)))
+        which = [next(results) if isinstance(w, int) else (np.zeros_like(w[0]),) for w in self._trace.results]
+        dtypes = [d if np.dtype(d).kind == "f" else program.values.dtype for d in self._trace.result_dtypes]
+        outputs = [*program.outputs, *tangents]
+        parts = (which, dtypes, self._trace.structure)
+        return self._longer(program, outputs, parts, value, described, dynamic, arguments)
+
+    def prune(self, targets=None) -> Tape:
+        """Build the list that computes the targets alone, without what they do not need.
+
+        Parameters
+        ----------
+        targets : Variable, slot number, or nested containers of them, optional
+            What to compute; by default the results.
+
+        Returns
+        -------
+        Tape
+            Of the same arguments.
+
+        Examples
+        --------
+        >>> import numpy as np, tape
+        >>> t = tape.record(lambda x: (np.sin(x), np.cos(x)), 1.0)
+        >>> len(t), len(t.prune(t.results[0]))
+        (2, 1)
+        """
+        listing = Listing.of(self._program)
+        if targets is None:
+            return self._rewritten(simplified(listing, (dead_code,)), self._trace.results, self._trace.result_dtypes,
+                                   self._trace.structure, self._structure)
+        leaves, structure = leaves_of(targets)
+        views = [self._view_of(target) for target in leaves]
+        listing.outputs = [result_of(self._program, view) for view in views]
+        return self._rewritten(simplified(listing, (dead_code,)), list(range(len(views))),
+                               [self._program.values.dtype] * len(views), structure, self._structure)
+
+    def simplify(self, passes=None) -> Tape:
+        """Build an equal list of fewer instructions.
+
+        Constants are folded, equal expressions computed once, copies and what no result needs left out, known forms
+        rewritten (``log(sum(exp(x)))`` without overflow). Derivatives of the new list are those of the old.
+
+        Parameters
+        ----------
+        passes : sequence of callables, optional
+            Which passes of `tape.transforms.simplify` to run, in order; by default all.
+
+        Returns
+        -------
+        Tape
+            Of the same arguments and results.
+
+        Examples
+        --------
+        >>> import numpy as np, tape
+        >>> t = tape.record(lambda x: np.sin(x) * np.sin(x), 1.0)
+        >>> len(t), len(t.simplify())
+        (3, 2)
+        """
+        listing = simplified(Listing.of(self._program), ALL if passes is None else passes)
+        return self._rewritten(listing, self._trace.results, self._trace.result_dtypes, self._trace.structure, self._structure)
+
+    def _targets(self, targets):
+        """Views of whole slots, and the structure of the targets."""
+        if not any(isinstance(w, int) for w in self._trace.results):
+            raise NotDifferentiable("no result of this tape depends on its arguments")
+        leaves, structure = leaves_of(self._float_inputs() if targets is None else targets)
+        views = [self._view_of(leaf) for leaf in leaves]
+        for view in views:
+            if self._program.slot_view(int(self._program.slot_of(view.cell))) != view:
+                raise NotDifferentiable(f"a target of shape {view.shape} is a part of a variable: expected a whole one")
+        return views, structure
+
+    def _float_inputs(self):
+        inputs = tuple(self._variable(self._program.inputs[k]) for k in self._trace.wrt)
+        return inputs[0] if len(inputs) == 1 else inputs
+
+    def _dynamic_outputs(self):
+        return [w for w in self._trace.results if isinstance(w, int)]
+
+    def _with_outputs(self, program, adjoints, structure, value):
+        outputs = [*program.outputs, *adjoints]
+        first = len(program.outputs)
+        parts = list(range(first, len(outputs))), [program.values.dtype] * len(adjoints), structure
+        return self._longer(program, outputs, parts, value, self._trace.leaves, self._trace.dynamic, self._structure)
+
+    def _longer(self, program, outputs, parts, value, leaves, dynamic, arguments):
+        """The tape of a longer program, whose results are those described by `parts`, after this tape's own with `value`."""
+        which, dtypes, structure = parts
+        if value:
+            own = with_leaves(self._trace.structure, [0] * len(self._trace.results))
+            structure = leaves_of((own, with_leaves(structure, [0] * len(which))))[1]
+            which, dtypes = [*self._trace.results, *which], [*self._trace.result_dtypes, *dtypes]
+        listing = Listing.of(program)
+        listing.outputs = [result_of(program, view) for view in outputs]
+        kept = sorted({w for w in which if isinstance(w, int)})
+        listing.outputs = [listing.outputs[w] for w in kept]
+        listing = simplified(listing)
+        which = [kept.index(w) if isinstance(w, int) else w for w in which]
+        return self._rewritten(listing, which, dtypes, structure, arguments, leaves, dynamic)
+
+    def _rewritten(self, listing, which, dtypes, structure, arguments, leaves=None, dynamic=None):
+        """A tape of a list made from this one's."""
+        program = listing.program()
+        program.check()
+        old = self._trace
+        guards = np.flatnonzero(program.code[:, OPCODE] == program.table.opcode["guard"]).tolist()
+        outcomes = old.outcomes if len(guards) == len(old.guards) else ()
+        trace = Trace(program, leaves or old.leaves, old.dynamic if dynamic is None else dynamic, old.wrt, list(which), list(dtypes),
+                      structure, outcomes, guards)
+        return Tape(trace, arguments)
 
     # ------------------------------------------------------------------ check, save
 
@@ -380,6 +575,13 @@ def _loaded(program, extra) -> Tape:
     trace = Trace(program, leaves, dynamic, wrt, results, dtypes, result_structure,
                   tuple(bytes.fromhex(o) for o in extra["outcomes"]), [int(g) for g in extra["guards"]])
     return Tape(trace, structure)
+
+
+class _Token:
+    """A leaf that stands for a tangent while a structure is put together."""
+
+    def __init__(self, name):
+        self.name = name
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -1,0 +1,51 @@
+"""A native function as a C header and a shared library, linked by the system's C compiler."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from compiled.native import machine
+from compiled.native.function import build_module
+
+SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+
+
+def export(directory: pathlib.Path, name: str, functions, cpu: str) -> pathlib.Path:
+    """Write ``<name>.h`` and the library; returns the header's path."""
+    compiler = next((found for found in map(shutil.which, ("cc", "gcc", "clang")) if found), None)
+    if compiler is None:
+        raise FileNotFoundError("export: expected a C compiler to link the library with, found none of cc, gcc, clang")
+    directory.mkdir(parents=True, exist_ok=True)
+    target = machine.target_machine(portable=True, cpu=cpu)
+    with tempfile.TemporaryDirectory() as scratch:
+        objects = []
+        for k, function in enumerate(functions):
+            module, _, _ = build_module(function.listing, function.signature, function.name, python=False, blas=False)
+            path = pathlib.Path(scratch) / f"{k}.o"
+            path.write_bytes(target.emit_object(machine.optimised(str(module), target, True)))
+            objects.append(str(path))
+        library = directory / f"lib{name}{SUFFIX}"
+        done = subprocess.run([compiler, "-shared", "-o", str(library), *objects, *([] if sys.platform == "win32" else ["-lm"])],
+                              capture_output=True, text=True)
+        if done.returncode:
+            raise OSError(f"export: {compiler} could not link {library}: {done.stderr.strip()[:500]}")
+    header = directory / f"{name}.h"
+    header.write_text(_header(name, functions), encoding="utf-8")
+    return header
+
+
+def _header(name, functions) -> str:
+    guard = f"{name.upper()}_H"
+    lines = [f"#ifndef {guard}", f"#define {guard}", "", "#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
+    for function in functions:
+        signature = function.signature
+        for slot in (*signature.inputs, *signature.pointers()):
+            if slot.shape:
+                lines.append(f"/* {slot.name}: {' x '.join(map(str, slot.shape))} numbers, row by row */")
+        lines.append("/* Results must not overlap arguments. Where a branch that was recorded is taken otherwise, they are NaN. */")
+        lines += [signature.c(function.name) + ";", ""]
+    return "\n".join([*lines, "#ifdef __cplusplus", "}", "#endif", "", f"#endif /* {guard} */", ""])

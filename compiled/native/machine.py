@@ -1,0 +1,154 @@
+"""LLVM IR to machine code in memory, with a cache of object code on disk.
+
+What is here: the target machine, the optimiser's pipeline, loading. What is not: the IR (`emit.py`, `wrappers.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import pathlib
+import tempfile
+
+import llvmlite.binding as llvm
+import numpy as np
+from numba.core.registry import cpu_target
+from numba.misc.appdirs import AppDirs
+
+MOST_FILES = 2000
+"""Object files kept on disk; the oldest go first."""
+
+PYTHON_SYMBOLS = ("PyBool_FromLong", "PyLong_FromLongLong", "PyEval_SaveThread", "PyEval_RestoreThread", "PyFloat_AsDouble")
+
+MAGIC = b"wengert1"
+
+
+@functools.cache
+def target_machine(portable: bool = False, cpu: str = "native") -> llvm.TargetMachine:
+    """Return the machine of this process; with `portable` one whose objects can be linked into a library.
+
+    `cpu` is "native", or "generic" for any processor of the architecture.
+    """
+    cpu_target.target_context  # noqa: B018  Numba registers BLAS and its other symbols here
+    _add_symbols()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    native = cpu == "native"
+    return target.create_target_machine(cpu=llvm.get_host_cpu_name() if native else "",
+                                        features=llvm.get_host_cpu_features().flatten() if native else "", opt=3,
+                                        reloc="pic" if portable else "default",
+                                        codemodel="default" if portable else "jitdefault", jit=not portable)
+
+
+def _add_symbols() -> None:
+    for name in PYTHON_SYMBOLS:
+        llvm.add_symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value)
+    for name, thing in (("tape_ndarray", np.ndarray), ("tape_f8", np.dtype(np.float64)), ("tape_f4", np.dtype(np.float32)),
+                        ("tape_float64", np.float64), ("tape_float", float)):
+        llvm.add_symbol(name, id(thing))
+
+
+def vector_bits() -> int:
+    """Width of the processor's vector registers."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 512
+    return 256 if features.get("avx") else 128
+
+
+def optimised(module_text: str, machine, vectorise: bool) -> llvm.ModuleRef:
+    """Parse and verify IR, and run LLVM's pipeline over it."""
+    module = llvm.parse_assembly(module_text)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3 if vectorise else 2)
+    options.loop_vectorization = options.slp_vectorization = vectorise
+    options.loop_unrolling = vectorise
+    llvm.create_pass_builder(machine, options).getModulePassManager().run(module, llvm.create_pass_builder(machine, options))
+    return module
+
+
+class Loaded:
+    """Machine code in memory, for as long as this object lives."""
+
+    def __init__(self, object_code: bytes):
+        backing = llvm.parse_assembly("")
+        self._engine = llvm.create_mcjit_compiler(backing, target_machine())
+        self._object = llvm.ObjectFileRef.from_data(object_code)
+        self._engine.add_object_file(self._object)
+        self._engine.finalize_object()
+
+    def address(self, name: str) -> int:
+        """Address of a function or variable."""
+        found = self._engine.get_function_address(name)
+        return found or self._engine.get_global_value_address(name)
+
+
+def compiled(text_of, key: str, vectorise: bool) -> Loaded:
+    """Return the machine code of a module, from the cache on disk if it is there.
+
+    Parameters
+    ----------
+    text_of : callable
+        Gives the IR; called when the cache does not have it.
+    key : str
+        Names all that the code depends on, apart from versions and processor.
+    vectorise : bool
+        Whether the optimiser should look for loops to vectorise.
+    """
+    path = _cache_file(key + str(vectorise))
+    code = _read(path)
+    if code is None:
+        machine = target_machine()
+        code = machine.emit_object(optimised(text_of(), machine, vectorise))
+        _write(path, code)
+    return Loaded(code)
+
+
+# ---------------------------------------------------------------------- the cache on disk
+
+
+def cache_directory() -> pathlib.Path:
+    """Where object code is kept: `TAPE_CACHE_DIR`, `NUMBA_CACHE_DIR`, or the user's cache directory."""
+    for variable in ("TAPE_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        if os.environ.get(variable):
+            return pathlib.Path(os.environ[variable]) / "tape"
+    return pathlib.Path(AppDirs("tape", False).user_cache_dir) / "native"
+
+
+@functools.cache
+def _versions() -> bytes:
+    from compiled.cache import package_digest
+
+    digest = hashlib.sha256(package_digest().encode())
+    for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    digest.update(repr((llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())).encode())
+    return digest.digest()
+
+
+def _cache_file(key: str) -> pathlib.Path:
+    return cache_directory() / (hashlib.sha256(_versions() + key.encode()).hexdigest() + ".o")
+
+
+def _read(path) -> bytes | None:
+    """The object code in a file, or None unless it is whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    head, code = content[:40], content[40:]
+    return code if head == MAGIC + hashlib.sha256(code).digest() else None
+
+
+def _write(path, code: bytes) -> None:
+    """Keep object code on disk where that is possible; other processes see the whole file or none."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
+            stream.write(MAGIC + hashlib.sha256(code).digest() + code)
+        os.replace(stream.name, path)
+        files = sorted(path.parent.glob("*.o"), key=lambda file: file.stat().st_mtime)
+        for file in files[: max(0, len(files) - MOST_FILES)]:
+            file.unlink(missing_ok=True)

@@ -1,0 +1,209 @@
+"""The functions around a native core: with a signature for C, for SciPy, and for Python's own calling convention.
+
+The core takes pointers alone: one for each argument, one for each result, and returns a status. What is not here: the core
+(`emit.py`), memory for results (`function.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from compiled.llvm import I32, I64
+
+I8 = ir.IntType(8)
+OBJECT = I8.as_pointer()
+HEAD = object.__basicsize__
+"""Bytes of a Python object's head; its type stands in the last word of it."""
+
+ARRAY_FLAGS = 0x1 | 0x100
+"""C-contiguous and aligned."""
+
+NOT_TAKEN = -1
+"""Status of a call whose arguments are not plain: contiguous arrays of the list's dtype and floats."""
+
+
+class Slot(NamedTuple):
+    """An argument or a result: a number where the shape is ()."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+class Signature(NamedTuple):
+    """What a native function takes and gives."""
+
+    number: str  # "double" or "float"
+    inputs: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
+
+    @property
+    def returns_number(self) -> bool:
+        """Whether the C function returns its first result."""
+        return bool(self.outputs) and self.outputs[0].shape == ()
+
+    def pointers(self) -> tuple[Slot, ...]:
+        """The results that C passes pointers for."""
+        return self.outputs[1:] if self.returns_number else self.outputs
+
+    def c(self, name: str) -> str:
+        """The declaration in C."""
+        arguments = [f"{self.number} {s.name}" if s.shape == () else f"const {self.number} *{s.name}" for s in self.inputs]
+        arguments += [f"{self.number} *{s.name}" for s in self.pointers()]
+        return f"{self.number if self.returns_number else 'void'} {name}({', '.join(arguments) or 'void'})"
+
+
+def emit_c(module, core, signature: Signature, name: str) -> None:
+    """The function for C: numbers by value, arrays by pointer; where a guard fails, every result is NaN."""
+    number = ir.DoubleType() if signature.number == "double" else ir.FloatType()
+    types = [number if s.shape == () else number.as_pointer() for s in signature.inputs]
+    types += [number.as_pointer()] * len(signature.pointers())
+    result = number if signature.returns_number else ir.VoidType()
+    function = ir.Function(module, ir.FunctionType(result, types), name)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    arguments = []
+    for slot, argument in zip(signature.inputs, function.args, strict=False):
+        arguments.append(cgutils.alloca_once_value(builder, argument) if slot.shape == () else argument)
+    _finish(builder, core, signature, arguments, list(function.args[len(signature.inputs) :]), number)
+
+
+def _finish(builder, core, signature, arguments, pointers, number):
+    """Call the core and return."""
+    first = [cgutils.alloca_once(builder, number)] if signature.returns_number else []
+    status = builder.call(core, [*arguments, *first, *pointers])
+    with builder.if_then(builder.icmp_signed("!=", status, ir.Constant(I64, 0)), likely=False):
+        for slot, pointer in zip(signature.outputs, [*first, *pointers], strict=True):
+            with cgutils.for_range(builder, ir.Constant(I64, slot.size)) as loop:
+                builder.store(ir.Constant(number, math.nan), builder.gep(pointer, [loop.index]))
+    builder.ret(builder.load(first[0])) if first else builder.ret_void()
+
+
+def emit_scipy(module, core, signature: Signature, name: str) -> str | None:
+    """The function for SciPy's integrators and optimisers; returns its signature there, None where there is none."""
+    if not signature.returns_number or len(signature.outputs) > 1 or signature.number != "double" or not signature.inputs:
+        return None
+    number = ir.DoubleType()
+    numbers = all(s.shape == () for s in signature.inputs)
+    if numbers and len(signature.inputs) == 1:
+        emit_c(module, core, signature, name)
+        return "double (double)"
+    if not numbers and (len(signature.inputs) > 1 or len(signature.inputs[0].shape) != 1):
+        return None
+    function = ir.Function(module, ir.FunctionType(number, [I32, number.as_pointer()]), name)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    count, cells = function.args
+    expected = len(signature.inputs) if numbers else signature.inputs[0].size
+    with builder.if_then(builder.icmp_signed("!=", count, ir.Constant(I32, expected)), likely=False):
+        builder.ret(ir.Constant(number, math.nan))
+    arguments = [builder.gep(cells, [ir.Constant(I64, k)]) for k in range(expected)] if numbers else [cells]
+    _finish(builder, core, signature, arguments, [], number)
+    return "double (int, double *)"
+
+
+# ---------------------------------------------------------------------- Python's calling convention
+
+
+def emit_python(module, core, signature: Signature, name: str, release: bool) -> None:
+    """The function behind a builtin of Python: takes arguments and results as objects, returns the status as an int.
+
+    Arrays have the list's dtype and shape and are contiguous, numbers are floats or arrays of no axes; anything else is
+    refused (status -1), for the caller to convert. With `release` the core runs without the GIL.
+    """
+    function = ir.Function(module, ir.FunctionType(OBJECT, [OBJECT, OBJECT.as_pointer(), I64]), name)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    refuse = function.append_basic_block("refuse")
+    reader = _Reader(builder, refuse, signature.number)
+    slots = (*signature.inputs, *signature.outputs)
+    reader.require(builder.icmp_signed("==", function.args[2], ir.Constant(I64, len(slots))))
+    pointers = []
+    for k, slot in enumerate(slots):
+        item = builder.load(builder.gep(function.args[1], [ir.Constant(I64, k)]))
+        pointers.append(reader.cells(item, slot))
+    thread = _call(builder, "PyEval_SaveThread", OBJECT, []) if release else None
+    status = builder.call(core, pointers)
+    if release:
+        _call(builder, "PyEval_RestoreThread", ir.VoidType(), [thread])
+    builder.ret(_call(builder, "PyLong_FromLongLong", OBJECT, [status]))
+    builder.position_at_end(refuse)
+    builder.ret(_call(builder, "PyLong_FromLongLong", OBJECT, [ir.Constant(I64, NOT_TAKEN)]))
+
+
+def _call(builder, name, result, arguments):
+    kind = ir.FunctionType(result, [a.type for a in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+class _Reader:
+    """Reads the cells of Python objects, by the layout that NumPy and Python promise to extensions."""
+
+    def __init__(self, builder, refuse, number):
+        self.builder, self.refuse = builder, refuse
+        self.number = ir.DoubleType() if number == "double" else ir.FloatType()
+        self.dtype = "tape_f8" if number == "double" else "tape_f4"
+
+    def require(self, condition):
+        """Go on only where the condition holds."""
+        following = self.builder.append_basic_block("held")
+        self.builder.cbranch(condition, following, self.refuse)
+        self.builder.position_at_end(following)
+
+    def field(self, item, offset, kind):
+        """A field of a C struct."""
+        pointer = self.builder.gep(item, [ir.Constant(I64, offset)])
+        return self.builder.load(self.builder.bitcast(pointer, kind.as_pointer()))
+
+    def symbol(self, name):
+        """The address of an object of this process."""
+        module = self.builder.module
+        if name in module.globals:
+            return module.globals[name]
+        variable = ir.GlobalVariable(module, I8, name)
+        variable.linkage = "external"
+        return variable
+
+    def same(self, pointer, name):
+        return self.builder.icmp_unsigned("==", self.builder.ptrtoint(pointer, I64),
+                                          self.builder.ptrtoint(self.symbol(name), I64))
+
+    def cells(self, item, slot: Slot):
+        """Pointer to the numbers of an object."""
+        builder = self.builder
+        kind = self.field(item, HEAD - 8, OBJECT)
+        if slot.shape == () and isinstance(self.number, ir.DoubleType):
+            is_float = builder.or_(self.same(kind, "tape_float"), self.same(kind, "tape_float64"))
+            before = builder.block
+            array, done = builder.append_basic_block("array"), builder.append_basic_block("number")
+            own = builder.bitcast(builder.gep(item, [ir.Constant(I64, HEAD)]), self.number.as_pointer())
+            builder.cbranch(is_float, done, array)
+            builder.position_at_end(array)
+            data = self.array(item, kind, slot)
+            after = builder.block
+            builder.branch(done)
+            builder.position_at_end(done)
+            pointer = builder.phi(self.number.as_pointer())
+            pointer.add_incoming(own, before)
+            pointer.add_incoming(data, after)
+            return pointer
+        return self.array(item, kind, slot)
+
+    def array(self, item, kind, slot):
+        """Pointer to the numbers of an array that must be as the slot says."""
+        builder = self.builder
+        self.require(self.same(kind, "tape_ndarray"))
+        self.require(self.same(self.field(item, HEAD + 40, OBJECT), self.dtype))
+        self.require(builder.icmp_signed("==", self.field(item, HEAD + 8, I32), ir.Constant(I32, len(slot.shape))))
+        flags = builder.and_(self.field(item, HEAD + 48, I32), ir.Constant(I32, ARRAY_FLAGS))
+        self.require(builder.icmp_unsigned("==", flags, ir.Constant(I32, ARRAY_FLAGS)))
+        lengths = self.field(item, HEAD + 16, I64.as_pointer())
+        for axis, n in enumerate(slot.shape):
+            length = builder.load(builder.gep(lengths, [ir.Constant(I64, axis)]))
+            self.require(builder.icmp_signed("==", length, ir.Constant(I64, n)))
+        return builder.bitcast(self.field(item, HEAD, OBJECT), self.number.as_pointer())

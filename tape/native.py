@@ -1,0 +1,486 @@
+"""Native functions of traced and jitted code: `tape.compile`, and what it returns.
+
+What is here: which lists are made into machine code, and calling it from Python. What is not: machine code (`compiled.native`).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import pathlib
+import re
+import types
+
+import numpy as np
+
+from compiled.layout import GUARD_FAILED, STATUS_BITS
+from compiled.listing import Listing
+from compiled.native.export import export
+from compiled.native.function import NativeFunction
+from compiled.native.wrappers import NOT_TAKEN
+from tape.arguments import argument_numbers, check_argument_numbers, leaves_of, like_argument, require_scalar, with_leaves
+from tape.errors import GuardFailed, NotDifferentiable
+from tape.jitted import is_jitted
+from tape.jitted_tape import recorded_trace
+from tape.recorder import current_recorder
+from tape.traces import Trace, Traces
+from tape.transforms.build import with_gradients, with_tangents
+from tape.transforms.simplify import FORWARD_ONLY, result_of, simplified
+
+
+class NativeLists:
+    """The lists of one trace that are made into machine code, each when it is first wanted.
+
+    Parameters
+    ----------
+    trace : Trace
+        Of the function.
+    name : str
+        Of the functions in C.
+    names : list of str
+        Of the arguments' leaves in C.
+    """
+
+    def __init__(self, trace: Trace, name: str, names: list[str] | None = None):
+        self.trace, self.name = trace, name
+        self.inputs = [names[k] if names else f"x{k}" for k in trace.dynamic]
+        self.wrt = [self.inputs[k] for k in trace.wrt]
+        self.outputs = [f"out{k}" if len(trace.program.outputs) > 1 else "out" for k in range(len(trace.program.outputs))]
+
+    @functools.cached_property
+    def value(self) -> NativeFunction:
+        """Arguments to results."""
+        program = self.trace.program
+        return self._native(program, program.outputs, self.inputs, self.outputs, "value")
+
+    @functools.cached_property
+    def value_and_grad(self) -> NativeFunction:
+        """Arguments to results and the gradients of the differentiated arguments."""
+        program = self.trace.program
+        views = [program.inputs[k] for k in self.trace.wrt]
+        if not program.outputs:  # a constant
+            return self._native(program, views, self.inputs, [f"grad_{n}" for n in self.wrt], "value_and_grad")
+        longer, adjoints = with_gradients(program, [0], views, seeded=False)
+        return self._native(longer, [*longer.outputs, *adjoints], self.inputs,
+                            [*self.outputs, *(f"grad_{n}" for n in self.wrt)], "value_and_grad")
+
+    @functools.cached_property
+    def vjp(self) -> NativeFunction:
+        """Arguments and adjoints of the results, to results and adjoints of the arguments."""
+        program = self.trace.program
+        views = [program.inputs[k] for k in self.trace.wrt]
+        which = list(range(len(program.outputs)))
+        longer, adjoints = with_gradients(program, which, views, seeded=True)
+        return self._native(longer, [*longer.outputs, *adjoints], [*self.inputs, *(f"seed_{n}" for n in self.outputs)],
+                            [*self.outputs, *(f"adjoint_{n}" for n in self.wrt)], "vjp")
+
+    @functools.cached_property
+    def jvp(self) -> NativeFunction:
+        """Arguments and tangents, to results and their tangents."""
+        program = self.trace.program
+        views = [program.inputs[k] for k in self.trace.wrt]
+        which = list(range(len(program.outputs)))
+        longer, tangents = with_tangents(program, which, views)
+        return self._native(longer, [*longer.outputs, *tangents], [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],
+                            [*self.outputs, *(f"tangent_{n}" for n in self.outputs)], "jvp")
+
+    def _native(self, program, outputs, inputs, names, suffix):
+        return NativeFunction(self.listing(program, outputs), inputs, names, f"{self.name}_{suffix}")
+
+    @staticmethod
+    def listing(program, outputs) -> Listing:
+        """The list as native code runs it."""
+        listing = Listing.of(program)
+        listing.outputs = [result_of(program, view) for view in outputs]
+        return simplified(listing, FORWARD_ONLY)
+
+
+class Call:
+    """A native function as Python calls it, with the function's own arguments.
+
+    Attributes
+    ----------
+    native : compiled.native.function.NativeFunction
+        The machine code.
+    address : int
+        Of the function for C.
+    ctypes : ctypes function
+        The same, callable.
+    low_level_callable : scipy.LowLevelCallable
+        For SciPy.
+    declaration : str
+        In C.
+    """
+
+    def __init__(self, native: NativeFunction, owner: Compiled):
+        self.native, self.owner = native, owner
+        self._shapes = [slot.shape for slot in native.signature.outputs]
+        self._call, self._dtype = native.call, native.dtype
+        self._number = len(self._shapes) == 1 and self._shapes[0] == ()
+
+    @property
+    def declaration(self) -> str:
+        """The declaration in C."""
+        return self.native.signature.c(self.native.name) + ";"
+
+    @property
+    def address(self) -> int:
+        """Of the function for C; it holds as long as this object lives."""
+        return self.native.address
+
+    @property
+    def ctypes(self):
+        """The function for C as ctypes calls it."""
+        return self.native.ctypes
+
+    @property
+    def low_level_callable(self):
+        """The function as SciPy's compiled code calls it."""
+        return self.native.low_level_callable
+
+    def results(self, leaves):
+        """Run the function on leaves; returns new arrays with the results."""
+        results = [np.empty(shape, self._dtype) for shape in self._shapes]
+        status = self._call(*leaves, *results)
+        if status:
+            self._again(status, leaves, results)
+        return results
+
+    def _again(self, status, leaves, results):
+        """Convert arguments that are not plain, and run; raise what the status says."""
+        if status == NOT_TAKEN:
+            plain = [self.owner.converted(leaf, slot.shape, slot.name, self._dtype)
+                     for leaf, slot in zip(leaves, self.native.signature.inputs, strict=True)]
+            status = self._call(*plain, *results)
+        if status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
+            raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these arguments")
+        if status:
+            raise IndexError("an index is out of bounds for its array")
+
+
+class Compiled:
+    """A function compiled for arguments of certain shapes and dtypes; made by `tape.compile`.
+
+    Its functions are compiled when they are first used. They take the arguments of the function; shapes and dtypes are those of
+    the examples. Where a branch of Python code is decided otherwise, the call from Python compiles that branch as well;
+    from jitted code it raises `tape.GuardFailed`, and in C every result is NaN.
+
+    Attributes
+    ----------
+    njit : namespace
+        The same functions for jitted code: ``value(*args, *out)``, ``value_and_grad(*args, *grad_out)``,
+        ``jvp(*args, *tangents, *out)``, ``vjp(*args, *seeds, *out)``. Arguments are floats and C-contiguous arrays; a scalar
+        first result is returned, every other result is written to an array that is passed. Results must not overlap
+        arguments.
+    """
+
+    def __init__(self, function, args, argnums=0):
+        self._function, self._argnums = function, argnums
+        self._numbers = argument_numbers(argnums)
+        check_argument_numbers(self._numbers, args)
+        if is_jitted(function):
+            trace, _ = recorded_trace(function, args, self._numbers)
+        else:
+            trace, _ = Traces(function).run(tuple(args), {}, self._numbers)
+        trace.program.check()
+        self._trace = trace
+        self._leaves, self._structure = leaves_of(tuple(args))
+        self._plain = all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
+        self._native = NativeLists(trace, _c_name(function), _leaf_names(function, args))
+        self._branches: list[Compiled] = []
+        self.njit = types.SimpleNamespace()
+        self.njit = _Jitted(self)
+
+    # ------------------------------------------------------------------ the functions
+
+    @functools.cached_property
+    def value(self):
+        """``value(*args)``: the function's result."""
+        return _Value(self._native.value, self)
+
+    @functools.cached_property
+    def value_and_grad(self):
+        """``value_and_grad(*args)``: as of `tape.value_and_grad`."""
+        trace = self._trace
+        require_scalar(trace.result_dtypes, [trace.result_shape(k) for k in range(len(trace.results))], "tape.compile")
+        return _ValueAndGrad(self._native.value_and_grad, self)
+
+    @functools.cached_property
+    def jvp(self):
+        """``jvp(primals, tangents)``: the value and its derivative along a direction, as of `tape.jvp`."""
+        return _Jvp(self._native.jvp, self)
+
+    @functools.cached_property
+    def vjp(self):
+        """``vjp(*primals)``: the value and the function that pulls adjoints back, as of `tape.vjp`."""
+        return _Vjp(self._native.vjp, self)
+
+    # ------------------------------------------------------------------ for C and SciPy
+
+    @property
+    def address(self) -> int:
+        """Address of the value's function for C; its declaration is ``value.declaration``."""
+        return self.value.address
+
+    @property
+    def ctypes(self):
+        """The value's function as ctypes calls it."""
+        return self.value.ctypes
+
+    @property
+    def low_level_callable(self):
+        """The value as a `scipy.LowLevelCallable`: of one number, of several, or of one array with one axis."""
+        return self.value.low_level_callable
+
+    def export(self, directory, cpu: str = "native") -> pathlib.Path:
+        """Write a C header and a shared library with the value and, of scalar functions, value and gradient.
+
+        Parameters
+        ----------
+        directory : str or path-like
+            Where to; made if it is not there.
+        cpu : str
+            "native" for this machine's processor, "generic" for any of its architecture.
+
+        Returns
+        -------
+        pathlib.Path
+            Of the header, ``<function>.h``; the library beside it is ``lib<function>.so`` (``.dylib``, ``.dll``).
+
+        Raises
+        ------
+        FileNotFoundError
+            When there is no C compiler to link with (cc, gcc or clang).
+        """
+        calls = [self.value]
+        trace = self._trace
+        if len(trace.results) == 1 and trace.result_shape(0) == () and isinstance(trace.results[0], int):
+            calls.append(self.value_and_grad)
+        return export(pathlib.Path(directory), self._native.name, [call.native for call in calls], cpu)
+
+    def report(self) -> str:
+        """What was compiled: for each function its list, loops and memory."""
+        lines = [f"{self._native.name}: {len(self._trace.program.code)} instructions recorded"]
+        for name in ("value", "value_and_grad", "jvp", "vjp"):
+            native = self._native.__dict__.get(name)
+            if native is not None:
+                lines.append(f"  {name}: {len(native.listing.steps)} instructions after simplification, native")
+        return "\n".join(lines)
+
+    # ------------------------------------------------------------------ arguments
+
+    def leaves(self, args):
+        """The leaves that are arguments of the list."""
+        if self._plain and len(args) == len(self._leaves):
+            return args
+        leaves, structure = leaves_of(tuple(args))
+        if structure != self._structure:
+            raise ValueError(f"the arguments: expected the structure {self._structure}, got {structure}")
+        for k, leaf in enumerate(self._trace.leaves):
+            if leaf.kind == "static" and leaves[k] != leaf.dtype:
+                raise ValueError(f"argument leaf {k}: compiled for {leaf.dtype!r:.60}, got {leaves[k]!r:.60}")
+        return [leaves[k] for k in self._trace.dynamic]
+
+    @staticmethod
+    def converted(leaf, shape, name, dtype):
+        """An argument as native code takes it."""
+        if np.shape(leaf) != shape:
+            raise ValueError(f"argument {name}: compiled for shape {shape}, got {np.shape(leaf)}; compile again for other shapes")
+        array = np.asarray(leaf)
+        if array.dtype.kind not in "fiub":
+            raise NotDifferentiable(f"argument {name}: expected numbers, got {array.dtype}")
+        return np.ascontiguousarray(array, dtype).reshape(shape)
+
+    def result(self, arrays):
+        """The function's result, of the arrays of its leaves."""
+        trace = self._trace
+        leaves = []
+        for which, dtype in zip(trace.results, trace.result_dtypes, strict=True):
+            if isinstance(which, int):
+                array = arrays[which] if arrays[which].dtype == dtype else arrays[which].astype(dtype)
+                leaves.append(array if array.ndim else array[()])
+            else:
+                leaves.append(which[0])
+        return with_leaves(trace.structure, leaves)
+
+    def gradients(self, arrays):
+        """Derivatives with respect to the differentiated arguments, in their structure."""
+        trace = self._trace
+        leaves = [like_argument(a, trace.leaves[trace.dynamic[k]]) for a, k in zip(arrays, trace.wrt, strict=True)]
+        at, found = 0, {}
+        args = with_leaves(self._structure, list(range(len(self._leaves))))
+        places = {trace.dynamic[k]: n for n, k in enumerate(trace.wrt)}
+        for number in sorted(set(self._numbers)):
+            own, structure = leaves_of(args[number])
+            found[number] = with_leaves(structure, [leaves[places[k]] for k in own])
+            at += len(own)
+        return tuple(found[n] for n in self._numbers) if isinstance(self._argnums, tuple) else found[self._numbers[0]]
+
+    def other_branch(self, args, name):
+        """The function `name` of the compiled branch that these arguments take."""
+        for branch in self._branches:
+            try:
+                return getattr(branch, name)(*args)
+            except GuardFailed:
+                continue
+        branch = Compiled(self._function, args if name != "jvp" else args[0], self._argnums)
+        self._branches.append(branch)
+        return getattr(branch, name)(*args)
+
+
+class _Value(Call):
+    """``value(*args)``."""
+
+    def __call__(self, *args):
+        try:
+            results = self.results(self.owner.leaves(args))
+        except GuardFailed:
+            return self.owner.other_branch(args, "value")
+        return self.owner.result(results)
+
+
+class _ValueAndGrad(Call):
+    """``value_and_grad(*args)``."""
+
+    def __init__(self, native, owner):
+        super().__init__(native, owner)
+        trace = owner._trace
+        self._leaf = trace.leaves[trace.dynamic[trace.wrt[0]]]
+        # One array of the list's dtype and one number: nothing to convert.
+        self._simple = (owner._plain and len(self._shapes) == 2 and not isinstance(owner._argnums, tuple)
+                        and self._leaf.kind == "array" and self._leaf.dtype == self._dtype
+                        and trace.result_dtypes[0] == self._dtype)
+
+    def __call__(self, *args):
+        if self._simple:
+            value, gradient = np.empty((), self._dtype), np.empty(self._shapes[1], self._dtype)
+            if not self._call(*args, value, gradient):
+                return value[()], gradient
+        try:
+            results = self.results(self.owner.leaves(args))
+        except GuardFailed:
+            return self.owner.other_branch(args, "value_and_grad")
+        count = len(self.owner._trace.program.outputs)
+        return self.owner.result(results[:count]), self.owner.gradients(results[count:])
+
+
+class _Jvp(Call):
+    """``jvp(primals, tangents)``."""
+
+    def __call__(self, primals, tangents):
+        owner = self.owner
+        given = [leaf for n in sorted(set(owner._numbers)) for leaf in leaves_of(tangents[owner._numbers.index(n)])[0]]
+        try:
+            results = self.results([*owner.leaves(tuple(primals)), *given])
+        except GuardFailed:
+            return owner.other_branch((primals, tangents), "jvp")
+        count = len(owner._trace.program.outputs)
+        return owner.result(results[:count]), _tangent(owner, results[count:])
+
+
+def _tangent(owner, arrays):
+    trace = owner._trace
+    leaves = [arrays[w] if isinstance(w, int) else np.zeros_like(w[0]) for w in trace.results]
+    return with_leaves(trace.structure, [leaf if np.ndim(leaf) else leaf[()] for leaf in leaves])
+
+
+class _Vjp(Call):
+    """``vjp(*primals)``."""
+
+    def __call__(self, *primals):
+        owner = self.owner
+        value = owner.value(*primals)
+        saved = tuple(np.copy(p) if isinstance(p, np.ndarray) else p for p in primals)
+
+        def pullback(seed):
+            seeds, structure = leaves_of(seed)
+            if structure != owner._trace.structure:
+                raise ValueError(f"the seed: expected the structure of the result, {owner._trace.structure}, got {structure}")
+            dynamic = [s for s, w in zip(seeds, owner._trace.results, strict=True) if isinstance(w, int)]
+            results = self.results([*owner.leaves(saved), *dynamic])
+            return owner.gradients(results[len(owner._trace.program.outputs) :])
+
+        return value, pullback
+
+
+class _Jitted:
+    """The functions of a `Compiled` for jitted code, each made when it is first used."""
+
+    def __init__(self, owner):
+        self._owner = owner
+
+    def __getattr__(self, name):
+        if name not in ("value", "value_and_grad", "jvp", "vjp"):
+            raise AttributeError(f"expected value, value_and_grad, jvp or vjp, got {name}")
+        function = getattr(self._owner, name).native.jitted
+        setattr(self, name, function)
+        return function
+
+
+def compile(f, *example_args, argnums=0, lanes=None):  # noqa: A001  the public name
+    """Compile a function, and its derivatives, to machine code for arguments like the examples.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code or a jitted function.
+    *example_args : arrays, floats, or nested containers of them
+        Their shapes and dtypes are what is compiled for; their values only choose the branches of Python code.
+    argnums : int or tuple of int
+        Which arguments to differentiate with respect to.
+    lanes : int, optional
+        Compile for a leading sample axis, so many samples at once (see `tape.batch`); arguments and results then have one more
+        axis than the examples.
+
+    Returns
+    -------
+    Compiled
+        With ``value``, ``value_and_grad``, ``jvp``, ``vjp``, each also for jitted code (``njit``), C (``address``,
+        ``ctypes``, ``export``) and SciPy (``low_level_callable``).
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.value_and_grad`.
+
+    Notes
+    -----
+    The machine code is kept in the user's cache directory (`TAPE_CACHE_DIR` chooses another), by the content of the list.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> c = tape.compile(lambda x: np.sum(x**2), np.ones(3))
+    >>> c.value_and_grad(np.array([1.0, 2.0, 3.0]))
+    (np.float64(14.0), array([2., 4., 6.]))
+    """
+    if current_recorder() is not None:
+        raise NotDifferentiable("tape.compile: a function that is being recorded cannot compile; compile outside")
+    if not example_args:
+        raise NotDifferentiable("tape.compile: expected example arguments after the function")
+    if lanes is not None:
+        from tape.batch import compile_lanes
+
+        return compile_lanes(f, example_args, argnums, lanes)
+    return Compiled(f, example_args, argnums)
+
+
+def _c_name(function) -> str:
+    """A name that C takes."""
+    name = getattr(function, "__name__", type(function).__name__)
+    name = re.sub(r"\W", "_", name).strip("_") or "f"
+    return name if not name[0].isdigit() else f"f_{name}"
+
+
+def _leaf_names(function, args) -> list[str]:
+    """Names in C of the leaves of the arguments."""
+    try:
+        names = [p for p in inspect.signature(getattr(function, "py_func", function)).parameters]
+    except (TypeError, ValueError):
+        names = []
+    names += [f"x{k}" for k in range(len(names), len(args))]
+    result = []
+    for name, argument in zip(names, args, strict=False):
+        count = len(leaves_of(argument)[0])
+        result += [re.sub(r"\W", "_", name) if count == 1 else f"{name}_{k}" for k in range(count)]
+    return result
