@@ -14,6 +14,7 @@ from tape.arguments import argument_numbers, arranged, check_argument_numbers, l
 from tape.jitted import is_jitted, jitted_grad, jitted_value_and_grad
 from tape.nested import nested_value_and_grad
 from tape.recorder import current_recorder
+from tape.tiers import tiered_gradient
 from tape.traces import traces_of
 from tape.tracing import RecordedArray
 
@@ -32,7 +33,9 @@ def value_and_grad(f, argnums=0):
     -------
     callable
         With the arguments of `f`; returns ``(value, gradient)``. The gradient has the structure, shapes and dtypes of the
-        argument (a tuple of gradients when `argnums` is a tuple), as new C-contiguous arrays.
+        argument (a tuple of gradients when `argnums` is a tuple), as new C-contiguous arrays. Its ``report()`` says what was
+        recorded and which tier runs it: a list starts on the sweeps, and moves to native code when its calls so far would
+        have paid for compiling (not with the environment variable ``TAPE_NATIVE=0``).
 
     Raises
     ------
@@ -57,13 +60,10 @@ def value_and_grad(f, argnums=0):
         check_argument_numbers(numbers, args)
         if current_recorder() is not None:
             return nested_value_and_grad(f, numbers, argnums, args, kwargs)
-        trace, workspace = traces.run(args, kwargs, numbers)
-        trace.seed_scalar(workspace, "tape.grad")
-        value = trace.result(workspace)
-        gradients = trace.sweep_back(workspace)
-        trace.idle.append(workspace)
+        value, gradients = tiered_gradient(traces, args, kwargs, numbers)
         return value, arranged(gradients, args, numbers, argnums)
 
+    value_and_gradient.report = traces.report
     return value_and_gradient
 
 
@@ -101,6 +101,7 @@ def grad(f, argnums=0):
     def gradient(*args, **kwargs):
         return both(*args, **kwargs)[1]
 
+    gradient.report = both.report
     return gradient
 
 

@@ -22,7 +22,7 @@ from tape.arguments import argument_numbers, check_argument_numbers, leaves_of, 
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
-from tape.recorder import current_recorder
+from tape.recorder import check_integers, current_recorder, raise_status
 from tape.traces import Trace, Traces
 from tape.transforms.build import with_gradients, with_tangents
 from tape.transforms.simplify import FORWARD_ONLY, result_of, simplified
@@ -58,9 +58,7 @@ class NativeLists:
         """Arguments to results and the gradients of the differentiated arguments."""
         program = self.trace.program
         views = [program.inputs[k] for k in self.trace.wrt]
-        if not program.outputs:  # a constant
-            return self._native(program, views, self.inputs, [f"grad_{n}" for n in self.wrt], "value_and_grad")
-        longer, adjoints = with_gradients(program, [0], views, seeded=False)
+        longer, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], views, seeded=False)
         return self._native(longer, [*longer.outputs, *adjoints], self.inputs,
                             [*self.outputs, *(f"grad_{n}" for n in self.wrt)], "value_and_grad")
 
@@ -95,6 +93,9 @@ class NativeLists:
         return simplified(listing, FORWARD_ONLY)
 
 
+_empty = np.empty
+
+
 class Call:
     """A native function as Python calls it, with the function's own arguments.
 
@@ -114,9 +115,7 @@ class Call:
 
     def __init__(self, native: NativeFunction, owner: Compiled):
         self.native, self.owner = native, owner
-        self._shapes = [slot.shape for slot in native.signature.outputs]
         self._call, self._dtype = native.call, native.dtype
-        self._number = len(self._shapes) == 1 and self._shapes[0] == ()
 
     @property
     def declaration(self) -> str:
@@ -139,23 +138,27 @@ class Call:
         return self.native.low_level_callable
 
     def results(self, leaves):
-        """Run the function on leaves; returns new arrays with the results."""
-        results = [np.empty(shape, self._dtype) for shape in self._shapes]
-        status = self._call(*leaves, *results)
-        if status:
-            self._again(status, leaves, results)
-        return results
-
-    def _again(self, status, leaves, results):
-        """Convert arguments that are not plain, and run; raise what the status says."""
+        """Run the function on leaves; returns new arrays (or a number, for a first result of no axes)."""
+        status, results = self.native.results(leaves)
         if status == NOT_TAKEN:
-            plain = [self.owner.converted(leaf, slot.shape, slot.name, self._dtype)
-                     for leaf, slot in zip(leaves, self.native.signature.inputs, strict=True)]
-            status = self._call(*plain, *results)
+            status, results = self.native.results([converted(leaf, slot.shape, slot.name, self._dtype) for leaf, slot in zip(
+                leaves, self.native.signature.inputs, strict=True)])
         if status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
             raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these arguments")
         if status:
-            raise IndexError("an index is out of bounds for its array")
+            self.owner.replay(leaves)
+        return results
+
+
+def converted(leaf, shape, name, dtype) -> np.ndarray:
+    """An argument as native code takes it."""
+    if np.shape(leaf) != shape:
+        raise ValueError(f"argument {name}: compiled for shape {shape}, got {np.shape(leaf)}; compile again for other shapes")
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "fiub":
+        raise NotDifferentiable(f"argument {name}: expected numbers, got {array.dtype}")
+    check_integers(array, dtype)
+    return np.ascontiguousarray(array, dtype).reshape(shape)
 
 
 class Compiled:
@@ -281,16 +284,6 @@ class Compiled:
                 raise ValueError(f"argument leaf {k}: compiled for {leaf.dtype!r:.60}, got {leaves[k]!r:.60}")
         return [leaves[k] for k in self._trace.dynamic]
 
-    @staticmethod
-    def converted(leaf, shape, name, dtype):
-        """An argument as native code takes it."""
-        if np.shape(leaf) != shape:
-            raise ValueError(f"argument {name}: compiled for shape {shape}, got {np.shape(leaf)}; compile again for other shapes")
-        array = np.asarray(leaf)
-        if array.dtype.kind not in "fiub":
-            raise NotDifferentiable(f"argument {name}: expected numbers, got {array.dtype}")
-        return np.ascontiguousarray(array, dtype).reshape(shape)
-
     def result(self, arrays):
         """The function's result, of the arrays of its leaves."""
         trace = self._trace
@@ -315,6 +308,16 @@ class Compiled:
             found[number] = with_leaves(structure, [leaves[places[k]] for k in own])
             at += len(own)
         return tuple(found[n] for n in self._numbers) if isinstance(self._argnums, tuple) else found[self._numbers[0]]
+
+    def replay(self, leaves):
+        """Run the sweeps, which say where an index is out of bounds."""
+        trace = self._trace
+        workspace = trace.workspace()
+        every = [leaf.dtype for leaf in trace.leaves]
+        for k, leaf in zip(trace.dynamic, leaves, strict=False):
+            every[k] = leaf
+        trace.load(workspace, every)
+        raise_status(trace.forward(workspace), trace.program)
 
     def other_branch(self, args, name):
         """The function `name` of the compiled branch that these arguments take."""
@@ -347,15 +350,17 @@ class _ValueAndGrad(Call):
         trace = owner._trace
         self._leaf = trace.leaves[trace.dynamic[trace.wrt[0]]]
         # One array of the list's dtype and one number: nothing to convert.
-        self._simple = (owner._plain and len(self._shapes) == 2 and not isinstance(owner._argnums, tuple)
+        self._simple = (owner._plain and len(native.signature.pointers()) == 1 and not isinstance(owner._argnums, tuple)
                         and self._leaf.kind == "array" and self._leaf.dtype == self._dtype
-                        and trace.result_dtypes[0] == self._dtype)
+                        and trace.result_dtypes[0] == self._dtype and native.signature.returns_number)
+        self._shape, self._number = self._leaf.shape, self._dtype.type
 
     def __call__(self, *args):
         if self._simple:
-            value, gradient = np.empty((), self._dtype), np.empty(self._shapes[1], self._dtype)
-            if not self._call(*args, value, gradient):
-                return value[()], gradient
+            gradient = _empty(self._shape, self._dtype)
+            value = self._call(*args, gradient)
+            if value.__class__ is float:
+                return self._number(value), gradient
         try:
             results = self.results(self.owner.leaves(args))
         except GuardFailed:

@@ -102,6 +102,7 @@ class Trace:
     guards: list[int]
     state: list | None = None
     used: int = 0
+    tier: Any = None
     idle: collections.deque = field(default_factory=lambda: collections.deque(maxlen=IDLE_WORKSPACES))
 
     def __post_init__(self):
@@ -112,6 +113,13 @@ class Trace:
         # A gradient that has the list's own dtype is a mere copy.
         self._copies = all(self.leaves[self.dynamic[k]].kind == "array"
                            and self.leaves[self.dynamic[k]].dtype == self.program.values.dtype for k in self.wrt)
+
+    def report(self) -> str:
+        """Size of the list, and which tier has run it."""
+        arguments = ", ".join(str(leaf.shape) for leaf in self.leaves if leaf.kind != "static")
+        tier = self.tier.report() if self.tier is not None else "sweeps"
+        return (f"arguments of shapes {arguments}: {len(self.program.code)} instructions, {self.program.values.nbytes} bytes of "
+                f"values, {len(self.guards)} guards; {tier}")
 
     def workspace(self) -> Workspace:
         """Take an idle workspace, or make one; hand it back with `idle.append`."""
@@ -242,6 +250,10 @@ class Traces:
         trace, workspace
             The list that ran, and the buffers it ran in, values in place; hand the workspace back with `trace.idle.append`.
         """
+        return self.run_found(*self.find(args, kwargs, argnums), args, kwargs, argnums)
+
+    def find(self, args, kwargs, argnums):
+        """Return the key of a call, its leaves, and the lists that were recorded for it and are not stale."""
         key = None if kwargs else _plain_key(args, argnums)
         if key is not None:
             leaves = args
@@ -251,7 +263,13 @@ class Traces:
         traces = self._groups.get(key)
         if traces:
             state = self._state().snapshot()
-            found = self._replay([t for t in traces if t.state == state], leaves)
+            return key, leaves, [t for t in traces if t.state == state]
+        return key, leaves, ()
+
+    def run_found(self, key, leaves, traces, args, kwargs, argnums):
+        """`run`, given what `find` found."""
+        if traces:
+            found = self._replay(traces, leaves)
             if found is not None:
                 return found
         leaves, structure = leaves_of((args, kwargs))
@@ -259,6 +277,11 @@ class Traces:
         if trace.state is not None:
             self._keep(key, trace)
         return trace, workspace
+
+    def report(self) -> str:
+        """What is recorded for the function, and which tier runs it: a line a list."""
+        lists = [trace for group in self._groups.values() for trace in group]
+        return "\n".join([f"{len(lists)} lists", *(f"  {trace.report()}" for trace in lists)])
 
     def _key(self, structure, described, argnums):
         key = (argnums, structure, tuple(described))

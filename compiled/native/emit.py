@@ -291,7 +291,7 @@ class Piece:
         if self.emitter.lanes > 1:
             return
         for k, (ref, shape, strides) in enumerate(self.listing.outputs):
-            if self.emitter.result_of.get(ref.slot) == k:
+            if self.emitter.result_of.get(ref.slot) == k or 0 in shape:
                 continue
             target = self.arguments[len(self.listing.inputs) + k]
             if self.listing.size(ref.slot) == 1 or not shape:
@@ -299,8 +299,7 @@ class Piece:
                 for element in range(math.prod(shape)):
                     self.builder.store(value, self.builder.gep(target, [ir.Constant(I64, element)]))
                 continue
-            if 0 not in shape:
-                self._copy_out(ref, shape, strides, target)
+            self._copy_out(ref, shape, strides, target)
 
     def _copy_out(self, ref, shape, strides, target):
         if ref.offset == 0 and is_dense(shape, strides, math.prod(shape)) and strides == contiguous(shape):

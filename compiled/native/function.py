@@ -87,8 +87,7 @@ class NativeFunction:
     Attributes
     ----------
     call : builtin
-        ``call(*arguments, *results)`` fills the results and returns a status: 0, -1 where arguments are not plain (see
-        `wrappers.emit_python`), else that of a guard or an index.
+        See `wrappers.emit_python`.
     """
 
     def __init__(self, listing: Listing, inputs, outputs, name: str):
@@ -99,6 +98,14 @@ class NativeFunction:
         self.loaded = machine.compiled(self._text, f"{name}{self.signature}{content_key(listing).hex()}", self._has_loops())
         self.call = _builtin(self, self.loaded.address(f"{name}_python"))
         self.dtype = listing.dtype
+
+    def results(self, leaves) -> tuple[int, list]:
+        """Run on plain leaves; returns a status (0, -1 where a leaf is not plain) and the results, a number or arrays."""
+        arrays = [np.empty(slot.shape, self.dtype) for slot in self.signature.pointers()]
+        answer = self.call(*leaves, *arrays)
+        if type(answer) is float:
+            return 0, [self.dtype.type(answer), *arrays]
+        return answer, arrays
 
     def _has_loops(self):
         return any(step.row.structural or step.space.shape for step in self.listing.steps)

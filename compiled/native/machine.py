@@ -21,18 +21,16 @@ from numba.misc.appdirs import AppDirs
 MOST_FILES = 2000
 """Object files kept on disk; the oldest go first."""
 
-PYTHON_SYMBOLS = ("PyBool_FromLong", "PyLong_FromLongLong", "PyEval_SaveThread", "PyEval_RestoreThread", "PyFloat_AsDouble")
+PYTHON_SYMBOLS = ("PyFloat_FromDouble", "PyLong_FromLongLong", "PyEval_SaveThread", "PyEval_RestoreThread")
 
 MAGIC = b"wengert1"
 
 
-@functools.cache
 def target_machine(portable: bool = False, cpu: str = "native") -> llvm.TargetMachine:
     """Return the machine of this process; with `portable` one whose objects can be linked into a library.
 
     `cpu` is "native", or "generic" for any processor of the architecture.
     """
-    cpu_target.target_context  # noqa: B018  Numba registers BLAS and its other symbols here
     _add_symbols()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     native = cpu == "native"
@@ -42,7 +40,9 @@ def target_machine(portable: bool = False, cpu: str = "native") -> llvm.TargetMa
                                         codemodel="default" if portable else "jitdefault", jit=not portable)
 
 
+@functools.cache
 def _add_symbols() -> None:
+    cpu_target.target_context  # noqa: B018  Numba registers BLAS and its other symbols here
     for name in PYTHON_SYMBOLS:
         llvm.add_symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value)
     for name, thing in (("tape_ndarray", np.ndarray), ("tape_f8", np.dtype(np.float64)), ("tape_f4", np.dtype(np.float32)),
@@ -74,7 +74,7 @@ class Loaded:
 
     def __init__(self, object_code: bytes):
         backing = llvm.parse_assembly("")
-        self._engine = llvm.create_mcjit_compiler(backing, target_machine())
+        self._engine = llvm.create_mcjit_compiler(backing, target_machine())  # the engine takes the machine for its own
         self._object = llvm.ObjectFileRef.from_data(object_code)
         self._engine.add_object_file(self._object)
         self._engine.finalize_object()

@@ -112,25 +112,34 @@ def emit_scipy(module, core, signature: Signature, name: str) -> str | None:
 
 
 def emit_python(module, core, signature: Signature, name: str, release: bool) -> None:
-    """The function behind a builtin of Python: takes arguments and results as objects, returns the status as an int.
+    """The function behind a builtin of Python: takes arguments and arrays for results.
 
-    Arrays have the list's dtype and shape and are contiguous, numbers are floats or arrays of no axes; anything else is
+    Returns the first result as a float where it is a number (no array is passed for it) and the status, an int, where the
+    status is not 0 or there is no such number. Arrays have the list's dtype and shape and are contiguous, numbers are floats or arrays of no axes; anything else is
     refused (status -1), for the caller to convert. With `release` the core runs without the GIL.
     """
     function = ir.Function(module, ir.FunctionType(OBJECT, [OBJECT, OBJECT.as_pointer(), I64]), name)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     refuse = function.append_basic_block("refuse")
     reader = _Reader(builder, refuse, signature.number)
-    slots = (*signature.inputs, *signature.outputs)
+    slots = (*signature.inputs, *signature.pointers())
+    number = reader.number
     reader.require(builder.icmp_signed("==", function.args[2], ir.Constant(I64, len(slots))))
     pointers = []
     for k, slot in enumerate(slots):
         item = builder.load(builder.gep(function.args[1], [ir.Constant(I64, k)]))
         pointers.append(reader.cells(item, slot))
+    first = [cgutils.alloca_once(builder, number)] if signature.returns_number else []
+    count = len(signature.inputs)
     thread = _call(builder, "PyEval_SaveThread", OBJECT, []) if release else None
-    status = builder.call(core, pointers)
+    status = builder.call(core, [*pointers[:count], *first, *pointers[count:]])
     if release:
         _call(builder, "PyEval_RestoreThread", ir.VoidType(), [thread])
+    if first:
+        with builder.if_then(builder.icmp_signed("==", status, ir.Constant(I64, 0)), likely=True):
+            value = builder.load(first[0])
+            value = value if signature.number == "double" else builder.fpext(value, ir.DoubleType())
+            builder.ret(_call(builder, "PyFloat_FromDouble", OBJECT, [value]))
     builder.ret(_call(builder, "PyLong_FromLongLong", OBJECT, [status]))
     builder.position_at_end(refuse)
     builder.ret(_call(builder, "PyLong_FromLongLong", OBJECT, [ir.Constant(I64, NOT_TAKEN)]))

@@ -37,6 +37,26 @@ def without_saving(listing: Listing) -> Listing:
     return listing.with_steps(steps)
 
 
+def own_arguments(listing: Listing) -> Listing:
+    """Copy arguments and constants that are assigned to, so that the caller's arrays stay as they are."""
+    written = {slot for step in listing.steps for slot in step.writes()}
+    result = listing.with_steps([])
+    names = {slot: result.new_slot(listing.shapes[slot]) for slot in (*listing.inputs, *listing.constants) if slot in written}
+    if not names:
+        return listing
+
+    def renamed(ref):
+        return Ref(names.get(ref.slot, ref.slot), ref.offset) if ref is not None else None
+
+    for slot, copy in names.items():
+        size, one = listing.size(slot), (1,)
+        result.steps.append(Step(listing.table["copy"], (Ref(slot, 0),), Ref(copy, 0), Space((size,), (one, (0,), (0,), one)), 0))
+    for s in listing.steps:
+        result.steps.append(Step(s.row, tuple(map(renamed, s.operands)), renamed(s.out), s.space, s.line))
+    result.outputs = [Result(renamed(r.ref), r.shape, r.strides) for r in listing.outputs]
+    return result
+
+
 FOLDED_CELLS = 64
 """A constant of more cells than this is folded only where it is no larger than what it is computed from."""
 
@@ -83,7 +103,7 @@ def fold_constants(listing: Listing) -> Listing:
         return listing  # an index out of bounds: let the call say so
     result = listing.with_steps([step for step in listing.steps if step.out is None or step.out.slot not in folded])
     for slot, view in zip(sorted(folded), program.outputs, strict=True):
-        result.constants[slot] = view.of(values).reshape(listing.shapes[slot]).copy()
+        result.constants[slot] = view.of(values)[: math.prod(listing.shapes[slot])].reshape(listing.shapes[slot]).copy()
     return result
 
 
@@ -394,7 +414,7 @@ def distinct_results(listing: Listing) -> Listing:
 ALL = (dead_code, fold_constants, share, dead_code, distinct_results)
 """The passes of `Tape.simplify`."""
 
-FORWARD_ONLY = (without_saving, dead_code, fold_constants, share, dead_code)
+FORWARD_ONLY = (own_arguments, without_saving, dead_code, fold_constants, share, dead_code)
 """The passes for a list that is only run forward."""
 
 

@@ -1,0 +1,120 @@
+"""Which way a recorded list is run: by the sweeps at once, by native code when the calls so far would have paid for it.
+
+Environment: `TAPE_NATIVE=0` stays on the sweeps, `TAPE_NATIVE=always` compiles at the first call.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from compiled.native.wrappers import NOT_TAKEN
+from tape.arguments import like_argument
+from tape.traces import Trace, Traces
+
+COMPILING = 0.05, 0.5e-3
+"""Seconds that compiling takes: at least, and for each instruction."""
+
+WORTH = 2.0
+"""A list is compiled when it has been run for this many times as long as compiling takes."""
+
+MOST_INSTRUCTIONS = 20_000
+"""Longer lists stay on the sweeps unless `tape.compile` asks."""
+
+
+def mode() -> str:
+    """What `TAPE_NATIVE` says: "0", "1" or "always"."""
+    return os.environ.get("TAPE_NATIVE", "1")
+
+
+class Tier:
+    """How one list has been run.
+
+    Attributes
+    ----------
+    seconds : float
+        Spent in the sweeps.
+    native : NativeGradient or None
+        The native code.
+    """
+
+    def __init__(self, trace: Trace):
+        self.seconds, self.native, self.refused = 0.0, None, ""
+        first, each = COMPILING
+        self.price = WORTH * (first + each * len(trace.program.code))
+
+    def spent(self, trace, seconds):
+        """Note a run by the sweeps; compile when that pays."""
+        self.seconds += seconds
+        if self.refused or (self.seconds < self.price and mode() != "always"):
+            return
+        if mode() == "0" or len(trace.program.code) > MOST_INSTRUCTIONS:
+            self.refused = "TAPE_NATIVE=0" if mode() == "0" else "too long for native code"
+            return
+        begin = time.perf_counter()
+        self.native = NativeGradient(trace)
+        self.compiling = time.perf_counter() - begin
+
+    def report(self) -> str:
+        """Which tier runs the list."""
+        if self.native is not None:
+            return f"native code, compiled in {self.compiling:.3f} s after {self.seconds:.3f} s on the sweeps"
+        return f"sweeps, {self.seconds:.3f} s so far" + (f" ({self.refused})" if self.refused else "")
+
+
+class NativeGradient:
+    """Value and gradients of one list by native code."""
+
+    def __init__(self, trace: Trace):
+        from tape.native import NativeLists
+
+        self.trace = trace
+        self.function = NativeLists(trace, "gradient").value_and_grad
+        self.count = len(trace.program.outputs)
+        self.slots = self.function.signature.inputs
+
+    def __call__(self, leaves):
+        """The value and the gradients' leaves, or None where a guard or an index fails: the sweeps say which."""
+        from tape.native import converted
+
+        trace = self.trace
+        leaves = leaves if len(trace.dynamic) == len(leaves) else [leaves[k] for k in trace.dynamic]
+        status, results = self.function.results(leaves)
+        if status == NOT_TAKEN:
+            status, results = self.function.results([converted(leaf, slot.shape, slot.name, self.function.dtype)
+                                                     for leaf, slot in zip(leaves, self.slots, strict=True)])
+        if status:
+            return None
+        value = results[0] if self.count and trace.result_dtypes[0] == self.function.dtype else self._value(results)
+        gradients = results[self.count :]
+        if not trace._copies:
+            gradients = [like_argument(g, trace.leaves[trace.dynamic[k]]) for g, k in zip(gradients, trace.wrt, strict=True)]
+        return value, gradients
+
+    def _value(self, results):
+        return self.trace.result_dtypes[0].type(results[0]) if self.count else self.trace.results[0][0]
+
+
+def tiered_gradient(traces: Traces, args, kwargs, numbers):
+    """Value and gradients' leaves of a scalar function, by whichever tier the list has reached."""
+    key, leaves, found = traces.find(args, kwargs, numbers)
+    for trace in found:
+        if trace.tier is not None and trace.tier.native is not None:
+            result = trace.tier.native(leaves)
+            if result is not None:
+                return result
+    begin = time.perf_counter()
+    trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
+    trace.seed_scalar(workspace, "tape.grad")
+    value = trace.result(workspace)
+    gradients = trace.sweep_back(workspace)
+    trace.idle.append(workspace)
+    if trace.tier is None:  # the first call recorded
+        trace.tier = Tier(trace)
+        if mode() == "always":
+            trace.tier.spent(trace, 0.0)
+            if trace.tier.native is not None and (result := trace.tier.native(leaves)) is not None:
+                return result
+    elif trace.tier.native is None:
+        trace.tier.spent(trace, time.perf_counter() - begin)
+    return value, gradients
