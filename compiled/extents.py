@@ -105,3 +105,10 @@ def guard_extents(block):
     """Extents of a guard."""
     (count,) = _Reader(block).dims(1)
     return [_cells(count), _cells(count), None, None]
+
+
+def loop_extents(block):
+    """Extents of a loop: the sizes of its operands and of its output stand first in its block."""
+    reader = _Reader(block)
+    reader.take(1)
+    return [_cells(size) for size in reader.dims(4)]

@@ -105,11 +105,14 @@ class Listing:
         Those of the inputs that are differentiated.
     outputs : list of Result
         Where the results are.
+    bodies : sequence of Program
+        Of the loops, by number (see `loops.py`).
     """
 
-    def __init__(self, dtype, table, shapes, constants, inputs, active, outputs, lines, steps):
+    def __init__(self, dtype, table, shapes, constants, inputs, active, outputs, lines, steps, bodies=()):
         self.dtype, self.table, self.shapes, self.constants = dtype, table, shapes, constants
         self.inputs, self.active, self.outputs, self.lines, self.steps = inputs, active, outputs, lines, steps
+        self.bodies = bodies
 
     @classmethod
     def of(cls, program: Program) -> Listing:
@@ -141,7 +144,7 @@ class Listing:
             slot = int(program.slot_of(view.cell))
             outputs.append(Result(Ref(slot, view.cell - int(program.starts[slot])), view.shape, view.strides))
         return cls(program.values.dtype, program.table, [shape for _, shape in program.slots], constants, inputs,
-                   active & set(inputs), outputs, list(program.lines), steps)
+                   active & set(inputs), outputs, list(program.lines), steps, program.bodies)
 
     def new_slot(self, shape) -> int:
         """Add a slot; returns its number."""
@@ -169,7 +172,7 @@ class Listing:
     def with_steps(self, steps, outputs=None) -> Listing:
         """The same slots with other steps (and results)."""
         return Listing(self.dtype, self.table, list(self.shapes), dict(self.constants), list(self.inputs), set(self.active),
-                       self.outputs if outputs is None else outputs, self.lines, steps)
+                       self.outputs if outputs is None else outputs, self.lines, steps, self.bodies)
 
     # ------------------------------------------------------------------ back to a program
 
@@ -195,7 +198,7 @@ class Listing:
         views = [View(cells[slot], self.shapes[slot], contiguous(self.shapes[slot])) for slot in self.inputs]
         outputs = [View(cells[r.ref.slot] + r.ref.offset, r.shape, r.strides) for r in self.outputs]
         program = Program(memory.code[: memory.length].copy(), memory.geometry[: memory.words].copy(), values,
-                          list(memory.slots), views, [numbers[slot] for slot in kept], outputs, self.lines, self.table)
+                          list(memory.slots), views, [numbers[slot] for slot in kept], outputs, self.lines, self.table, self.bodies)
         if len(program.code):
             program.code[:, FLAGS] = live_flags(program)
         return program
@@ -240,6 +243,8 @@ def _block_length(name, words) -> int:
         return 10 + 4 * int(words[0])
     if name == "amax":
         return 3 + 2 * int(words[1] + words[2])
+    if name == "loop":
+        return 1 + int(words[0])
     return 1 if name == "guard" else 3
 
 

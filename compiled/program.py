@@ -13,6 +13,7 @@ import numpy as np
 from compiled.check import check
 from compiled.instructions import TABLE, Table
 from compiled.layout import ACCUMULATES, FLAGS, LINE, LIVE, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT, SCALAR, SPACE
+from compiled.loops import Loop
 from compiled.memory import View, contiguous
 
 
@@ -40,6 +41,8 @@ class Program:
         "file:line" for the LINE column.
     table : Table
         The instruction set of the opcodes.
+    bodies : sequence of Program
+        What the list's loops repeat (see `loops.py`).
     """
 
     code: np.ndarray
@@ -51,6 +54,7 @@ class Program:
     outputs: list
     lines: list
     table: Table = field(default=TABLE)
+    bodies: tuple = ()
 
     def __post_init__(self):
         self.starts = np.array([cell for cell, _ in self.slots], np.int64)
@@ -88,6 +92,8 @@ class Program:
             head.append(f"%{number} = constant {array if array.ndim == 0 else array.shape}")
         body = [self.instruction_text(i) for i in range(len(self.code))]
         tail = ["return " + ", ".join(self.view_text(view) for view in self.outputs)]
+        for number, program in enumerate(self.bodies):
+            tail.append(f"body {number}: " + program.text().replace("\n", "\n    "))
         return "\n".join(head + body + tail)
 
     def instruction_text(self, i: int) -> str:
@@ -101,6 +107,8 @@ class Program:
         out = View(int(self.code[i, OUTPUT]), shape or (), strides[OUT] if shape is not None else ())
         where = self.lines[self.code[i, LINE]] if self.lines else ""
         text = f"{self.view_text(out, shape is None)} {sign} {row.name}{operands}"
+        if row.name == "loop":
+            text += f" {Loop.of(self.geometry[self.code[i, SPACE] + 2 :])}"
         if row.name == "guard":
             text = f"guard{operands}"
         return f"{text}  # {where}" if where else text

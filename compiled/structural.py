@@ -10,6 +10,7 @@ matmul                                [batch ndim, m, k, n, steps of a, b, out (
 amax                                  [sign, kept ndim, reduced ndim, kept shape, reduced shape, kept strides of the operand,
                                        reduced strides of the operand]; sign -1 gives the minimum
 guard                                 [count]
+loop                                  [number of words that follow, ...], see `loops.py`
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import numpy as np
 from numba import njit
 
 from compiled.blas import matrix_product
-from compiled.extents import amax_extents, guard_extents, indexed_extents, matmul_extents
-from compiled.layout import FLAGS, GUARD_FAILED, INDEX_ERROR, OK, OPERAND, OUTPUT, SPACE
+from compiled.extents import amax_extents, guard_extents, indexed_extents, loop_extents, matmul_extents
+from compiled.layout import CALL, FLAGS, GUARD_FAILED, INDEX_ERROR, OK, OPERAND, OUTPUT, SPACE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -409,6 +410,14 @@ def _guard(code, i, geometry, values):
     return OK
 
 
+# ---------------------------------------------------------------------- loop: a list of its own, run again and again
+
+
+@_kernel
+def _loop_forward(code, i, geometry, values):
+    return CALL
+
+
 # ---------------------------------------------------------------------- the rows
 
 STRUCTURAL_ROWS = (
@@ -422,5 +431,6 @@ STRUCTURAL_ROWS = (
                   matmul_extents, (True, True), kind="float"),
     StructuralRow("amax", 1, _amax_forward, _amax_reverse, _amax_tangent, _amax_tangent_reverse, amax_extents, (True,),
                   kinks="elements that tie share the adjoint equally; if one element is NaN, so is every partial"),
+    StructuralRow("loop", 3, _loop_forward, None, None, None, loop_extents, (True, True, True), kind="float"),
     StructuralRow("guard", 2, _guard, None, None, None, guard_extents, (False, False)),
 )

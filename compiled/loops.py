@@ -1,0 +1,209 @@
+"""Loops as instructions: one instruction runs a list of its own, the body, for a number of steps.
+
+A body is a program whose inputs are, in this order, leaves of the carry, of constants, of x and of s; its outputs are leaves of
+the next carry, of sums and of y (and, where the loop may end early, whether it goes on). The instruction's operands are packs:
+
+operand 0     the carry before the first step, the constants, and, where `counted`, the number of steps to run
+operand 1     the x of all steps, leaf after leaf, each in the order of the steps
+operand 2     the s of all steps, in the same order (states that another loop kept)
+output        the carry after the last step, the sums over all steps, the y of all steps and, where the loop `keeps`, the carry
+              before each step, leaf after leaf; where it may end early, how many steps it has run
+
+A `backward` loop takes its steps from the last to the first. What is here: the block's words and the packs' layout, and running
+a loop step by step. What is not: machine code (`native.loops`), derivatives (`tape.transforms.differentiate`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from compiled.layout import CALL, OPERAND, OUTPUT, SPACE, STATUS_BITS
+
+FIXED_WORDS = 15
+
+
+class Loop(NamedTuple):
+    """The words of a loop's block after their number.
+
+    Attributes
+    ----------
+    sizes : tuple of four int
+        Of the operands' packs and of the output's, in cells.
+    body, length : int
+        Number of the body; most steps.
+    backward, counted, ends, keeps : int
+        Flags.
+    carry, constants, x, s, sums : int
+        How many leaves there are; what is left of the body's outputs is y.
+    active : tuple of int
+        For each leaf of the constants, of x and of s, whether it depends on what is differentiated.
+    """
+
+    sizes: tuple[int, int, int, int]
+    body: int
+    length: int
+    backward: int
+    counted: int
+    ends: int
+    keeps: int
+    carry: int
+    constants: int
+    x: int
+    s: int
+    sums: int
+    active: tuple[int, ...]
+
+    def __str__(self):
+        flags = [name for name in ("backward", "counted", "ends", "keeps") if getattr(self, name)]
+        return f"body {self.body}, {self.length} steps{', ' if flags else ''}{', '.join(flags)}"
+
+    @classmethod
+    def of(cls, words) -> Loop:
+        """Read the words of a block (its `owned` left out)."""
+        count, *rest = (int(w) for w in words[: 1 + int(words[0])])
+        return cls(tuple(rest[:4]), *rest[4:FIXED_WORDS], tuple(rest[FIXED_WORDS:count]))
+
+    def words(self) -> tuple[int, ...]:
+        """The words of the block."""
+        words = (*self.sizes, *self[1:-1], *self.active)
+        return (len(words), *words)
+
+
+class Packs:
+    """Where each leaf is in a loop's packs: lists of (first cell, shape), stacks with the steps in front.
+
+    Attributes
+    ----------
+    carry, constants, x, s : list
+        In operands 0, 0, 1 and 2.
+    count : int or None
+        Cell of operand 0 with the number of steps.
+    last, sums, y, states : list
+        In the output.
+    ran : int or None
+        Cell of the output with the number of steps run.
+    """
+
+    def __init__(self, loop: Loop, inputs, outputs):
+        """`inputs` and `outputs` are the shapes of the body's leaves."""
+        carry, constants, x, s = _split(inputs, (loop.carry, loop.constants, loop.x, loop.s))
+        n = loop.length
+        first = _Pack()
+        self.carry, self.constants = first.leaves(carry), first.leaves(constants)
+        self.count = first.take(1) if loop.counted else None
+        second, third, out = _Pack(), _Pack(), _Pack()
+        self.x, self.s = second.leaves(x, n), third.leaves(s, n)
+        y = outputs[loop.carry + loop.sums : len(outputs) - loop.ends]
+        self.last, self.sums = out.leaves(carry), out.leaves(outputs[loop.carry : loop.carry + loop.sums])
+        self.y = out.leaves(y, n)
+        self.states = out.leaves(carry, n) if loop.keeps else []
+        self.ran = out.take(1) if loop.ends else None
+        self.sizes = (first.size, second.size, third.size, out.size)
+
+    @classmethod
+    def of(cls, loop: Loop, body) -> Packs:
+        """For a body that is a program."""
+        return cls(loop, [view.shape for view in body.inputs], [view.shape for view in body.outputs])
+
+
+class _Pack:
+    def __init__(self):
+        self.size = 0
+
+    def take(self, size):
+        self.size += size
+        return self.size - size
+
+    def leaves(self, shapes, steps=None):
+        return [(self.take(math.prod(shape) * (1 if steps is None else steps)), (() if steps is None else (steps,)) + tuple(shape))
+                for shape in shapes]
+
+
+def _split(items, counts):
+    at, parts = 0, []
+    for count in counts:
+        parts.append(list(items[at : at + count]))
+        at += count
+    return parts
+
+
+def forward(engine, program, values, start: int, stop: int) -> int:
+    """Run the forward sweep of instructions start to stop, loops included; returns the status of `forward.make_forward`.
+
+    Parameters
+    ----------
+    engine : engine.Engine
+        The sweeps.
+    program : Program or ListMemory with `bodies`
+        The list.
+    values : ndarray
+        The value buffer.
+    """
+    while True:
+        status = engine.forward(program.code, program.geometry, values, start, stop)
+        if status < 0 or status & ((1 << STATUS_BITS) - 1) != CALL:
+            return status
+        number = status >> STATUS_BITS
+        status = _run(engine, program, values, number)
+        if status >= 0:
+            return (number << STATUS_BITS) | (status & ((1 << STATUS_BITS) - 1))
+        start = number + 1
+
+
+def _run(engine, program, values, number) -> int:
+    """Run loop instruction `number` step by step."""
+    code = program.code[number]
+    loop = Loop.of(program.geometry[code[SPACE] + 2 :])
+    cells = [*code[OPERAND : OPERAND + 3].tolist(), int(code[OUTPUT])]
+    parts = [values[cell : cell + size] for cell, size in zip(cells, loop.sizes, strict=True)]
+    return run_loop(engine, program.bodies[loop.body], loop, *parts)
+
+
+def run_loop(engine, body, loop: Loop, first, xs, ss, out) -> int:
+    """Run a loop on its packs; returns -1, or the status of the sweep that stopped."""
+    packs = Packs.of(loop, body)
+    work = body.values.copy()
+    inputs = [view.of(work) for view in body.inputs]
+    results = [view.of(work) for view in body.outputs]
+    carry, constants, x, s = _split(inputs, (loop.carry, loop.constants, loop.x, loop.s))
+    state = [_leaf(first, place).copy() for place in packs.carry]
+    for cell, place in zip(constants, packs.constants, strict=True):
+        cell[...] = _leaf(first, place)
+    sums, ys, states = ([_leaf(out, place) for place in places] for places in (packs.sums, packs.y, packs.states))
+    for array in (*sums, *ys, *states):
+        array[...] = 0.0
+    steps = min(int(first[packs.count]), loop.length) if loop.counted else loop.length
+    ran = 0
+    for k in range(steps - 1, -1, -1) if loop.backward else range(steps):
+        for cell, value in zip(carry, state, strict=True):
+            cell[...] = value
+        for kept, value in zip(states, state, strict=False):
+            kept[k] = value
+        for cell, place in zip(x, packs.x, strict=True):
+            cell[...] = _leaf(xs, place)[k]
+        for cell, place in zip(s, packs.s, strict=True):
+            cell[...] = _leaf(ss, place)[k]
+        status = forward(engine, body, work, 0, len(body.code))
+        if status >= 0:
+            return status
+        if loop.ends and not results[-1]:
+            break
+        state = [result.copy() for result in results[: loop.carry]]
+        for total, result in zip(sums, results[loop.carry :], strict=False):
+            total += result
+        for stack, result in zip(ys, results[loop.carry + loop.sums :], strict=False):
+            stack[k] = result
+        ran += 1
+    for place, value in zip(packs.last, state, strict=True):
+        _leaf(out, place)[...] = value
+    if packs.ran is not None:
+        out[packs.ran] = ran
+    return -1
+
+
+def _leaf(pack, place):
+    first, shape = place
+    return pack[first : first + math.prod(shape)].reshape(shape)
