@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from compiled import elementary
+from compiled.emitter import intrinsic, splat, type_name, with_width
 from compiled.numbers import Number
 
 I64 = ir.IntType(64)
@@ -18,8 +19,11 @@ I32 = ir.IntType(32)
 class LLVMValue(Number):
     """A number that is an LLVM value; applying an instruction to it emits code at the builder's position.
 
+    The value is a float, a double, or a vector of either; plain numbers are the same in every lane.
+
     With `inline`, elementary functions are spelled out in place, as a loop that is to be vectorised needs them; without,
-    they are calls, which compile faster.
+    they are calls, which compile faster. What is spelled out for a vector may end in another block; for a scalar it does not,
+    as a branch would keep LLVM from vectorising the loop.
     """
 
     __slots__ = ("builder", "inline", "table", "value")
@@ -35,30 +39,58 @@ class LLVMValue(Number):
         if row.llvm is None:
             return row.value(*operands)
         kind = self.value.type
-        values = [x.value if isinstance(x, LLVMValue) else ir.Constant(kind, float(x)) for x in operands]
+        values = [x.value if isinstance(x, LLVMValue) else splat(kind, float(x)) for x in operands]
         emit, _, argument = row.llvm.partition(":")
         if emit == "elementary" and not self.inline:
             emit = "called"
         return LLVMValue(self.builder, _EMITTERS[emit](self.builder, argument, values), self.table, self.inline)
 
 
+def _is_vector(value):
+    return isinstance(value.type, ir.VectorType)
+
+
+def _is_single(kind):
+    return isinstance(getattr(kind, "element", kind), ir.FloatType)
+
+
 def _intrinsic(builder, name, values):
-    return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [values[0].type], _signature(values)), values)
+    return intrinsic(builder, name, values)
 
 
 def _libm(builder, name, values):
-    name += "f" if isinstance(values[0].type, ir.FloatType) else ""
+    """A function of C's library; of vectors lane by lane."""
+    if _is_vector(values[0]):
+        return _lane_by_lane(builder, lambda lanes: _libm(builder, name, lanes), values)
+    name += "f" if _is_single(values[0].type) else ""
     return builder.call(cgutils.get_or_insert_function(builder.module, _signature(values), name), values)
 
 
+def _lane_by_lane(builder, function, values):
+    result = ir.Constant(values[0].type, ir.Undefined)
+    for i in range(values[0].type.count):
+        position = ir.Constant(I32, i)
+        lanes = [builder.extract_element(v, position) for v in values]
+        result = builder.insert_element(result, function(lanes), position)
+    return result
+
+
+def _elementary(builder, name, values):
+    return elementary.emit(builder, name, values, straight=not _is_vector(values[0]))
+
+
 def _called(builder, name, values):
-    """An elementary function as a call of one copy of its code."""
+    """An elementary function as a call of one copy of its code for the values' type."""
     kind = values[0].type
+    simple = elementary.simple(builder, name, values)
+    if simple is not None:
+        return simple
 
     def emit(body, arguments):
-        body.ret(elementary.emit(body, name, arguments))
+        body.ret(elementary.emit(body, name, arguments, straight=False))
 
-    function = internal_function(builder.module, f"tape.{name}.{kind}", [kind], emit, inline=False, result=kind)
+    kinds = [v.type for v in values]
+    function = internal_function(builder.module, f"tape.{name}.{type_name(kind)}", kinds, emit, inline=False, result=kind)
     return builder.call(function, values)
 
 
@@ -73,14 +105,17 @@ def _compare(builder, predicate, values):
 
 def _select(builder, _, values):
     condition, x, y = values
-    return builder.select(builder.fcmp_unordered("!=", condition, ir.Constant(condition.type, 0.0)), x, y)
+    return builder.select(builder.fcmp_unordered("!=", condition, splat(condition.type, 0.0)), x, y)
 
 
 def _uniform(builder, _, values):
     """`instructions.uniform_bits` in 64-bit integer arithmetic."""
 
+    kind = values[0].type
+    words = with_width(I64, values[0])
+
     def word(x):
-        return ir.Constant(I64, x)
+        return splat(words, x)
 
     def mix(z):
         z = builder.add(z, word(0x9E3779B97F4A7C15))
@@ -88,11 +123,10 @@ def _uniform(builder, _, values):
         z = builder.mul(builder.xor(z, builder.lshr(z, word(27))), word(0x94D049BB133111EB))
         return builder.xor(z, builder.lshr(z, word(31)))
 
-    kind = values[0].type
-    seed, index = (builder.fptosi(v, I64) for v in values)
-    bits = 24 if isinstance(kind, ir.FloatType) else 53
+    seed, index = (builder.fptosi(v, words) for v in values)
+    bits = 24 if _is_single(kind) else 53
     mixed = builder.lshr(mix(builder.xor(mix(seed), index)), word(64 - bits))
-    return builder.fmul(builder.uitofp(mixed, kind), ir.Constant(kind, 2.0**-bits))
+    return builder.fmul(builder.uitofp(mixed, kind), splat(kind, 2.0**-bits))
 
 
 _EMITTERS = {
@@ -102,7 +136,7 @@ _EMITTERS = {
     "fdiv": lambda b, _, v: b.fdiv(*v),
     "fneg": lambda b, _, v: b.fneg(*v),
     "called": _called,
-    "elementary": elementary.emit,
+    "elementary": _elementary,
     "intrinsic": _intrinsic,
     "libm": _libm,
     "compare": _compare,
@@ -111,7 +145,7 @@ _EMITTERS = {
 }
 
 VECTORISED = ("elementary", "fadd", "fsub", "fmul", "fdiv", "fneg", "compare", "select", "uniform",
-              "intrinsic:sqrt", "intrinsic:fabs", "intrinsic:floor", "intrinsic:ceil")
+              "intrinsic:sqrt", "intrinsic:fabs", "intrinsic:floor", "intrinsic:ceil", "intrinsic:trunc", "intrinsic:rint")
 """What LLVM turns into vector instructions; a loop with anything else stays scalar."""
 
 
