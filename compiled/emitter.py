@@ -7,6 +7,7 @@ What is not: the functions (`exponentials.py`, `powers.py`, `trigonometry.py`, `
 from __future__ import annotations
 
 import functools
+import math
 
 from llvmlite import binding, ir
 from numba.core import cgutils, config
@@ -112,8 +113,13 @@ class Emitter:
     def equal(self, x, y):
         return self.builder.fcmp_ordered("==", x, y)
 
-    def is_nan(self, x):
-        return self.builder.fcmp_unordered("uno", x, x)
+    def unordered(self, x, y):
+        """Whether either is NaN."""
+        return self.builder.fcmp_unordered("uno", x, y)
+
+    def is_ordinary(self, magnitude):
+        """Whether a number without its sign is neither zero nor infinite nor NaN."""
+        return self.both(self.less(self.number(0.0), magnitude), self.less(magnitude, self.number(math.inf)))
 
     def both(self, x, y):
         return self.builder.and_(x, y)

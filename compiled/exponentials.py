@@ -2,7 +2,8 @@
 
 Sources: argument reduction and the polynomial of the logarithm after FDLIBM (Sun Microsystems, 1993, e_exp.c, e_log.c,
 s_log1p.c, s_expm1.c); logarithms to other bases after FreeBSD's e_log2.c and e_log10.c; the tangent near 0 after Cephes
-(Moshier, 1995, tanh.c); Taylor coefficients for the exponential and the hyperbolic sine near 0.
+(Moshier, 1995, tanh.c); Taylor coefficients for the exponential and the hyperbolic sine near 0; inverse hyperbolic functions
+by their logarithms (Abramowitz & Stegun 4.6.20-22), of pairs of doubles.
 """
 
 from __future__ import annotations
@@ -211,3 +212,61 @@ def _half_exponential(e: Emitter, x):
     """exp(x) / 2 for x >= 0, which overflows later than exp."""
     n, p = reduced_exponential(e, e.clamp(x, 0.0, 712.0))
     return scaled(e, e.builder.sub(n, e.word(1)), p)
+
+
+# ---------------------------------------------------------------------- inverse hyperbolic functions
+
+HUGE = 2.0**28
+"""From here on x + sqrt(x**2 +- 1) is 2 x."""
+
+
+def _log_of_one_plus(e: Emitter, x, low, doubled=None):
+    """log(1 + x + low) for a pair of doubles x + low > -1; log(2 x) where `doubled` holds."""
+    u, lost = e.exact_sum(e.number(1.0), x)
+    lost = e.add(lost, low)
+    if doubled is not None:
+        u, lost = e.where(doubled, x, u), e.where(doubled, e.number(0.0), lost)
+    k, f = split(e, u)
+    k = k if doubled is None else e.where(doubled, e.add(k, e.number(1.0)), k)
+    return _log_of_parts(e, k, f, e.div(lost, u))
+
+
+def asinh(e: Emitter, x):
+    """Inverse hyperbolic sine; error below 2 ulp."""
+    magnitude = e.abs(x)
+    square = e.mul(magnitude, magnitude)
+    rest = e.div(square, e.add(e.number(1.0), e.sqrt(e.add(e.number(1.0), square))))
+    huge = e.less(e.number(HUGE), magnitude)
+    total, low = e.quick_sum(magnitude, rest)
+    total, low = e.where(huge, magnitude, total), e.where(huge, e.number(0.0), low)
+    result = _log_of_one_plus(e, total, low, huge)
+    return e.where(e.is_ordinary(magnitude), e.copysign(result, x), x)
+
+
+def acosh(e: Emitter, x):
+    """Inverse hyperbolic cosine; error below 2 ulp."""
+    t = e.sub(x, e.number(1.0))
+    d, d_low = e.exact_sum(t, e.number(2.0))
+    product, lost = e.exact_product(t, d)
+    root = e.sqrt(product)
+    root_low = e.div(e.add(e.residual(root, root, product), e.muladd(t, d_low, lost)), e.add(root, root))
+    total, low = e.exact_sum(root, t)
+    huge = e.less(e.number(HUGE), x)
+    total, low = e.where(huge, x, total), e.where(huge, e.number(0.0), e.add(low, root_low))
+    result = e.where(e.less(x, e.number(math.inf)), _log_of_one_plus(e, total, low, huge), x)
+    result = e.where(e.equal(x, e.number(1.0)), e.number(0.0), result)
+    return e.where(e.less(x, e.number(1.0)), e.number(math.nan), result)
+
+
+def atanh(e: Emitter, x):
+    """Inverse hyperbolic tangent; error below 2 ulp."""
+    magnitude = e.abs(x)
+    d, d_low = e.quick_sum(e.number(1.0), e.neg(magnitude))
+    twice = e.add(magnitude, magnitude)
+    ratio = e.div(twice, d)
+    low = e.div(e.sub(e.residual(ratio, d, twice), e.mul(ratio, d_low)), d)
+    result = e.scale(_log_of_one_plus(e, ratio, low), 0.5)
+    result = e.where(e.equal(magnitude, e.number(1.0)), e.number(math.inf), result)
+    result = e.where(e.less(e.number(1.0), magnitude), e.number(math.nan), result)
+    tiny = e.less(magnitude, e.number(2.0**-30))
+    return e.copysign(e.where(tiny, magnitude, result), x)

@@ -231,7 +231,7 @@ def arctan2(e: Emitter, y, x):
     behind = e.builder.icmp_signed("<", e.bits(x), e.word(0))
     opposite = e.add(e.sub(e.number(2 * HALF_PI[0]), angle), e.number(2 * HALF_PI[1]))
     result = e.copysign(e.where(behind, opposite, angle), y)
-    return e.where(e.builder.fcmp_unordered("uno", x, y), e.add(x, y), result)
+    return e.where(e.unordered(x, y), e.add(x, y), result)
 
 
 def _angle(e: Emitter, y, x):

@@ -21,7 +21,7 @@ SAMPLES = 700
 LARGEST_ERROR = {
     "exp": 1.0, "expm1": 2.0, "exp2": 1.0, "log": 1.0, "log1p": 1.0, "log2": 1.0, "log10": 1.0, "sinh": 2.0, "cosh": 2.0,
     "tanh": 2.0, "pow": 1.0, "cbrt": 1.0, "hypot": 1.0, "sin": 1.0, "cos": 1.0, "tan": 1.0, "arcsin": 1.0, "arccos": 1.0,
-    "arctan": 2.0, "arctan2": 2.0, "erf": 2.0,
+    "arctan": 2.0, "arctan2": 2.0, "erf": 2.0, "arcsinh": 2.0, "arccosh": 2.0, "arctanh": 2.0,
 }
 """In units of the last place, as the docstrings of the functions state."""
 
@@ -68,6 +68,9 @@ RANGES = {
     "sin": WAVES, "cos": WAVES, "tan": WAVES, "arcsin": UNIT, "arccos": UNIT,
     "arctan": [NORMAL, -HUGE, random.uniform(-3, 3, SAMPLES)],
     "arctan2": [(NORMAL, NORMAL[::-1]), (HUGE, SIGNS * HUGE[::-1]), (-HUGE, HUGE * NORMAL), (TINY, -HUGE)],
+    "arcsinh": [NORMAL, -HUGE, TINY, 3 * NORMAL],
+    "arccosh": [1 + HUGE, 1 + TINY, random.uniform(1, 9, SAMPLES)],
+    "arctanh": [random.uniform(-1, 1, SAMPLES), -TINY, 1 - TINY[TINY > 1e-15]],
     "erf": [2 * NORMAL, random.uniform(0.9, 1.1, SAMPLES), random.uniform(-6.2, 6.2, SAMPLES), TINY],
 }
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 1e308,
@@ -75,7 +78,8 @@ SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 0.5, -0
                     -1074.5, -1075.5, 2.0**-1022, -(2.0**-1023), -1 + 2.0**-53, 1 + 2.0**-52, 2.0**53 - 1, -(2.0**53),
                     -(2.0**52) - 1])
 PAIRS = tuple(np.array(column) for column in zip(*itertools.product(SPECIAL, SPECIAL), strict=True))
-MPMATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "pow": "power"}
+MPMATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "pow": "power",
+          "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"}
 UNNAMED = {"log2": lambda x: mpmath.log(x, 2), "exp2": lambda x: mpmath.power(2, x),
            "cbrt": lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x))}
 
