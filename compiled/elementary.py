@@ -25,6 +25,9 @@ FUNCTIONS = {
     "arcsinh": exponentials.asinh, "arccosh": exponentials.acosh, "arctanh": exponentials.atanh,
 }
 
+BRANCHING = ("sin", "cos", "tan")
+"""Functions with a branch around what is seldom needed, which take two or three times as long when they are straight."""
+
 
 def emit(builder, name: str, values, straight=True):
     """Emit the function `name` of values of one type at the builder's position, and return its value.

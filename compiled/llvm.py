@@ -154,6 +154,12 @@ def is_vectorised(row) -> bool:
     return row.llvm.startswith(VECTORISED)
 
 
+def is_branching(row) -> bool:
+    """Whether this primitive row is faster on vectors, where it may have a branch, than in a loop that LLVM vectorises."""
+    emit, _, name = row.llvm.partition(":")
+    return emit == "elementary" and name in elementary.BRANCHING
+
+
 def internal_function(module, name, argument_types, emit_body, inline, result=None):
     """Return the module's internal function `name`; at first use `emit_body(builder, arguments)` writes it."""
     if name in module.globals:

@@ -1,4 +1,4 @@
-"""One pass of an instruction over its cells: what it is, and the loops that LLVM can vectorise.
+"""One pass of an instruction over its cells: what it is, and the loops that LLVM can vectorise or that are of vectors.
 
 A plane is the last two axes of an iteration space. Each pass is an LLVM function of its own, which chooses by the strides
 among loops of constant strides and falls back to one that takes any.
@@ -13,19 +13,20 @@ from collections.abc import Callable
 from llvmlite import ir
 from numba.core import cgutils
 
+from compiled.emitter import splat
 from compiled.instructions import Row, Table
 from compiled.layout import OPERANDS, OUT
-from compiled.llvm import I64, LLVMValue, internal_function, is_vectorised
+from compiled.llvm import I32, I64, LLVMValue, internal_function, is_branching, is_vectorised
 from compiled.numbers import Number
 
 
 class _Probe(Number):
-    """A number that only notes what it depends on and whether LLVM could vectorise its computation."""
+    """A number that only notes what it depends on, whether LLVM could vectorise its computation, and whether that branches."""
 
-    __slots__ = ("loads", "table", "vectorised")
+    __slots__ = ("branching", "loads", "table", "vectorised")
 
-    def __init__(self, table, loads, vectorised=True):
-        self.table, self.loads, self.vectorised = table, loads, vectorised
+    def __init__(self, table, loads, vectorised=True, branching=False):
+        self.table, self.loads, self.vectorised, self.branching = table, loads, vectorised, branching
 
     def apply(self, name, operands):
         row = self.table[name]
@@ -34,7 +35,8 @@ class _Probe(Number):
         probes = [x for x in operands if isinstance(x, _Probe)]
         loads = [load for x in probes for load in x.loads]
         vectorised = is_vectorised(row) and all(x.vectorised for x in probes)
-        return _Probe(self.table, list(dict.fromkeys(loads)), vectorised)
+        branching = is_branching(row) or any(x.branching for x in probes)
+        return _Probe(self.table, list(dict.fromkeys(loads)), vectorised, branching)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +54,16 @@ class Update:
 
     def uses(self, table: Table) -> tuple[list[tuple[int, int]], bool]:
         """Return what the result depends on, and whether LLVM can vectorise its computation."""
-        result = self.body(lambda buffer, operand: _Probe(table, [(buffer, operand)]))
+        result = self._probed(table)
         return (result.loads, result.vectorised) if isinstance(result, _Probe) else ([], True)
+
+    def is_branching(self, table: Table) -> bool:
+        """Whether its loop is to be written in vectors, as a branch keeps LLVM from it."""
+        result = self._probed(table)
+        return isinstance(result, _Probe) and result.branching
+
+    def _probed(self, table):
+        return self.body(lambda buffer, operand: _Probe(table, [(buffer, operand)]))
 
 
 def store(builder, address, value, add):
@@ -111,7 +121,8 @@ class Plane:
         with cgutils.for_range(builder, rows) as row:
             here = [builder.gep(address, [builder.mul(row.index, row_strides[operand])])
                     for address, (_, operand) in zip(addresses, self.streams, strict=True)]
-            _loop(builder, count, here, strides, self.table, self.update, self.streams, inline)
+            loop = _vector_loop if inline and self.update.is_branching(self.table) else _loop
+            loop(builder, count, here, strides, self.table, self.update, self.streams, inline)
 
 
 def _stride_variants(operands, update, row):
@@ -171,6 +182,56 @@ def _loop(builder, count, addresses, stride_of, table, update, streams, inline):
         final.add_incoming(ir.Constant(kind, 0.0), entry)
         final.add_incoming(subtotal, end_of_body)
         builder.store(builder.fadd(builder.load(target), final), target)
+
+
+def _vector_loop(builder, count, addresses, stride_of, table, update, streams, inline):
+    """`_loop` for strides of 0 and 1, written in vectors of 32 bytes; what is left over runs in `_loop`."""
+    target, kind = addresses[0], addresses[0].type.pointee
+    width = 8 if isinstance(kind, ir.FloatType) else 4
+    vector = ir.VectorType(kind, width)
+    summed = _is_zero(stride_of[update.target[1]])
+    total = cgutils.alloca_once(builder, vector) if summed else None
+    if summed:
+        builder.store(splat(vector, 0.0), total)
+    whole = builder.and_(count, ir.Constant(I64, -width))
+    with cgutils.for_range_slice(builder, ir.Constant(I64, 0), whole, ir.Constant(I64, width), intp=I64) as (index, _):
+        def pointer(stream):
+            return builder.bitcast(builder.gep(addresses[streams.index(stream)], [index]), vector.as_pointer())
+
+        def load(buffer, operand):
+            stream = (buffer, operand)
+            if stream not in streams:
+                value = splat(vector, 0.0)
+            elif _is_zero(stride_of[operand]):
+                value = _broadcast(builder, builder.load(addresses[streams.index(stream)]), vector)
+            else:
+                value = builder.load(pointer(stream), align=_size(kind))
+            return LLVMValue(builder, value, table, inline)
+
+        value = update.body(load)
+        result = value.value if isinstance(value, LLVMValue) else splat(vector, float(value))
+        if summed:
+            builder.store(builder.fadd(builder.load(total), result), total)
+        else:
+            place = pointer(update.target)
+            result = builder.fadd(builder.load(place, align=_size(kind)), result) if update.add else result
+            builder.store(result, place, align=_size(kind))
+    if summed:
+        lanes = [builder.extract_element(builder.load(total), ir.Constant(I32, i)) for i in range(width)]
+        builder.store(functools.reduce(builder.fadd, lanes, builder.load(target)), target)
+    rest = [a if _is_zero(stride_of[o]) else builder.gep(a, [whole]) for a, (_, o) in zip(addresses, streams, strict=True)]
+    _loop(builder, builder.sub(count, whole), rest, stride_of, table, update, streams, inline=False)
+
+
+def _broadcast(builder, number, vector):
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(I32, 0))
+    order = ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), order)
+
+
+def _size(kind):
+    """Bytes of a float or double, which is all that cells are aligned to."""
+    return 4 if isinstance(kind, ir.FloatType) else 8
 
 
 def _is_zero(stride):
