@@ -20,6 +20,7 @@ from tape.functions import relu, sigmoid
 from tape.gradients import grad, stop_gradient, value_and_grad
 from tape.jacobians import hessian, jacobian
 from tape.jitted import workspace_limit
+from tape.loops import cond, fori, while_loop
 from tape.native import Compiled, compile
 from tape.numpy_rules import logsumexp
 from tape.operations import JittedOperation, checkpoint, operation, scan
@@ -29,7 +30,7 @@ from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 
 __all__ = ["CapacityError", "Compiled", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray", "Tape",
-           "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "checkpoint", "compile", "dropout",
+           "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "checkpoint", "compile", "cond", "dropout", "fori",
            "grad", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit",
            "operation", "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad", "vjp",
-           "workspace_limit"]
+           "while_loop", "workspace_limit"]

@@ -8,13 +8,22 @@ import math
 import numpy as np
 
 from compiled.engine import ENGINE
-from tape.arguments import argument_numbers, arranged, check_argument_numbers, like_argument, single_argument, with_leaves
+from tape.arguments import (
+    argument_numbers,
+    arranged,
+    check_argument_numbers,
+    leaves_of,
+    like_argument,
+    single_argument,
+    with_leaves,
+)
 from tape.errors import NotDifferentiable
 from tape.gradients import grad
 from tape.jitted import is_jitted, jitted_hessian, jitted_jacobian
 from tape.nested import recorded_call, wanted_leaves
 from tape.products import hvp
 from tape.recorder import current_recorder
+from tape.tiers import run_with_loops
 from tape.traces import traces_of
 from tape.tracing import RecordedArray
 from tape.transforms.differentiate import pull_back
@@ -64,15 +73,17 @@ def jacobian(f, argnums=0, mode=None):
         if current_recorder() is not None:
             blocks, structure = _nested_jacobian(f, numbers, args, kwargs)
         else:
-            trace, workspace = traces.run(args, kwargs, numbers)
-            blocks, structure = _jacobian_blocks(trace, workspace, mode), trace.structure
-            trace.idle.append(workspace)
+            trace, workspace, values = run_with_loops(traces, args, kwargs, numbers, "value")
+            sweeps = _Sweeps(trace, workspace) if values is None else _Lists(trace, leaves_of((args, kwargs))[0])
+            blocks, structure = _jacobian_blocks(trace, sweeps, mode), trace.structure
+            if workspace is not None:
+                trace.idle.append(workspace)
         return with_leaves(structure, [arranged(row, args, numbers, argnums) for row in blocks])
 
     return jacobian_of
 
 
-def _jacobian_blocks(trace, workspace, mode):
+def _jacobian_blocks(trace, sweeps, mode):
     """For each result leaf a list with, for each differentiated input, the block of shape out.shape + in.shape."""
     program = trace.program
     inputs = [program.inputs[k] for k in trace.wrt]
@@ -82,48 +93,77 @@ def _jacobian_blocks(trace, workspace, mode):
     rows = sum(math.prod(s) for s, which in zip(shapes, trace.results, strict=True) if isinstance(which, int))
     columns = sum(view.size for view in inputs)
     if mode == "forward" or (mode is None and columns < rows):
-        _fill_columns(trace, workspace, inputs, blocks)
+        for number, view in enumerate(inputs):
+            for index in np.ndindex(view.shape):
+                tangents = sweeps.column(number, index)
+                for which, row in zip(trace.results, blocks, strict=True):
+                    if isinstance(which, int):
+                        row[number][(..., *index)] = tangents[which]
     else:
-        _fill_rows(trace, workspace, inputs, blocks)
+        for which, row in zip(trace.results, blocks, strict=True):
+            for index in np.ndindex(program.outputs[which].shape) if isinstance(which, int) else ():
+                for block, adjoint in zip(row, sweeps.row(which, index), strict=True):
+                    block[index] = adjoint
     return blocks
 
 
-def _fill_rows(trace, workspace, inputs, blocks):
-    program = trace.program
-    saved = workspace.values.copy() if program.overwrites else None
-    for which, row in zip(trace.results, blocks, strict=True):
-        if not isinstance(which, int):
-            continue
-        output = program.outputs[which].of(workspace.adjoints)
-        for index in np.ndindex(output.shape):
-            if saved is not None:
-                workspace.values[...] = saved
-            output[index] += 1.0
-            ENGINE.reverse(program.code, program.geometry, workspace.values, workspace.adjoints, False)
-            for view, block in zip(inputs, row, strict=True):
-                block[index] = view.of(workspace.adjoints)
-            trace.clear(workspace)
+class _Sweeps:
+    """Rows and columns of a Jacobian by the sweeps; a row or column holds until the next is asked for."""
+
+    def __init__(self, trace, workspace):
+        self.trace, self.work, self.program = trace, workspace, trace.program
+        self.inputs = [trace.program.inputs[k] for k in trace.wrt]
+        self.saved = workspace.values.copy() if self.program.overwrites else None
+        self.forward = False
+
+    def row(self, which, index):
+        """Adjoints of the inputs for one element of a result."""
+        trace, work, program = self.trace, self.work, self.program
+        if self.saved is not None:
+            work.values[...] = self.saved
+        program.outputs[which].of(work.adjoints)[index] += 1.0
+        ENGINE.reverse(program.code, program.geometry, work.values, work.adjoints, False)
+        adjoints = [view.of(work.adjoints).copy() for view in self.inputs]
+        trace.clear(work)
+        return adjoints
+
+    def column(self, number, index):
+        """Tangents of the results for one element of an input."""
+        trace, work, program = self.trace, self.work, self.program
+        if not self.forward:
+            self.forward = True
+            work.with_tangents()
+            if self.saved is not None:
+                self.saved = trace.rewind(work)
+        if self.saved is not None:
+            work.values[...] = self.saved
+        for view in program.inputs:
+            view.of(work.tangents)[...] = 0.0
+        self.inputs[number].of(work.tangents)[index] = 1.0
+        trace.tangent(work)
+        return [view.of(work.tangents) for view in program.outputs]
 
 
-def _fill_columns(trace, workspace, inputs, blocks):
-    program = trace.program
-    workspace.with_tangents()
-    saved = trace.rewind(workspace) if program.overwrites else None
-    for view in program.inputs:
-        view.of(workspace.tangents)[...] = 0.0
-    for number, view in enumerate(inputs):
-        tangent = view.of(workspace.tangents)
-        for index in np.ndindex(view.shape):
-            if saved is not None:
-                workspace.values[...] = saved
-                for other in program.inputs:
-                    other.of(workspace.tangents)[...] = 0.0
-            tangent[index] = 1.0
-            trace.tangent(workspace)
-            for which, row in zip(trace.results, blocks, strict=True):
-                if isinstance(which, int):
-                    row[number][(..., *index)] = program.outputs[which].of(workspace.tangents)
-            tangent[index] = 0.0
+class _Lists:
+    """Rows and columns of the Jacobian of a list with loops, by the lists that compute them."""
+
+    def __init__(self, trace, leaves):
+        self.trace, self.leaves, self.program = trace, leaves, trace.program
+
+    def _one(self, views, number, index):
+        arrays = [np.zeros(view.shape) for view in views]
+        arrays[number][index] = 1.0
+        return arrays
+
+    def row(self, which, index):
+        """As of `_Sweeps`."""
+        seeds = self._one(self.program.outputs, which, index)
+        return self.trace.lists.run("vjp", self.leaves, seeds)[len(seeds) :]
+
+    def column(self, number, index):
+        """As of `_Sweeps`."""
+        tangents = self._one([self.program.inputs[k] for k in self.trace.wrt], number, index)
+        return self.trace.lists.run("jvp", self.leaves, tangents)[len(self.program.outputs) :]
 
 
 def _nested_jacobian(f, numbers, args, kwargs):
@@ -190,13 +230,15 @@ def hessian(f, argnums=0, mode=None):
         if current_recorder() is not None:
             return jacobian(grad(f, number), number)(*args, **kwargs)
         shape = np.shape(x)
-        run = product_of.prepare(args, kwargs)
-        result = np.zeros(shape + shape, run.dtype)
-        for index in np.ndindex(shape):
-            direction = np.zeros(shape)
-            direction[index] = 1.0
-            result[(..., *index)] = run([direction])[0]
-        run.close()
+        result = None
+        with product_of.prepared(args, kwargs) as run:
+            for index in np.ndindex(shape):
+                direction = np.zeros(shape)
+                direction[index] = 1.0
+                column = run([direction])[0]
+                result = np.zeros(shape + shape, column.dtype) if result is None else result
+                result[(..., *index)] = column
+        result = np.zeros(shape + shape) if result is None else result
         return result if shape else result[()]
 
     return hessian_of

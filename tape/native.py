@@ -13,11 +13,13 @@ import types
 
 import numpy as np
 
+from compiled import loops
+from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, STATUS_BITS
 from compiled.listing import Listing
 from compiled.native.export import export
 from compiled.native.function import NativeFunction
-from compiled.native.wrappers import NOT_TAKEN
+from compiled.native.wrappers import NOT_TAKEN, Signature
 from tape.arguments import argument_numbers, check_argument_numbers, leaves_of, like_argument, require_scalar, with_leaves
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted import is_jitted
@@ -28,8 +30,29 @@ from tape.transforms.build import with_gradients, with_tangents
 from tape.transforms.simplify import FORWARD_ONLY, result_of, simplified
 
 
-class NativeLists:
-    """The lists of one trace that are made into machine code, each when it is first wanted.
+class SweptFunction:
+    """A list run by the sweeps, in the place of a `NativeFunction`."""
+
+    def __init__(self, listing: Listing, inputs, outputs, name: str):
+        self.program, self.name, self.dtype = listing.program(), name, listing.dtype
+        self.signature = Signature.of(listing, inputs, outputs)
+
+    def results(self, leaves):
+        """As `NativeFunction.results`."""
+        program = self.program
+        values = program.values.copy()
+        for view, leaf in zip(program.inputs, leaves, strict=True):
+            if np.shape(leaf) != view.shape:
+                return NOT_TAKEN, []
+            view.of(values)[...] = leaf
+        status = loops.forward(ENGINE, program, values, 0, len(program.code))
+        if status >= 0:
+            return status & ((1 << STATUS_BITS) - 1), []
+        return 0, [view.of(values).copy()[()] if not view.shape else view.of(values).copy() for view in program.outputs]
+
+
+class Lists:
+    """The lists of one trace that compute values and derivatives, each made and compiled when it is first wanted.
 
     Parameters
     ----------
@@ -39,10 +62,12 @@ class NativeLists:
         Of the functions in C.
     names : list of str
         Of the arguments' leaves in C.
+    make : callable
+        What makes a function of a list.
     """
 
-    def __init__(self, trace: Trace, name: str, names: list[str] | None = None):
-        self.trace, self.name = trace, name
+    def __init__(self, trace: Trace, name: str, names: list[str] | None = None, make=None):
+        self.trace, self.name, self.make = trace, name, make or NativeFunction
         self.inputs = [names[k] if names else f"x{k}" for k in trace.dynamic]
         self.wrt = [self.inputs[k] for k in trace.wrt]
         self.outputs = [f"out{k}" if len(trace.program.outputs) > 1 else "out" for k in range(len(trace.program.outputs))]
@@ -83,7 +108,29 @@ class NativeLists:
                             [*self.outputs, *(f"tangent_{n}" for n in self.outputs)], "jvp")
 
     def _native(self, program, outputs, inputs, names, suffix):
-        return NativeFunction(self.listing(program, outputs), inputs, names, f"{self.name}_{suffix}")
+        return self.make(self.listing(program, outputs), inputs, names, f"{self.name}_{suffix}")
+
+    @functools.cached_property
+    def hvp(self) -> NativeFunction:
+        """Arguments and tangents, to the tangents of the gradients."""
+        program = self.trace.program
+        views = [program.inputs[k] for k in self.trace.wrt]
+        first, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], views, seeded=False)
+        first.outputs = adjoints
+        longer, tangents = with_tangents(first, list(range(len(adjoints))), [first.inputs[k] for k in self.trace.wrt])
+        return self._native(longer, tangents, [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],
+                            [f"product_{n}" for n in self.wrt], "hvp")
+
+    def run(self, name, leaves, extra):
+        """Run a list on all leaves of the arguments and on `extra`; None where it does not hold for them."""
+        function = getattr(self, name)
+        leaves = [*(leaves[k] for k in self.trace.dynamic), *extra]
+        status, results = function.results(leaves)
+        if status == NOT_TAKEN:
+            slots = function.signature.inputs
+            status, results = function.results([converted(leaf, slot.shape, slot.name, function.dtype)
+                                                for leaf, slot in zip(leaves, slots, strict=True)])
+        return None if status else results
 
     @staticmethod
     def listing(program, outputs) -> Listing:
@@ -189,7 +236,7 @@ class Compiled:
         self._trace = trace
         self._leaves, self._structure = leaves_of(tuple(args))
         self._plain = all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
-        self._native = NativeLists(trace, _c_name(function), _leaf_names(function, args))
+        self._native = Lists(trace, _c_name(function), _leaf_names(function, args))
         self._branches: list[Compiled] = []
         self.njit = types.SimpleNamespace()
         self.njit = _Jitted(self)

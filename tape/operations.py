@@ -11,8 +11,11 @@ from numba.extending import overload
 from compiled.active.checkpoints import Scan, checkpointed
 from compiled.active.operations import Operation
 from compiled.active.preparation import original_of
+from tape.arguments import leaves_of
 from tape.errors import NotDifferentiable
 from tape.jitted import is_jitted, jitted_caller, remembered
+from tape.loops import eager_scan, traced_scan
+from tape.recorder import current_recorder
 
 
 class JittedOperation(Operation):
@@ -125,23 +128,25 @@ def checkpoint(function):
 
 
 def scan(step, carry, xs=None, length=None, checkpoints=None):
-    """Run a jitted step in a loop whose reverse sweep stores states of the loop, not its operations.
+    """Run a step in a loop whose reverse sweep stores states of the loop, not its operations.
 
-    Callable from Python, in nopython mode, and in functions that are differentiated.
+    Callable from Python, in nopython mode, and in functions that are differentiated or recorded.
 
     Parameters
     ----------
-    step : jitted function
+    step : jitted function, or NumPy code
         ``step(carry, x)`` returns ``(carry, y)``; `y` may be None, a float or an array.
     carry : float, float array, or nested tuples of them
-        The state before the first step. What the step needs of parameters to be differentiated belongs into it too.
+        The state before the first step. What a jitted step needs of parameters to be differentiated belongs into it too;
+        NumPy code may use variables of the code around it. (There, any nested containers will do.)
     xs : array, optional
-        Row k is the `x` of step k; without it `x` is None.
+        Row k is the `x` of step k; without it `x` is None. (Nested containers of arrays for NumPy code.)
     length : int, optional
         Number of steps; that of `xs` by default.
     checkpoints : int, optional
-        How many states the reverse sweep keeps at most, by binomial checkpointing. By default as many as 64 MB hold, which
-        for small states is enough to compute each step twice.
+        How many states the reverse sweep keeps at most: of jitted steps by binomial checkpointing, by default as many as
+        64 MB hold, which for small states is enough to compute each step twice; of NumPy code by two levels of loops, by
+        default all states.
 
     Returns
     -------
@@ -151,7 +156,9 @@ def scan(step, carry, xs=None, length=None, checkpoints=None):
     Raises
     ------
     NotDifferentiable
-        For a step that is not jitted.
+        For a step that is no function, or whose carry changes its structure or shapes.
+    ValueError
+        For rows that are too few.
 
     Notes
     -----
@@ -173,10 +180,15 @@ def scan(step, carry, xs=None, length=None, checkpoints=None):
     >>> round(tape.grad(amplitude)(2.0), 3)
     3.461
     """
-    if not is_jitted(step):
-        raise NotDifferentiable(f"tape.scan: expected a jitted step, got {type(step).__name__}")
+    if not callable(step):
+        raise NotDifferentiable(f"tape.scan: expected a function as the step, got {type(step).__name__}")
     if xs is None and length is None:
         raise NotDifferentiable("tape.scan: expected xs, or a length")
+    if not is_jitted(step):
+        steps = len(leaves_of(xs)[0][0]) if length is None else int(length)
+        if current_recorder() is None:
+            return eager_scan(step, carry, xs, steps)
+        return traced_scan(step, carry, xs, steps, checkpoints)
     steps = len(xs) if length is None else length
     if xs is not None and len(xs) < steps:
         raise ValueError(f"tape.scan: {steps} steps, but only {len(xs)} inputs")

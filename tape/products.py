@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import numpy as np
@@ -24,6 +25,7 @@ from tape.gradients import grad, stop_gradient
 from tape.jitted import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
 from tape.nested import recorded_call, wanted_leaves
 from tape.recorder import current_recorder
+from tape.tiers import run_with_loops
 from tape.traces import Trace, Workspace, traces_of
 from tape.tracing import RecordedArray
 from tape.transforms.differentiate import pull_back, push_forward
@@ -69,7 +71,9 @@ def vjp(f, *primals):
     if current_recorder() is not None:
         return _nested_vjp(f, primals, numbers)
     traces = traces_of(f)
-    trace, workspace = traces.run(primals, {}, numbers)
+    trace, workspace, results = run_with_loops(traces, primals, {}, numbers, "value")
+    if results is not None:
+        return _vjp_with_loops(traces, trace, results, primals, numbers)
     value = trace.result(workspace)
     saved = workspace.values.copy()
     trace.idle.append(workspace)
@@ -83,6 +87,18 @@ def vjp(f, *primals):
         gradients = trace.sweep_back(work)
         trace.idle.append(work)
         return arranged(gradients, primals, numbers, numbers)
+
+    return value, pullback
+
+
+def _vjp_with_loops(traces, trace, results, primals, numbers):
+    value = trace.assembled(results)
+    leaves = [np.copy(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves_of((primals, {}))[0]]
+
+    def pullback(seed):
+        seeds = [s for s, which in zip(_seeds(seed, value), trace.results, strict=True) if isinstance(which, int)]
+        adjoints = trace.lists.run("vjp", leaves, seeds)[len(trace.program.outputs) :]
+        return arranged(trace.like_arguments(adjoints), primals, numbers, numbers)
 
     return value, pullback
 
@@ -155,7 +171,10 @@ def jvp(f, primals, tangents):
         pushed = iter(push_forward(stretch, [x.view for x in recorded], leaves))
         out = [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) for x in results]
         return with_leaves(structure, results), with_leaves(structure, out)
-    trace, workspace = traces_of(f).run(primals, {}, numbers)
+    trace, workspace, results = run_with_loops(traces_of(f), primals, {}, numbers, "jvp", leaves)
+    if results is not None:
+        count = len(trace.program.outputs)
+        return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
     trace.load(workspace, leaves_of((primals, {}))[0])
     workspace.with_tangents()
     trace.set_tangents(workspace, leaves)
@@ -257,9 +276,8 @@ class _HessianProduct:
         leaves = _tangent_leaves((args[self._number],), (v,))
         if current_recorder() is not None:
             return self._nested(args, kwargs, v)
-        run = self.prepare(args, kwargs)
-        products = run(leaves)
-        run.close()
+        with self.prepared(args, kwargs) as run:
+            products = run(leaves)
         return arranged(products, args, (self._number,), self._number)
 
     def _nested(self, args, kwargs, v):
@@ -271,20 +289,27 @@ class _HessianProduct:
 
         return jvp(of_one, (args[self._number],), (v,))[1]
 
-    def prepare(self, args, kwargs):
-        """Run the function forward once, and return the callable that multiplies its Hessian with leaves of vectors."""
-        trace, workspace = self._traces.run(args, kwargs, (self._number,))
-        return _PreparedProduct(trace, workspace)
+    @contextlib.contextmanager
+    def prepared(self, args, kwargs):
+        """Run the function forward once; gives the callable that multiplies its Hessian with leaves of vectors."""
+        trace, workspace, values = run_with_loops(self._traces, args, kwargs, (self._number,), "value")
+        if values is None:
+            run = _PreparedProduct(trace, workspace)
+            yield run
+            trace.idle.append(workspace)
+            return
+        trace.check_scalar("tape.hvp")
+        leaves = leaves_of((args, kwargs))[0]
+        yield lambda vectors: trace.like_arguments(trace.lists.run("hvp", leaves, vectors))
 
 
 class _PreparedProduct:
-    """The Hessian at one point, as a product with leaves of a vector; `close` hands the workspace back."""
+    """The Hessian at one point, as a product with leaves of a vector."""
 
     def __init__(self, trace: Trace, workspace: Workspace):
         self.trace, self.workspace = trace, workspace
         trace.seed_scalar(workspace, "tape.hvp")
         trace.clear(workspace)
-        self.dtype = like_argument(np.zeros(()), trace.leaves[trace.dynamic[trace.wrt[0]]]).dtype
         workspace.with_adjoint_tangents()
         if trace.program.overwrites:
             trace.rewind(workspace)
@@ -302,10 +327,6 @@ class _PreparedProduct:
         for view in (*program.inputs, *program.outputs):
             view.of(work.adjoint_tangents)[...] = 0.0
         return results
-
-    def close(self) -> None:
-        """Hand the workspace back."""
-        self.trace.idle.append(self.workspace)
 
 
 def hessian_operator(f, x):

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from compiled import loops
 from compiled.engine import ENGINE
 from compiled.instructions import TABLE, Table
 from compiled.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, STATUS_BITS
 from compiled.memory import ListMemory, View, contiguous, elementwise_block
 from compiled.program import Program, live_flags
+from tape.errors import NotDifferentiable
 from tape.lines import user_line
 
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("recorder", default=None)
@@ -89,11 +91,23 @@ class Recorder:
         self._scalars: dict[tuple[float, float], View] = {}
         self._arrays: dict[int, tuple[np.ndarray, View]] = {}
         self._slot_numbers: dict[int, int] = {}
+        self.bodies: list[Program] = []
+        self.repeated = 0  # how many bodies of loops are being recorded
 
     @property
     def dtype(self) -> np.dtype:
         """Of the list's cells."""
         return self.memory.dtype
+
+    @property
+    def code(self) -> np.ndarray:
+        """The instructions' array, as a program has it."""
+        return self.memory.code
+
+    @property
+    def geometry(self) -> np.ndarray:
+        """The blocks' array, as a program has it."""
+        return self.memory.geometry
 
     @contextlib.contextmanager
     def recording(self):
@@ -222,8 +236,33 @@ class Recorder:
         saved = self.new_slot(source.shape, self.is_active(target))
         self.structural("scatter_assign", [source, positions, saved], View(target.cell, (), ()), (source.size, *reach), 0)
 
+    def packed(self, views: list[View], size: int) -> View:
+        """Return a new slot with the cells of all these views, one after the other."""
+        out = self.new_slot((size,))
+        at = out.cell
+        for view in views:
+            if view.size:
+                self.elementwise("copy", [view], view.shape, View(at, view.shape, contiguous(view.shape)))
+            at += view.size
+        if not size:
+            self.elementwise("zero", [], (1,), View(out.cell, (1,), (1,)))
+        return out
+
+    def loop(self, loop: loops.Loop, packs: loops.Packs, first: list[View], xs: list[View], ss: View | None) -> dict:
+        """Write a loop instruction (see `compiled.loops`); returns the views of what it computes, by `packs`' names."""
+        operands = [self.packed(first, packs.sizes[0]), self.packed(xs, packs.sizes[1]), ss or self.packed([], 0)]
+        out = self.new_slot((packs.sizes[3],))
+        self.structural("loop", operands, out, loop.words(), packs.sizes[3])
+        views = {name: [View(out.cell + cell, shape, contiguous(shape)) for cell, shape in getattr(packs, name)]
+                 for name in ("last", "sums", "y", "states")}
+        views["ran"] = [View(out.cell + packs.ran, (), ())] if packs.ran is not None else []
+        return views
+
     def guard(self, view: View) -> np.ndarray:
         """Return the cells' values now, and record that a replay must find the same ones."""
+        if self.repeated:
+            raise NotDifferentiable("{}:{}: a Python branch, index or loop bound on a recorded value inside the body of a loop "
+                                    "would be decided once for all steps; use tape.where or tape.cond".format(*user_line()))
         if view.strides != contiguous(view.shape):
             view = self.copied(view)
         values = self.value(view).copy()
@@ -239,7 +278,7 @@ class Recorder:
         """Run what was recorded so far, and return the cells as an array that shares the buffer."""
         memory = self.memory
         if self._executed < memory.length:
-            status = ENGINE.forward(memory.code, memory.geometry, memory.values, self._executed, memory.length)
+            status = loops.forward(ENGINE, self, memory.values, self._executed, memory.length)
             if status >= 0:
                 raise_status(status, self.program([]))
             self._executed = memory.length
@@ -256,7 +295,7 @@ class Recorder:
             values[cell : cell + size] = memory.values[cell : cell + size]
         lines = [f"{name}:{line}" for name, line in self.lines]
         program = Program(code, memory.geometry[: memory.words].copy(), values, list(memory.slots), list(self.inputs),
-                          list(self.constants), outputs, lines, self.table)
+                          list(self.constants), outputs, lines, self.table, tuple(self.bodies))
         if len(code):
             code[:, FLAGS] = live_flags(program)
         return program

@@ -9,7 +9,7 @@ import os
 import time
 
 from compiled.native.wrappers import NOT_TAKEN
-from tape.arguments import like_argument
+from tape.arguments import leaves_of, like_argument
 from tape.traces import Trace, Traces
 
 COMPILING = 0.05, 0.5e-3
@@ -51,13 +51,17 @@ class Tier:
         if mode() == "0" or len(trace.program.code) > MOST_INSTRUCTIONS:
             self.refused = "TAPE_NATIVE=0" if mode() == "0" else "too long for native code"
             return
+        self.compile(trace)
+
+    def compile(self, trace):
+        """Make native code (of lists with loops also under `TAPE_NATIVE=0`, for the sweeps that run the gradient's list)."""
         begin = time.perf_counter()
         self.native = NativeGradient(trace)
         self.compiling = time.perf_counter() - begin
 
     def report(self) -> str:
         """Which tier runs the list."""
-        if self.native is not None:
+        if self.native is not None and mode() != "0":
             return f"native code, compiled in {self.compiling:.3f} s after {self.seconds:.3f} s on the sweeps"
         return f"sweeps, {self.seconds:.3f} s so far" + (f" ({self.refused})" if self.refused else "")
 
@@ -66,10 +70,8 @@ class NativeGradient:
     """Value and gradients of one list by native code."""
 
     def __init__(self, trace: Trace):
-        from tape.native import NativeLists
-
         self.trace = trace
-        self.function = NativeLists(trace, "gradient").value_and_grad
+        self.function = lists_of(trace).value_and_grad
         self.count = len(trace.program.outputs)
         self.slots = self.function.signature.inputs
 
@@ -95,6 +97,37 @@ class NativeGradient:
         return self.trace.result_dtypes[0].type(results[0]) if self.count else self.trace.results[0][0]
 
 
+def lists_of(trace: Trace):
+    """The derivatives' lists of a trace, run as `TAPE_NATIVE` says."""
+    from tape.native import Lists, SweptFunction
+
+    return Lists(trace, "f", make=SweptFunction if mode() == "0" else None)
+
+
+def run_with_loops(traces: Traces, args, kwargs, numbers, name, extra=()):
+    """Run a derivative of a function whose list has loops, by the list that computes it.
+
+    Returns
+    -------
+    trace, workspace, results
+        `results` are the arrays of list `name` (see `native.Lists`), which takes the leaves `extra` after the arguments; None
+        where the list has no loops: then the workspace holds its values.
+    """
+    key, leaves, found = traces.find(args, kwargs, numbers)
+    for trace in found:
+        if trace.program.bodies:
+            results = trace.lists.run(name, leaves, extra)
+            if results is not None:
+                return trace, None, results
+    trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
+    if not trace.program.bodies:
+        return trace, workspace, None
+    results = trace.lists.run(name, leaves_of((args, kwargs))[0], extra)
+    if results is None:
+        raise AssertionError("a list does not hold for the arguments that it was recorded with")
+    return trace, workspace, results
+
+
 def tiered_gradient(traces: Traces, args, kwargs, numbers):
     """Value and gradients' leaves of a scalar function, by whichever tier the list has reached."""
     key, leaves, found = traces.find(args, kwargs, numbers)
@@ -106,6 +139,10 @@ def tiered_gradient(traces: Traces, args, kwargs, numbers):
     begin = time.perf_counter()
     trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
     trace.seed_scalar(workspace, "tape.grad")
+    if trace.program.bodies:
+        trace.tier = Tier(trace)
+        trace.tier.compile(trace)
+        return trace.tier.native(leaves)
     value = trace.result(workspace)
     gradients = trace.sweep_back(workspace)
     trace.idle.append(workspace)

@@ -7,6 +7,7 @@ The cache is bounded, safe to use from several threads, and trusts nothing that 
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import threading
 import weakref
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from compiled import loops
 from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPERAND, STATUS_BITS
 from compiled.memory import View, has_distinct_cells
@@ -114,6 +116,13 @@ class Trace:
         self._copies = all(self.leaves[self.dynamic[k]].kind == "array"
                            and self.leaves[self.dynamic[k]].dtype == self.program.values.dtype for k in self.wrt)
 
+    @functools.cached_property
+    def lists(self):
+        """What runs derivatives of a list with loops: lists that compute them, made from it."""
+        from tape.tiers import lists_of
+
+        return lists_of(self)
+
     def report(self) -> str:
         """Size of the list, and which tier has run it."""
         arguments = ", ".join(str(leaf.shape) for leaf in self.leaves if leaf.kind != "static")
@@ -138,7 +147,7 @@ class Trace:
     def forward(self, workspace: Workspace) -> int:
         """Run the forward sweep; returns its status."""
         code = self.program.code
-        return ENGINE.forward(code, self.program.geometry, workspace.values, 0, len(code))
+        return loops.forward(ENGINE, self.program, workspace.values, 0, len(code))
 
     def sweep_back(self, workspace: Workspace) -> list:
         """Sweep back from the outputs' adjoints, as they were seeded; returns the gradients of the differentiated leaves.
@@ -200,6 +209,22 @@ class Trace:
                 leaves.append(which[0])
         return with_leaves(self.structure, leaves)
 
+    def assembled(self, arrays, tangents: bool = False):
+        """The function's result (or its tangent), of the arrays of the program's outputs."""
+        leaves = []
+        for which, dtype in zip(self.results, self.result_dtypes, strict=True):
+            if isinstance(which, int):
+                kind = dtype if not tangents or np.dtype(dtype).kind == "f" else self.program.values.dtype
+                array = np.asarray(arrays[which]).astype(kind)
+                leaves.append(array if array.ndim else array[()])
+            else:
+                leaves.append(np.zeros(np.shape(which[0]))[()] if tangents else which[0])
+        return with_leaves(self.structure, leaves)
+
+    def like_arguments(self, arrays) -> list:
+        """Derivatives in the shapes and dtypes of the differentiated leaves."""
+        return [like_argument(np.asarray(a), self.leaves[self.dynamic[k]]) for a, k in zip(arrays, self.wrt, strict=True)]
+
     def seed_scalar(self, workspace: Workspace, what: str) -> None:
         """Set the adjoint of the single scalar result to one.
 
@@ -208,11 +233,15 @@ class Trace:
         NotDifferentiable
             When the function returns anything but one float of shape ().
         """
+        self.check_scalar(what)
+        if workspace.output_adjoints:
+            workspace.output_adjoints[0].fill(1.0)
+
+    def check_scalar(self, what: str) -> None:
+        """Raise NotDifferentiable when the function returns anything but one float of shape ()."""
         if not self._is_scalar:
             require_scalar(self.result_dtypes, [self.result_shape(k) for k in range(len(self.results))], what)
             self._is_scalar = True
-        if workspace.output_adjoints:
-            workspace.output_adjoints[0].fill(1.0)
 
     def result_shape(self, k: int) -> tuple[int, ...]:
         """Shape of leaf k of the result."""
@@ -268,6 +297,7 @@ class Traces:
 
     def run_found(self, key, leaves, traces, args, kwargs, argnums):
         """`run`, given what `find` found."""
+        traces = [t for t in traces if not t.program.bodies]
         if traces:
             found = self._replay(traces, leaves)
             if found is not None:
@@ -381,7 +411,8 @@ class Traces:
             else:
                 which.append((leaf,))
                 dtypes.append(np.asarray(leaf).dtype)
-        recorder.value(View(0, (), ()))
+        if not recorder.bodies:  # loops are run by native code, when the derivative is known
+            recorder.value(View(0, (), ()))
         program = recorder.program(outputs)
         trace = Trace(program, described, dynamic, wrt, which, dtypes, result_structure, tuple(recorder.outcomes),
                       list(recorder.guards))

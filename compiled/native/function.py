@@ -25,7 +25,7 @@ from compiled.llvm import I64
 from compiled.native import machine
 from compiled.native.emit import Emitter
 from compiled.native.schedule import LOOP, STRAIGHT
-from compiled.native.wrappers import Signature, Slot, emit_c, emit_python, emit_scipy
+from compiled.native.wrappers import Signature, emit_c, emit_python, emit_scipy
 
 LONG_WORK = 20_000
 """Elements computed from which on a call from Python releases the GIL."""
@@ -92,9 +92,7 @@ class NativeFunction:
 
     def __init__(self, listing: Listing, inputs, outputs, name: str):
         self.listing, self.name = listing, name
-        number = "double" if listing.dtype == np.float64 else "float"
-        self.signature = Signature(number, tuple(Slot(n, listing.shapes[s]) for n, s in zip(inputs, listing.inputs, strict=True)),
-                                   tuple(Slot(n, r.shape) for n, r in zip(outputs, listing.outputs, strict=True)))
+        self.signature = Signature.of(listing, inputs, outputs)
         self.loaded = machine.compiled(self._text, f"{name}{self.signature}{content_key(listing).hex()}", self._has_loops())
         self.call = _builtin(self, self.loaded.address(f"{name}_python"))
         self.dtype = listing.dtype

@@ -45,6 +45,13 @@ class Signature(NamedTuple):
     inputs: tuple[Slot, ...]
     outputs: tuple[Slot, ...]
 
+    @classmethod
+    def of(cls, listing, inputs, outputs) -> Signature:
+        """Of a list, with names for arguments and results."""
+        return cls("double" if listing.dtype.itemsize == 8 else "float",
+                   tuple(Slot(n, listing.shapes[s]) for n, s in zip(inputs, listing.inputs, strict=True)),
+                   tuple(Slot(n, r.shape) for n, r in zip(outputs, listing.outputs, strict=True)))
+
     @property
     def returns_number(self) -> bool:
         """Whether the C function returns its first result."""

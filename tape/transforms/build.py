@@ -26,6 +26,7 @@ def resumed(program: Program) -> Recorder:
     memory.length, memory.words, memory.cells = len(program.code), len(program.geometry), len(program.values)
     memory.slots = list(program.slots)
     recorder.active = _active_slots(program)
+    recorder.bodies = list(program.bodies)
     recorder.inputs, recorder.constants = list(program.inputs), list(program.constants)
     for text in program.lines:
         name, _, line = text.rpartition(":")

@@ -7,16 +7,20 @@ The table's own rules are called with recorded arrays, so the result can be diff
 from __future__ import annotations
 
 import contextlib
+import math
 
 import numpy as np
 
 from compiled.instructions import TABLE
 from compiled.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
+from compiled.listing import Listing
+from compiled.loops import Loop, Packs
 from compiled.memory import View, contiguous
 from compiled.numbers import plus, product
 from compiled.program import iteration_space
 from tape.recorder import Recorder, broadcast_strides
 from tape.tracing import RecordedArray
+from tape.transforms.simplify import ALL, simplified
 
 OVERWRITING = ("assign", "scatter_assign")
 """Instructions that overwrite cells."""
@@ -424,3 +428,142 @@ def _forward_amax(stretch, i):
 
 _FORWARD = {"gather": _forward_gather, "scatter_add": _forward_scatter_add, "scatter_assign": _forward_scatter_assign,
             "matmul": _forward_matmul, "amax": _forward_amax}
+
+
+# ---------------------------------------------------------------------- loops
+
+
+class _LoopParts:
+    """A loop instruction of a stretch, taken apart."""
+
+    def __init__(self, stretch, i):
+        recorder = stretch.recorder
+        self.loop = Loop.of(stretch.words(i))
+        self.body = recorder.bodies[self.loop.body]
+        self.packs = Packs.of(self.loop, self.body)
+        self.cells = [stretch.cell(OPERAND + k, i) for k in range(3)] + [stretch.cell(OUTPUT, i)]
+        loop = self.loop
+        counts = (loop.carry, loop.constants, loop.x, loop.s)
+        starts = np.cumsum((0, *counts))
+        self.inputs = [self.body.inputs[starts[k] : starts[k + 1]] for k in range(4)]
+        outputs = self.body.outputs
+        self.outputs = [outputs[: loop.carry], outputs[loop.carry : loop.carry + loop.sums],
+                        outputs[loop.carry + loop.sums : len(outputs) - loop.ends]]
+        active = list(loop.active) or [1] * (loop.constants + loop.x + loop.s)
+        self.active = [active[: loop.constants], active[loop.constants : loop.constants + loop.x], active[loop.constants + loop.x :]]
+
+    def views(self, operand, places):
+        """Views of the leaves at `places` of pack `operand` (3 for the output)."""
+        return [View(self.cells[operand] + cell, shape, contiguous(shape)) for cell, shape in places]
+
+    def count(self):
+        """The view of the number of steps, if that is known only at run time."""
+        if self.packs.ran is not None:
+            return [View(self.cells[3] + self.packs.ran, (), ())]
+        return [View(self.cells[0] + self.packs.count, (), ())] if self.packs.count is not None else []
+
+
+def _reverse_loop(stretch, i):
+    """The adjoint of a loop is a loop over the same steps in the other order, on the states that the first one kept."""
+    recorder, parts = stretch.recorder, _LoopParts(stretch, i)
+    loop, packs = parts.loop, parts.packs
+    if not loop.keeps:
+        raise AssertionError("a loop that is differentiated keeps its states")
+    slot = stretch._slot(OUTPUT, i)
+    read = any(stretch.row(j).name == "loop" and stretch._slot(OPERAND + 2, j) == slot for j in range(i + 1, len(stretch.code)))
+    body = _body_adjoint(parts, with_states=read)
+    number = len(recorder.bodies)
+    recorder.bodies.append(body)
+    buddies = {name: [stretch.buddy(view) for view in parts.views(3, places)]
+               for name, places in (("last", packs.last), ("sums", packs.sums), ("y", packs.y))}
+    if read:  # another derivative's loop ran on the states of this one
+        buddies["y"] += [stretch.buddy(view) for view in parts.views(3, packs.states)]
+    first = [*buddies["last"], *parts.views(0, packs.constants), *buddies["sums"], *parts.count()]
+    xs = [*parts.views(1, packs.x), *parts.views(2, packs.s), *buddies["y"]]
+    sums = [k for k, a in enumerate(parts.active[0]) if a]
+    states = packs.states
+    ss = View(parts.cells[3] + states[0][0], (sum(math.prod(shape) for _, shape in states),), (1,)) if states else None
+    reverse = Loop((0, 0, 0, 0), number, loop.length, 1 - loop.backward, int(bool(parts.count())), 0, 1, loop.carry,
+                   loop.constants + loop.sums, loop.x + loop.s + len(buddies["y"]), loop.carry, len(sums), ())
+    packs_of = Packs.of(reverse, body)
+    views = recorder.loop(reverse._replace(sizes=packs_of.sizes), packs_of, first, xs, ss)
+    for place, view in zip(parts.views(0, packs.carry), views["last"], strict=True):
+        stretch.add(stretch.buddy(place), stretch.array(view))
+    for k, view in zip(sums, views["sums"], strict=True):
+        stretch.add(stretch.buddy(parts.views(0, packs.constants)[k]), stretch.array(view))
+    stacks = [(parts.views(1, packs.x)[k], 1) for k, a in enumerate(parts.active[1]) if a]
+    stacks += [(parts.views(2, packs.s)[k], 2) for k, a in enumerate(parts.active[2]) if a]
+    for (place, operand), view in zip(stacks, views["y"], strict=True):
+        if stretch.is_active(operand, i):
+            stretch.add(stretch.buddy(place), stretch.array(view))
+
+
+def _body_adjoint(parts, with_states):
+    """The body of a loop's adjoint.
+
+    Its inputs are the adjoints of the carry, the constants and the adjoints of the sums, x, s and the adjoints of y (and of the
+    states that the loop kept), and the carry; its outputs the adjoints of the carry, of the active constants, and of the active x and s.
+    """
+    from tape.transforms.build import resumed
+
+    carry, constants, x, s = parts.inputs
+    recorder = resumed(parts.body)
+    with recorder.recording():
+        wanted = [*carry, *(v for v, a in zip(constants, parts.active[0], strict=True) if a),
+                  *(v for v, a in zip((*x, *s), (*parts.active[1], *parts.active[2]), strict=True) if a)]
+        stretch = Stretch(recorder, 0, recorder.memory.length, wanted)
+        outputs = [view for group in parts.outputs for view in group]
+        seeds = [[RecordedArray(recorder, recorder.input(np.zeros(view.shape), True), recorder.dtype) for view in group]
+                 for group in parts.outputs]
+        adjoints = pull_back(stretch, outputs, [seed for group in seeds for seed in group])
+        if with_states:
+            kept = [RecordedArray(recorder, recorder.input(np.zeros(view.shape), True), recorder.dtype) for view in carry]
+            seeds[2] += kept
+            adjoints[: len(carry)] = [a + b for a, b in zip(adjoints, kept, strict=False)]
+    program = recorder.program([a.view for a in adjoints])
+    on_carry, on_sums, on_y = ([seed.view for seed in group] for group in seeds)
+    program.inputs = [*on_carry, *constants, *on_sums, *x, *s, *on_y, *carry]
+    return simplified(Listing.of(program), ALL).program()
+
+
+def _forward_loop(stretch, i):
+    """The tangent of a loop is a loop over states with their tangents."""
+    recorder, parts = stretch.recorder, _LoopParts(stretch, i)
+    loop, packs = parts.loop, parts.packs
+    number = len(recorder.bodies)
+    recorder.bodies.append(_body_tangent(parts))
+    own = [parts.views(0, packs.carry), parts.views(0, packs.constants), parts.views(1, packs.x), parts.views(2, packs.s)]
+    flows = [[stretch.buddy(view) for view in group] for group in own]
+    tangent = Loop((0, 0, 0, 0), number, loop.length, loop.backward, int(bool(parts.count())), 0, 1, 2 * loop.carry,
+                   2 * loop.constants, 2 * (loop.x + loop.s), 0, 2 * loop.sums, ())
+    packs_of = Packs.of(tangent, recorder.bodies[number])
+    first = [*own[0], *flows[0], *own[1], *flows[1], *parts.count()]
+    xs = [*own[2], *own[3], *flows[2], *flows[3]]
+    views = recorder.loop(tangent._replace(sizes=packs_of.sizes), packs_of, first, xs, None)
+    for places, name, count in ((packs.last, "last", loop.carry), (packs.sums, "sums", loop.sums), (packs.y, "y", len(packs.y)),
+                                (packs.states, "states", loop.carry)):
+        for place, view in zip(parts.views(3, places), views[name][count:], strict=bool(places)):
+            stretch.array(stretch.buddy(place))[...] = stretch.array(view)
+
+
+def _body_tangent(parts):
+    """The body of a loop's tangent: each group of inputs and outputs is followed by its tangents."""
+    from tape.transforms.build import resumed
+
+    recorder = resumed(parts.body)
+    groups = [parts.inputs[0], parts.inputs[1], [*parts.inputs[2], *parts.inputs[3]]]
+    with recorder.recording():
+        stretch = Stretch(recorder, 0, recorder.memory.length, [view for group in groups for view in group])
+        flows = [[RecordedArray(recorder, recorder.input(np.zeros(view.shape), True), recorder.dtype) for view in group]
+                 for group in groups]
+        outputs = [view for group in parts.outputs for view in group]
+        pushed = [t.view for t in push_forward(stretch, outputs, [flow for group in flows for flow in group])]
+    counts = np.cumsum([0, *(len(group) for group in parts.outputs)])
+    arranged = [view for k, group in enumerate(parts.outputs) for view in (*group, *pushed[counts[k] : counts[k + 1]])]
+    program = recorder.program(arranged)
+    program.inputs = [view for group, flow in zip(groups, flows, strict=True) for view in (*group, *(f.view for f in flow))]
+    return simplified(Listing.of(program), ALL).program()
+
+
+_REVERSE["loop"] = _reverse_loop
+_FORWARD["loop"] = _forward_loop

@@ -82,7 +82,7 @@ def fold_constants(listing: Listing) -> Listing:
         slot = step.out.slot
         size = max((listing.size(ref.slot) for ref in step.operands), default=0)
         small = listing.size(slot) <= max(FOLDED_CELLS, size) or step.row.accumulates
-        if small and step.row.name != "zero" and not step.row.overwrites and all(s in known for s in step.reads()):
+        if small and step.row.name not in ("zero", "loop") and not step.row.overwrites and all(s in known for s in step.reads()):
             count[slot] += 1
             wanted.append(step)
         elif step.row.name == "zero" and listing.size(slot) <= FOLDED_CELLS:
