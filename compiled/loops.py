@@ -6,10 +6,12 @@ the next carry, of sums and of y (and, where the loop may end early, whether it 
 operand 0     the carry before the first step, the constants, and, where `counted`, the number of steps to run
 operand 1     the x of all steps, leaf after leaf, each in the order of the steps
 operand 2     the s of all steps, in the same order (states that another loop kept)
-output        the carry after the last step, the sums over all steps, the y of all steps and, where the loop `keeps`, the carry
-              before each step, leaf after leaf; where it may end early, how many steps it has run
+output        the carry after the last step, the sums over all steps, the y of all steps, and, where the loop may end early, how
+              many steps it has run; all leaf after leaf
 
-A `backward` loop takes its steps from the last to the first. What is here: the block's words and the packs' layout, and running
+A loop that `keeps` has for each leaf of the carry one row more than steps: the carry before step k is row k, and that after the
+last step the row after; a `backward` loop takes its steps from the last to the first, and its rows are those of the states
+between the same two steps. Packs of s have one row more than steps, too. What is here: the block's words and the packs' layout, and running
 a loop step by step. What is not: machine code (`native.loops`), derivatives (`tape.transforms.differentiate`).
 """
 
@@ -56,6 +58,11 @@ class Loop(NamedTuple):
     sums: int
     active: tuple[int, ...]
 
+    @property
+    def before(self) -> int:
+        """The row of the state before step k is k + this; in s, which a loop of the other direction kept, k + 1 - this."""
+        return self.backward
+
     def __str__(self):
         flags = [name for name in ("backward", "counted", "ends", "keeps") if getattr(self, name)]
         return f"body {self.body}, {self.length} steps{', ' if flags else ''}{', '.join(flags)}"
@@ -81,7 +88,9 @@ class Packs:
         In operands 0, 0, 1 and 2.
     count : int or None
         Cell of operand 0 with the number of steps.
-    last, sums, y, states : list
+    rows : list
+        In the output: the states that the loop keeps, one row more than steps; empty where it keeps none.
+    last, sums, y : list
         In the output.
     ran : int or None
         Cell of the output with the number of steps run.
@@ -95,11 +104,17 @@ class Packs:
         self.carry, self.constants = first.leaves(carry), first.leaves(constants)
         self.count = first.take(1) if loop.counted else None
         second, third, out = _Pack(), _Pack(), _Pack()
-        self.x, self.s = second.leaves(x, n), third.leaves(s, n)
-        y = outputs[loop.carry + loop.sums : len(outputs) - loop.ends]
-        self.last, self.sums = out.leaves(carry), out.leaves(outputs[loop.carry : loop.carry + loop.sums])
-        self.y = out.leaves(y, n)
-        self.states = out.leaves(carry, n) if loop.keeps else []
+        self.x, self.s = second.leaves(x, n), third.leaves(s, n + 1)
+        self.rows = out.leaves(carry, n + 1) if loop.keeps else []
+        if loop.keeps:
+            sizes = [math.prod(shape) for shape in carry]
+            skipped = 0 if loop.backward else n
+            self.last = [(cell + skipped * size, tuple(shape))
+                         for (cell, _), shape, size in zip(self.rows, carry, sizes, strict=True)]
+        else:
+            self.last = out.leaves(carry)
+        self.sums = out.leaves(outputs[loop.carry : loop.carry + loop.sums])
+        self.y = out.leaves(outputs[loop.carry + loop.sums : len(outputs) - loop.ends], n)
         self.ran = out.take(1) if loop.ends else None
         self.sizes = (first.size, second.size, third.size, out.size)
 
@@ -172,20 +187,20 @@ def run_loop(engine, body, loop: Loop, first, xs, ss, out) -> int:
     state = [_leaf(first, place).copy() for place in packs.carry]
     for cell, place in zip(constants, packs.constants, strict=True):
         cell[...] = _leaf(first, place)
-    sums, ys, states = ([_leaf(out, place) for place in places] for places in (packs.sums, packs.y, packs.states))
-    for array in (*sums, *ys, *states):
+    sums, ys, rows = ([_leaf(out, place) for place in places] for places in (packs.sums, packs.y, packs.rows))
+    for array in (*sums, *ys, *rows):
         array[...] = 0.0
     steps = min(int(first[packs.count]), loop.length) if loop.counted else loop.length
     ran = 0
     for k in range(steps - 1, -1, -1) if loop.backward else range(steps):
         for cell, value in zip(carry, state, strict=True):
             cell[...] = value
-        for kept, value in zip(states, state, strict=False):
-            kept[k] = value
+        for kept, value in zip(rows, state, strict=False):
+            kept[k + loop.before] = value
         for cell, place in zip(x, packs.x, strict=True):
             cell[...] = _leaf(xs, place)[k]
         for cell, place in zip(s, packs.s, strict=True):
-            cell[...] = _leaf(ss, place)[k]
+            cell[...] = _leaf(ss, place)[k + 1 - loop.before]
         status = forward(engine, body, work, 0, len(body.code))
         if status >= 0:
             return status

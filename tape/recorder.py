@@ -254,7 +254,7 @@ class Recorder:
         out = self.new_slot((packs.sizes[3],))
         self.structural("loop", operands, out, loop.words(), packs.sizes[3])
         views = {name: [View(out.cell + cell, shape, contiguous(shape)) for cell, shape in getattr(packs, name)]
-                 for name in ("last", "sums", "y", "states")}
+                 for name in ("last", "sums", "y", "rows")}
         views["ran"] = [View(out.cell + packs.ran, (), ())] if packs.ran is not None else []
         return views
 

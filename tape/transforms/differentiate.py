@@ -456,6 +456,11 @@ class _LoopParts:
         """Views of the leaves at `places` of pack `operand` (3 for the output)."""
         return [View(self.cells[operand] + cell, shape, contiguous(shape)) for cell, shape in places]
 
+    def s_views(self):
+        """Views of s, a row a step."""
+        views = self.views(2, self.packs.s)
+        return [View(v.cell + (1 - self.loop.before) * v.strides[0], (self.loop.length, *v.shape[1:]), v.strides) for v in views]
+
     def count(self):
         """The view of the number of steps, if that is known only at run time."""
         if self.packs.ran is not None:
@@ -477,12 +482,12 @@ def _reverse_loop(stretch, i):
     buddies = {name: [stretch.buddy(view) for view in parts.views(3, places)]
                for name, places in (("last", packs.last), ("sums", packs.sums), ("y", packs.y))}
     if read:  # another derivative's loop ran on the states of this one
-        buddies["y"] += [stretch.buddy(view) for view in parts.views(3, packs.states)]
+        buddies["y"] += [stretch.buddy(_steps_of(view, loop)) for view in parts.views(3, packs.rows)]
     first = [*buddies["last"], *parts.views(0, packs.constants), *buddies["sums"], *parts.count()]
-    xs = [*parts.views(1, packs.x), *parts.views(2, packs.s), *buddies["y"]]
+    xs = [*parts.views(1, packs.x), *parts.s_views(), *buddies["y"]]
     sums = [k for k, a in enumerate(parts.active[0]) if a]
-    states = packs.states
-    ss = View(parts.cells[3] + states[0][0], (sum(math.prod(shape) for _, shape in states),), (1,)) if states else None
+    rows = packs.rows
+    ss = View(parts.cells[3] + rows[0][0], (sum(math.prod(shape) for _, shape in rows),), (1,)) if rows else None
     reverse = Loop((0, 0, 0, 0), number, loop.length, 1 - loop.backward, int(bool(parts.count())), 0, 1, loop.carry,
                    loop.constants + loop.sums, loop.x + loop.s + len(buddies["y"]), loop.carry, len(sums), ())
     packs_of = Packs.of(reverse, body)
@@ -492,10 +497,16 @@ def _reverse_loop(stretch, i):
     for k, view in zip(sums, views["sums"], strict=True):
         stretch.add(stretch.buddy(parts.views(0, packs.constants)[k]), stretch.array(view))
     stacks = [(parts.views(1, packs.x)[k], 1) for k, a in enumerate(parts.active[1]) if a]
-    stacks += [(parts.views(2, packs.s)[k], 2) for k, a in enumerate(parts.active[2]) if a]
+    stacks += [(parts.s_views()[k], 2) for k, a in enumerate(parts.active[2]) if a]
     for (place, operand), view in zip(stacks, views["y"], strict=True):
         if stretch.is_active(operand, i):
             stretch.add(stretch.buddy(place), stretch.array(view))
+
+
+def _steps_of(rows: View, loop: Loop) -> View:
+    """Of rows that a loop kept, those of the states before its steps."""
+    step = rows.strides[0]
+    return View(rows.cell + loop.before * step, (loop.length, *rows.shape[1:]), rows.strides)
 
 
 def _body_adjoint(parts, with_states):
@@ -532,7 +543,7 @@ def _forward_loop(stretch, i):
     loop, packs = parts.loop, parts.packs
     number = len(recorder.bodies)
     recorder.bodies.append(_body_tangent(parts))
-    own = [parts.views(0, packs.carry), parts.views(0, packs.constants), parts.views(1, packs.x), parts.views(2, packs.s)]
+    own = [parts.views(0, packs.carry), parts.views(0, packs.constants), parts.views(1, packs.x), parts.s_views()]
     flows = [[stretch.buddy(view) for view in group] for group in own]
     tangent = Loop((0, 0, 0, 0), number, loop.length, loop.backward, int(bool(parts.count())), 0, 1, 2 * loop.carry,
                    2 * loop.constants, 2 * (loop.x + loop.s), 0, 2 * loop.sums, ())
@@ -540,9 +551,9 @@ def _forward_loop(stretch, i):
     first = [*own[0], *flows[0], *own[1], *flows[1], *parts.count()]
     xs = [*own[2], *own[3], *flows[2], *flows[3]]
     views = recorder.loop(tangent._replace(sizes=packs_of.sizes), packs_of, first, xs, None)
-    for places, name, count in ((packs.last, "last", loop.carry), (packs.sums, "sums", loop.sums), (packs.y, "y", len(packs.y)),
-                                (packs.states, "states", loop.carry)):
-        for place, view in zip(parts.views(3, places), views[name][count:], strict=bool(places)):
+    for places, name, count in ((packs.rows or packs.last, "rows" if packs.rows else "last", loop.carry),
+                                (packs.sums, "sums", loop.sums), (packs.y, "y", len(packs.y))):
+        for place, view in zip(parts.views(3, places), views[name][count:], strict=True):
             stretch.array(stretch.buddy(place))[...] = stretch.array(view)
 
 
