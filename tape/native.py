@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import pathlib
 import re
 import types
@@ -16,9 +17,12 @@ import numpy as np
 from compiled import loops
 from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, STATUS_BITS
-from compiled.listing import Listing
+from compiled.extents import span
+from compiled.listing import Block, Listing
+from compiled.loops import Loop, Packs
 from compiled.native.export import export
 from compiled.native.function import NativeFunction
+from compiled.native.loops import LoopBody
 from compiled.native.wrappers import NOT_TAKEN, Signature
 from tape.arguments import argument_numbers, check_argument_numbers, leaves_of, like_argument, require_scalar, with_leaves
 from tape.errors import GuardFailed, NotDifferentiable
@@ -108,7 +112,10 @@ class Lists:
                             [*self.outputs, *(f"tangent_{n}" for n in self.outputs)], "jvp")
 
     def _native(self, program, outputs, inputs, names, suffix):
-        return self.make(self.listing(program, outputs), inputs, names, f"{self.name}_{suffix}")
+        listing = Listing.of(program)
+        listing.outputs = [result_of(program, view) for view in outputs]
+        prepared = native_listing(listing) if self.make is NativeFunction else simplified(listing)
+        return self.make(prepared, inputs, names, f"{self.name}_{suffix}")
 
     @functools.cached_property
     def hvp(self) -> NativeFunction:
@@ -132,15 +139,62 @@ class Lists:
                                                 for leaf, slot in zip(leaves, slots, strict=True)])
         return None if status else results
 
-    @staticmethod
-    def listing(program, outputs) -> Listing:
-        """The list as native code runs it."""
-        listing = Listing.of(program)
-        listing.outputs = [result_of(program, view) for view in outputs]
-        return simplified(listing, FORWARD_ONLY)
+
+def native_listing(listing: Listing) -> Listing:
+    """A list, simplified for forward runs, with the bodies of its loops as native code runs them."""
+    listing = simplified(listing, FORWARD_ONLY)
+    bodies = []
+    for step in listing.steps:
+        if step.row.name == "loop":
+            loop = Loop.of(step.space.words)
+            step.space = Block(step.space.owned, loop._replace(body=len(bodies)).words())
+            bodies.append(_loop_body(listing, step, loop))
+    listing.bodies = tuple(bodies)
+    return listing
 
 
-_empty = np.empty
+def _loop_body(listing, step, loop) -> LoopBody:
+    """The body of a loop step, without what the rest of the list does not read."""
+    program = listing.bodies[loop.body]
+    packs = Packs.of(loop, program)
+    read = _cells_read(listing, step.out)
+
+    def is_read(place):
+        first, shape = place
+        return any(low < first + math.prod(shape) and first <= high for low, high in read)
+
+    first_y = loop.carry + loop.sums
+    wanted = [*range(loop.carry)]
+    wanted += [loop.carry + k for k, place in enumerate(packs.sums) if is_read(place)]
+    wanted += [first_y + k for k, place in enumerate(packs.y) if is_read(place)]
+    wanted += [len(program.outputs) - 1] if loop.ends else []
+    rows = any(is_read((cell, (math.prod(shape) - math.prod(shape[1:]),))) if not loop.backward else
+               is_read((cell + math.prod(shape[1:]), (math.prod(shape) - math.prod(shape[1:]),))) for cell, shape in packs.rows)
+    body = Listing.of(program)
+    body.outputs = [body.outputs[k] for k in wanted]
+    return LoopBody(native_listing(body), tuple(wanted), rows, tuple(v.shape for v in program.inputs),
+                    tuple(v.shape for v in program.outputs))
+
+
+def _cells_read(listing, out):
+    """Ranges of the cells of a loop's output, from its first on, that other steps and the results read."""
+    ranges = [(r.ref.offset, r.shape, r.strides) for r in listing.outputs if r.ref.slot == out.slot]
+    found = []
+    for step in listing.steps:
+        for k, ref in enumerate(step.operands):
+            if ref.slot != out.slot:
+                continue
+            if isinstance(step.space, Block):
+                reach = step.row.extents(step.space.words)[k]
+                if reach is not None:
+                    found.append((ref.offset + reach[0], ref.offset + reach[1]))
+            else:
+                ranges.append((ref.offset, step.space.shape, step.space.strides[k]))
+    for offset, shape, strides in ranges:
+        reach = span(shape, strides)
+        if reach is not None:
+            found.append((offset + reach[0], offset + reach[1]))
+    return [(low - out.offset, high - out.offset) for low, high in found]
 
 
 class Call:

@@ -16,9 +16,11 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from compiled.layout import OUT
-from compiled.listing import Listing, Ref, is_dense
+from compiled.listing import Listing, Ref, Result, is_dense
 from compiled.llvm import I64, LLVMValue
+from compiled.loops import Loop
 from compiled.memory import contiguous
+from compiled.native.loops import buffer_cells, with_totals
 from compiled.native.memory import Memory
 from compiled.native.schedule import LOOP, STRAIGHT, inner_slots, schedule
 from compiled.native.structural import emit_structural
@@ -49,33 +51,53 @@ class Emitter:
         Whether BLAS may be called.
     """
 
-    def __init__(self, module: ir.Module, listing: Listing, name: str, lanes: int = 1, blas: bool = True):
-        self.module, self.listing, self.name, self.blas = module, listing, name, blas and lanes == 1
+    def __init__(self, module: ir.Module, listing: Listing, name: str, lanes: int = 1, blas: bool = True, loop=None):
+        self.module, self.name, self.blas = module, name, blas and lanes == 1
+        # In the body of a loop sums are added to in place.
+        self.listing, self.totals = (listing, {}) if loop is None else with_totals(*loop)
         self.number = KINDS[listing.dtype.name]
         self.kind = self.number if lanes == 1 else ir.VectorType(self.number, lanes)
         self.lanes, self.table = lanes, listing.table
-        self.units = schedule(listing)
-        self.pieces = _pieces(self.units)
-        self.constants = {slot: self._constant_array(slot) for slot, a in listing.constants.items() if a.ndim and a.size > 1}
+        self.units = schedule(self.listing)
+        self.pieces = [self.units] if loop is not None else _pieces(self.units)
+        self.constants = {slot: self._constant_array(slot) for slot, a in self.listing.constants.items() if a.size > 1}
+        self.in_loop = loop is not None
+        self.bodies, self.loops = {}, {}
+        for step in self.listing.steps:
+            if step.row.name == "loop":
+                self._add_body(Loop.of(step.space.words), blas)
         self._bind()
 
     # ------------------------------------------------------------------ where slots live
+
+    def _add_body(self, loop, blas):
+        body = self.listing.bodies[loop.body]
+        name = f"{self.name}.body{loop.body}"
+        self.bodies[loop.body] = Emitter(self.module, body.listing, name, self.lanes, blas, loop=(body, loop))
+        self.loops[loop.body] = buffer_cells(body, loop)
+
+    def piece(self, builder, arguments, work) -> Piece:
+        """A piece that emits this list's units where another emitter's builder stands."""
+        return Piece(self, builder, arguments, work)
 
     def _bind(self):
         """Decide for each slot: an argument's memory, a result's, a constant, working memory, or a register."""
         listing = self.listing
         outside = set(listing.inputs) | set(listing.constants) | {result.ref.slot for result in listing.outputs}
         self.inner = inner_slots(self.units, outside)
-        self.argument_of = {slot: k for k, slot in enumerate(listing.inputs)} if self.lanes == 1 else {}
+        bound = self.lanes == 1 or self.in_loop
+        self.argument_of = {slot: k for k, slot in enumerate(listing.inputs)} if bound else {}
         self.result_of = {}
-        for k, result in enumerate(listing.outputs if self.lanes == 1 else ()):
+        for k, result in enumerate(listing.outputs if bound else ()):
             slot, size = result.ref.slot, math.prod(result.shape)
             direct = (slot not in self.argument_of and slot not in listing.constants and slot not in self.result_of
                       and result.ref.offset == 0 and size == listing.size(slot) and result.strides == contiguous(result.shape))
-            if direct and size:
+            if direct and size and not (self.in_loop and size == 1):
                 self.result_of[slot] = k
         self.shared = _used_in_several(self.pieces)
         self.memory = Memory(listing, self.units, self._needs_memory)
+        for number, body in self.bodies.items():
+            self.memory.reserve(number, body.memory.cells, self.loops[number])
 
     def _needs_memory(self, slot, structural):
         """Whether a slot needs working memory, given whether a structural step uses it."""
@@ -181,6 +203,13 @@ class Piece:
     def emit(self, units, last):
         """Emit the units in order; returns the status."""
         self.status = cgutils.alloca_once_value(self.builder, ir.Constant(I64, 0))
+        self.emit_units(units)
+        if last:
+            self._results()
+        return self.builder.load(self.status)
+
+    def emit_units(self, units):
+        """Emit the units alone."""
         for unit in units:
             if unit.kind == STRAIGHT:
                 for step, _ in unit.members:
@@ -189,9 +218,6 @@ class Piece:
                 Nest(self, unit).emit()
             else:
                 emit_structural(self, unit.members[0][0])
-        if last:
-            self._results()
-        return self.builder.load(self.status)
 
     # ------------------------------------------------------------------ cells
 
@@ -299,9 +325,11 @@ class Piece:
                 for element in range(math.prod(shape)):
                     self.builder.store(value, self.builder.gep(target, [ir.Constant(I64, element)]))
                 continue
-            self._copy_out(ref, shape, strides, target)
+            self.copy_out(Result(ref, shape, strides), target)
 
-    def _copy_out(self, ref, shape, strides, target):
+    def copy_out(self, result, target):
+        """Copy a result to where it is wanted."""
+        ref, shape, strides = result
         if ref.offset == 0 and is_dense(shape, strides, math.prod(shape)) and strides == contiguous(shape):
             shape, strides = (math.prod(shape),), (1,)
         source, _ = self.base(ref.slot)

@@ -35,7 +35,8 @@ def content_key(listing: Listing) -> bytes:
     """Bytes that tell lists apart by what they compute."""
     steps = [(s.row.name, s.operands, s.out, s.space) for s in listing.steps]
     constants = [(slot, a.shape, a.tobytes()) for slot, a in sorted(listing.constants.items())]
-    parts = (steps, constants, listing.shapes, listing.inputs, listing.outputs, listing.dtype.str, listing.table.digest())
+    bodies = [(content_key(b.listing), b.wanted, b.rows) for b in listing.bodies]
+    parts = (bodies, steps, constants, listing.shapes, listing.inputs, listing.outputs, listing.dtype.str, listing.table.digest())
     return hashlib.sha256(pickle.dumps(parts, protocol=5)).digest()
 
 

@@ -35,6 +35,8 @@ class Memory:
         First cell of each slot that needs memory.
     cells : int
         How many there are.
+    bodies, loops : dict
+        For each body of a loop where its own working memory begins, and where the buffers of its carry do.
     """
 
     def __init__(self, listing, units, needed):
@@ -52,6 +54,9 @@ class Memory:
         for slot in listing.inputs:
             first[slot] = -1
         self.offset, self.cells = {}, 0
+        self.bodies: dict[int, int] = {}
+        self.loops: dict[int, list[int]] = {}
+        self._line = max(LINE_BYTES // listing.dtype.itemsize, 1)
         line = max(LINE_BYTES // listing.dtype.itemsize, 1)
         self._assign(listing, [slot for slot in first if needed(slot, slot in structural)], first, last, line)
 
@@ -72,6 +77,15 @@ class Memory:
                 self.cells = start + size
             self.offset[slot] = start
             heapq.heappush(busy, (last[slot], start, size))
+
+    def reserve(self, body: int, cells: int, buffers: list[int]) -> None:
+        """Set cells apart for the body of a loop, and for the buffers of its carry."""
+        self.loops[body] = []
+        for size in (cells, *buffers):
+            self.cells += -self.cells % self._line
+            self.loops[body].append(self.cells)
+            self.cells += size
+        self.bodies[body], *self.loops[body] = self.loops[body]
 
     def acquire(self, builder, kind, name):
         """Emit code that gets the memory; returns its address and what emits code that gives it back."""

@@ -13,6 +13,7 @@ from numba.core import cgutils
 from compiled.layout import GUARD_FAILED, INDEX_ERROR
 from compiled.llvm import I64
 from compiled.memory import contiguous
+from compiled.native.loops import emit_loop
 
 SMALL_PRODUCT = 2048
 """Matrix products of fewer multiplications are loops of their own; BLAS takes longer to start."""
@@ -286,5 +287,9 @@ def is_small(words) -> bool:
     return math.prod(words[1:4]) <= SMALL_PRODUCT
 
 
-_EMITTERS = {"gather": _gather, "scatter_add": _scatter_add, "scatter_assign": _scatter_assign, "amax": _amax,
+def _loop(piece, step):
+    emit_loop(piece, step)
+
+
+_EMITTERS = {"loop": _loop, "gather": _gather, "scatter_add": _scatter_add, "scatter_assign": _scatter_assign, "amax": _amax,
              "guard": _guard, "matmul": _matmul}
