@@ -17,7 +17,6 @@ import numpy as np
 from compiled import loops
 from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, STATUS_BITS
-from compiled.extents import span
 from compiled.listing import Block, Listing
 from compiled.loops import Loop, Packs
 from compiled.native.export import export
@@ -31,7 +30,7 @@ from tape.jitted_tape import recorded_trace
 from tape.recorder import check_integers, current_recorder, raise_status
 from tape.traces import Trace, Traces
 from tape.transforms.build import with_gradients, with_tangents
-from tape.transforms.simplify import FORWARD_ONLY, result_of, simplified
+from tape.transforms.simplify import FORWARD_ONLY, cells_read, result_of, simplified, zeros_that_are_read
 
 
 class SweptFunction:
@@ -142,7 +141,7 @@ class Lists:
 
 def native_listing(listing: Listing) -> Listing:
     """A list, simplified for forward runs, with the bodies of its loops as native code runs them."""
-    listing = simplified(listing, FORWARD_ONLY)
+    listing = simplified(listing, (*FORWARD_ONLY, zeros_that_are_read))
     bodies = []
     for step in listing.steps:
         if step.row.name == "loop":
@@ -157,7 +156,7 @@ def _loop_body(listing, step, loop) -> LoopBody:
     """The body of a loop step, without what the rest of the list does not read."""
     program = listing.bodies[loop.body]
     packs = Packs.of(loop, program)
-    read = _cells_read(listing, step.out)
+    read = [(low - step.out.offset, high - step.out.offset) for low, high in cells_read(listing, step.out.slot)]
 
     def is_read(place):
         first, shape = place
@@ -174,27 +173,6 @@ def _loop_body(listing, step, loop) -> LoopBody:
     body.outputs = [body.outputs[k] for k in wanted]
     return LoopBody(native_listing(body), tuple(wanted), rows, tuple(v.shape for v in program.inputs),
                     tuple(v.shape for v in program.outputs))
-
-
-def _cells_read(listing, out):
-    """Ranges of the cells of a loop's output, from its first on, that other steps and the results read."""
-    ranges = [(r.ref.offset, r.shape, r.strides) for r in listing.outputs if r.ref.slot == out.slot]
-    found = []
-    for step in listing.steps:
-        for k, ref in enumerate(step.operands):
-            if ref.slot != out.slot:
-                continue
-            if isinstance(step.space, Block):
-                reach = step.row.extents(step.space.words)[k]
-                if reach is not None:
-                    found.append((ref.offset + reach[0], ref.offset + reach[1]))
-            else:
-                ranges.append((ref.offset, step.space.shape, step.space.strides[k]))
-    for offset, shape, strides in ranges:
-        reach = span(shape, strides)
-        if reach is not None:
-            found.append((offset + reach[0], offset + reach[1]))
-    return [(low - out.offset, high - out.offset) for low, high in found]
 
 
 class Call:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 
 from compiled.engine import ENGINE
+from compiled.extents import span
 from compiled.layout import OUT
-from compiled.listing import POINT, Listing, Ref, Result, Space, Step, covers
+from compiled.listing import POINT, Block, Listing, Ref, Result, Space, Step, covers
 from compiled.memory import View, contiguous, has_distinct_cells
 
 
@@ -395,6 +396,56 @@ def share(listing: Listing) -> Listing:
 def forward_copies(listing: Listing) -> Listing:
     """As `share`, but without looking for equal expressions."""
     return _Rewriter(listing, share=False).run()
+
+
+def cells_read(listing: Listing, slot: int) -> list[tuple[int, int]]:
+    """Ranges (first, last) of the cells of a slot that steps read or add to, or that are results."""
+    views = [(r.ref.offset, r.shape, r.strides) for r in listing.outputs if r.ref.slot == slot]
+    found = []
+    for step in listing.steps:
+        refs = [(k, ref) for k, ref in enumerate(step.operands) if ref.slot == slot]
+        if step.row.accumulates and step.out.slot == slot:
+            refs.append((OUT, step.out))
+        for k, ref in refs:
+            if isinstance(step.space, Block):
+                reach = step.row.extents(step.space.words)[k]
+                if reach is not None:
+                    found.append((ref.offset + reach[0], ref.offset + reach[1]))
+            else:
+                views.append((ref.offset, step.space.shape, step.space.strides[k]))
+    for offset, shape, strides in views:
+        reach = span(shape, strides)
+        if reach is not None:
+            found.append((offset + reach[0], offset + reach[1]))
+    return found
+
+
+LARGE = 1024
+"""Cells from which on it pays to look which of them need to be cleared."""
+
+
+def zeros_that_are_read(listing: Listing) -> Listing:
+    """Clear of a large slot only what is read or added to."""
+    steps = []
+    for step in listing.steps:
+        if step.row.name != "zero" or listing.size(step.out.slot) < LARGE or not covers(listing, step):
+            steps.append(step)
+            continue
+        for low, high in _merged(cells_read(listing, step.out.slot)):
+            space = Space((high - low + 1,), ((0,), (0,), (0,), (1,)))
+            steps.append(Step(step.row, (), Ref(step.out.slot, low), space if high > low else POINT, step.line))
+    return listing.with_steps(steps)
+
+
+def _merged(ranges):
+    """Ranges that overlap or touch, as one."""
+    result = []
+    for low, high in sorted(ranges):
+        if result and low <= result[-1][1] + 1:
+            result[-1] = result[-1][0], max(high, result[-1][1])
+        else:
+            result.append((low, high))
+    return result
 
 
 def distinct_results(listing: Listing) -> Listing:
