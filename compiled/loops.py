@@ -24,7 +24,7 @@ import numpy as np
 
 from compiled.layout import CALL, OPERAND, OUTPUT, SPACE, STATUS_BITS
 
-FIXED_WORDS = 15
+FIXED_WORDS = 16
 
 
 class Loop(NamedTuple):
@@ -40,6 +40,8 @@ class Loop(NamedTuple):
         Flags.
     carry, constants, x, s, sums : int
         How many leaves there are; what is left of the body's outputs is y.
+    spared : int
+        How many of the last y are products of matrices that the loop's adjoint need not compute again.
     active : tuple of int
         For each leaf of the constants, of x and of s, whether it depends on what is differentiated.
     """
@@ -56,6 +58,7 @@ class Loop(NamedTuple):
     x: int
     s: int
     sums: int
+    spared: int
     active: tuple[int, ...]
 
     @property

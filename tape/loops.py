@@ -7,6 +7,8 @@ becomes an argument of the loop. What is not here: how a loop is run (`compiled.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from compiled.listing import Listing
@@ -17,6 +19,7 @@ from tape.arguments import leaves_of, with_leaves
 from tape.errors import NotDifferentiable
 from tape.recorder import current_recorder
 from tape.tracing import RecordedArray, plain
+from tape.transforms.products import is_whole_product, products
 from tape.transforms.simplify import ALL, simplified
 
 
@@ -97,14 +100,23 @@ def _cut(recorder, start, slots, inputs, outputs):
     return simplified(part, ALL).program(), captured
 
 
+MOST_SPARED = 1 << 23
+"""Cells that a loop keeps of products at most."""
+
+
 def _run(body: Body, carry, xs, length, ends=False, count=None):
     """Record a loop over a recorded body, its states kept; returns the views of what it computes."""
     recorder = current_recorder()
+    spared = [view for view in products(body.program) if view.size * length <= MOST_SPARED]
+    outputs = body.program.outputs
+    at = len(outputs) - int(ends)
+    body = Body(dataclasses.replace(body.program, outputs=[*outputs[:at], *spared, *outputs[at:]]), body.captured, body.structure,
+                body.dtypes)
     number = len(recorder.bodies)
     recorder.bodies.append(body.program)
     active = [int(recorder.is_active(view)) for view in (*body.captured, *xs)]
     loop = Loop((0, 0, 0, 0), number, length, 0, int(count is not None), int(ends), 1, len(carry), len(body.captured), len(xs), 0, 0,
-                tuple(active))
+                len(spared), tuple(active))
     packs = Packs.of(loop, body.program)
     first = [*carry, *body.captured, *([count] if count is not None else [])]
     return recorder.loop(loop._replace(sizes=packs.sizes), packs, first, xs, None)
@@ -155,10 +167,12 @@ def traced_scan(step, carry, xs, length, checkpoints):
     first_x = with_leaves(x_structure, [RecordedArray(s.recorder, View(s.view.cell, s.shape[1:], s.view.strides[1:]), s.dtype)
                                         for s in stacks])
     body = recorded_body(lambda c, x: _pair(step(c, x)), [with_leaves(structure, leaves), first_x], "tape.scan", check)
-    views = _run(_with_xs_last(body, len(leaves), len(stacks)), [x.view for x in leaves], [s.view for s in stacks], length)
+    body, stacks = hoisted(_with_xs_last(body, len(leaves), len(stacks)), len(leaves), stacks)
+    views = _run(body, [x.view for x in leaves], [s.view for s in stacks], length)
     recorder = current_recorder()
     last = [_array(view, recorder.dtype) for view in views["last"]]
-    ys = [_array(view, dtype) for view, dtype in zip(views["y"], body.dtypes[len(leaves) :], strict=True)]
+    dtypes = body.dtypes[len(leaves) :]
+    ys = [_array(view, dtype) for view, dtype in zip(views["y"], dtypes, strict=False)]
     (y_structure,) = parts
     return with_leaves(structure, last), with_leaves(y_structure, ys)
 
@@ -183,6 +197,53 @@ def _with_xs_last(body: Body, carry, xs) -> Body:
     inputs = body.program.inputs
     body.program.inputs = [*inputs[:carry], *inputs[carry + xs :], *inputs[carry : carry + xs]]
     return body
+
+
+def hoisted(body: Body, carry: int, stacks: list):
+    """Products of a constant with an x, of all steps at once before the loop; returns the body and the stacks without them."""
+    listing = Listing.of(body.program)
+    first_x = carry + len(body.captured)
+    constants = dict(zip(listing.inputs[carry:first_x], body.captured, strict=True))
+    xs = dict(zip(listing.inputs[first_x:], stacks, strict=True))
+    new, kept = [], []
+    for step in listing.steps:
+        stack = _product_of_all(listing, step, constants, xs)
+        if stack is None:
+            kept.append(step)
+        else:
+            new.append((step.out.slot, stack))
+    if not new:
+        return body, stacks
+    used = {slot for step in kept for slot in step.reads()} | {r.ref.slot for r in listing.outputs}
+    left = [(slot, stack) for slot, stack in xs.items() if slot in used] + new
+    listing.steps = kept
+    listing.inputs = [*listing.inputs[:first_x], *(slot for slot, _ in left)]
+    listing.active = set(listing.inputs)
+    return Body(listing.program(), body.captured, body.structure, body.dtypes), [stack for _, stack in left]
+
+
+def _product_of_all(listing, step, constants, xs):
+    """The stack of what a matmul step gives in all steps of the loop, or None where it depends on more than x."""
+    if step.row.name != "matmul" or not is_whole_product(listing, step):
+        return None
+    (a, b), words = step.operands, step.space.words
+    m, k, n = words[1:4]
+    (a_row, a_col), (b_row, b_col) = words[4:6], words[6:8]
+    shape = listing.shapes[step.out.slot]
+    if a.slot in xs and b.slot in constants and a.offset == 0 and (a_row, a_col) == (k, 1) and listing.size(a.slot) == m * k:
+        matrix = _part(constants[b.slot], b.offset, (k, n), (b_row, b_col))
+        rows = np.reshape(xs[a.slot], (-1, k))
+    elif b.slot in xs and a.slot in constants and b.offset == 0 and n == 1 and listing.size(b.slot) == k:
+        matrix = _part(constants[a.slot], a.offset, (k, m), (a_col, a_row))
+        rows = np.reshape(xs[b.slot], (-1, k))
+    else:
+        return None
+    return np.reshape(np.matmul(rows, matrix), (-1, *shape))
+
+
+def _part(view, offset, shape, strides) -> RecordedArray:
+    recorder = current_recorder()
+    return RecordedArray(recorder, View(view.cell + offset, shape, strides), recorder.dtype)
 
 
 def _segmented(step, carry, xs, length, checkpoints):

@@ -13,14 +13,15 @@ import numpy as np
 
 from compiled.instructions import TABLE
 from compiled.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
-from compiled.listing import Listing
+from compiled.listing import Listing, Ref, Result
 from compiled.loops import Loop, Packs
 from compiled.memory import View, contiguous
 from compiled.numbers import plus, product
 from compiled.program import iteration_space
 from tape.recorder import Recorder, broadcast_strides
 from tape.tracing import RecordedArray
-from tape.transforms.simplify import ALL, simplified
+from tape.transforms.products import summed_product
+from tape.transforms.simplify import ALL, dead_code, simplified
 
 OVERWRITING = ("assign", "scatter_assign")
 """Instructions that overwrite cells."""
@@ -59,8 +60,15 @@ class Stretch:
         self.buddies: dict[int, View] = {}
         self.stop, self.slots = stop, len(recorder.memory.slots)
         self.kept: dict[int, View] = {}
+        self.results: list[int] = []  # cells of the results that are differentiated
         # Ranges of the list, after the stretch, that in the end change nothing: its derivatives.
         self.neutral: list[tuple[int, int]] = []
+
+    def is_read(self, i, view: View) -> bool:
+        """Whether a step after i, or who takes the results, reads cells of the view (part of the output of a loop)."""
+        after = self.code[i + 1 :, OPERAND : OPERAND + OUT]
+        low, high = view.cell, view.cell + view.size
+        return bool(((after >= low) & (after < high)).any()) or any(low <= cell < high for cell in self.results)
 
     def row(self, i):
         """Row of instruction i of the stretch."""
@@ -211,7 +219,7 @@ def pull_back(stretch: Stretch, outputs: list[View], seeds: list) -> list[Record
 
 def _pulled_back(stretch, outputs, seeds):
     recorder = stretch.recorder
-    stretch.buddies = {}
+    stretch.buddies, stretch.results = {}, [view.cell for view in outputs]
     for view, seed in zip(outputs, seeds, strict=True):
         if recorder.slot_number(view.cell) in stretch.active:
             stretch.add(stretch.buddy(view), seed)
@@ -469,38 +477,56 @@ class _LoopParts:
 
 
 def _reverse_loop(stretch, i):
-    """The adjoint of a loop is a loop over the same steps in the other order, on the states that the first one kept."""
+    """The adjoint of a loop is a loop over the same steps in the other order, on the states that the first one kept.
+
+    Sums over all steps of products of matrices are one product after the loop; products that the loop kept are not computed
+    again.
+    """
     recorder, parts = stretch.recorder, _LoopParts(stretch, i)
     loop, packs = parts.loop, parts.packs
     if not loop.keeps:
         raise AssertionError("a loop that is differentiated keeps its states")
-    slot = stretch._slot(OUTPUT, i)
-    read = any(stretch.row(j).name == "loop" and stretch._slot(OPERAND + 2, j) == slot for j in range(i + 1, len(stretch.code)))
-    body = _body_adjoint(parts, with_states=read)
+    ys, rows = parts.views(3, packs.y), parts.views(3, packs.rows)
+    seeded = [k for k, view in enumerate(ys) if stretch.is_read(i, view)]
+    with_states = any(stretch.is_read(i, view) for view in rows)
+    adjoint = _BodyAdjoint(parts, seeded, with_states)
     number = len(recorder.bodies)
-    recorder.bodies.append(body)
-    buddies = {name: [stretch.buddy(view) for view in parts.views(3, places)]
-               for name, places in (("last", packs.last), ("sums", packs.sums), ("y", packs.y))}
-    if read:  # another derivative's loop ran on the states of this one
-        buddies["y"] += [stretch.buddy(_steps_of(view, loop)) for view in parts.views(3, packs.rows)]
-    first = [*buddies["last"], *parts.views(0, packs.constants), *buddies["sums"], *parts.count()]
-    xs = [*parts.views(1, packs.x), *parts.s_views(), *buddies["y"]]
-    sums = [k for k, a in enumerate(parts.active[0]) if a]
-    rows = packs.rows
-    ss = View(parts.cells[3] + rows[0][0], (sum(math.prod(shape) for _, shape in rows),), (1,)) if rows else None
+    recorder.bodies.append(adjoint.program)
+    first = [*(stretch.buddy(view) for view in parts.views(3, packs.last)), *parts.views(0, packs.constants),
+             *(stretch.buddy(view) for view in parts.views(3, packs.sums)), *parts.count()]
+    xs = [*parts.views(1, packs.x), *parts.s_views(), *ys[len(ys) - loop.spared :], *(stretch.buddy(ys[k]) for k in seeded),
+          *(stretch.buddy(_steps_of(view, loop)) for view in (rows if with_states else ()))]
+    ss = View(rows[0].cell, (sum(view.size for view in rows),), (1,)) if rows else None
     reverse = Loop((0, 0, 0, 0), number, loop.length, 1 - loop.backward, int(bool(parts.count())), 0, 1, loop.carry,
-                   loop.constants + loop.sums, loop.x + loop.s + len(buddies["y"]), loop.carry, len(sums), ())
-    packs_of = Packs.of(reverse, body)
+                   loop.constants + loop.sums, len(xs), loop.carry, len(adjoint.sums), 0, ())
+    packs_of = Packs.of(reverse, adjoint.program)
     views = recorder.loop(reverse._replace(sizes=packs_of.sizes), packs_of, first, xs, ss)
     for place, view in zip(parts.views(0, packs.carry), views["last"], strict=True):
         stretch.add(stretch.buddy(place), stretch.array(view))
-    for k, view in zip(sums, views["sums"], strict=True):
-        stretch.add(stretch.buddy(parts.views(0, packs.constants)[k]), stretch.array(view))
+    constants = parts.views(0, packs.constants)
+    for k, view in zip(adjoint.sums, views["sums"], strict=True):
+        stretch.add(stretch.buddy(constants[k]), stretch.array(view))
     stacks = [(parts.views(1, packs.x)[k], 1) for k, a in enumerate(parts.active[1]) if a]
     stacks += [(parts.s_views()[k], 2) for k, a in enumerate(parts.active[2]) if a]
-    for (place, operand), view in zip(stacks, views["y"], strict=True):
+    for (place, operand), view in zip(stacks, views["y"], strict=False):
         if stretch.is_active(operand, i):
             stretch.add(stretch.buddy(place), stretch.array(view))
+    factors = dict(zip(adjoint.factors, views["y"][len(stacks) :], strict=True))
+    for k, product in adjoint.products:
+        stretch.add(stretch.buddy(constants[k]), _summed(stretch, product, factors, constants[k].shape))
+
+
+def _summed(stretch, product, factors, shape):
+    """The sum over all steps of a product, from the stacks of its factors."""
+    m, k, n = product.sizes
+    matrices = []
+    for side, (slot, offset, steps) in enumerate(zip(product.slots, product.offsets, product.steps, strict=True)):
+        stack = factors[slot]
+        total = stack.shape[0] * k
+        along = stack.strides[0] if k == 1 else steps[1 - side]
+        sizes, strides = ((m, total), (steps[0], along)) if side == 0 else ((total, n), (along, steps[1]))
+        matrices.append(stretch.array(View(stack.cell + offset, sizes, strides)))
+    return np.reshape(np.matmul(*matrices), shape)
 
 
 def _steps_of(rows: View, loop: Loop) -> View:
@@ -509,32 +535,74 @@ def _steps_of(rows: View, loop: Loop) -> View:
     return View(rows.cell + loop.before * step, (loop.length, *rows.shape[1:]), rows.strides)
 
 
-def _body_adjoint(parts, with_states):
+class _BodyAdjoint:
     """The body of a loop's adjoint.
 
-    Its inputs are the adjoints of the carry, the constants and the adjoints of the sums, x, s and the adjoints of y (and of the
-    states that the loop kept), and the carry; its outputs the adjoints of the carry, of the active constants, and of the active x and s.
-    """
-    from tape.transforms.build import resumed
+    Its inputs are the adjoints of the carry; the constants and the adjoints of the sums; x, s, the products that the loop kept,
+    and the adjoints of those y that are `seeded` (and of the states that the loop kept); and the carry. Its outputs are
+    the adjoints of the carry; of the active constants; of the active x and s; and factors of products.
 
-    carry, constants, x, s = parts.inputs
-    recorder = resumed(parts.body)
-    with recorder.recording():
-        wanted = [*carry, *(v for v, a in zip(constants, parts.active[0], strict=True) if a),
-                  *(v for v, a in zip((*x, *s), (*parts.active[1], *parts.active[2]), strict=True) if a)]
-        stretch = Stretch(recorder, 0, recorder.memory.length, wanted)
-        outputs = [view for group in parts.outputs for view in group]
-        seeds = [[RecordedArray(recorder, recorder.input(np.zeros(view.shape), True), recorder.dtype) for view in group]
-                 for group in parts.outputs]
-        adjoints = pull_back(stretch, outputs, [seed for group in seeds for seed in group])
-        if with_states:
-            kept = [RecordedArray(recorder, recorder.input(np.zeros(view.shape), True), recorder.dtype) for view in carry]
-            seeds[2] += kept
-            adjoints[: len(carry)] = [a + b for a, b in zip(adjoints, kept, strict=False)]
-    program = recorder.program([a.view for a in adjoints])
-    on_carry, on_sums, on_y = ([seed.view for seed in group] for group in seeds)
-    program.inputs = [*on_carry, *constants, *on_sums, *x, *s, *on_y, *carry]
-    return simplified(Listing.of(program), ALL).program()
+    Attributes
+    ----------
+    program : Program
+        The body.
+    sums : list of int
+        Numbers of the constants whose adjoints are sums.
+    products : list of (int, Product)
+        Numbers of the constants whose adjoints are products of stacked factors.
+    factors : list of int
+        Slots of the factors, in the order of their outputs.
+    """
+
+    def __init__(self, parts, seeded, with_states):
+        from tape.transforms.build import resumed
+
+        loop = parts.loop
+        carry, constants, x, s = parts.inputs
+        ys = parts.outputs[2]
+        recorder = resumed(parts.body)
+        active = [k for k, a in enumerate(parts.active[0]) if a]
+        with recorder.recording():
+            wanted = [*carry, *(constants[k] for k in active),
+                      *(v for v, a in zip((*x, *s), (*parts.active[1], *parts.active[2]), strict=True) if a)]
+            stretch = Stretch(recorder, 0, recorder.memory.length, wanted)
+            groups = [parts.outputs[0], parts.outputs[1], [ys[k] for k in seeded]]
+            seeds = [[_seed(recorder, view) for view in group] for group in groups]
+            adjoints = pull_back(stretch, [v for group in groups for v in group], [v for group in seeds for v in group])
+            if with_states:
+                kept = [_seed(recorder, view) for view in carry]
+                seeds[2] += kept
+                adjoints[: len(carry)] = [a + b for a, b in zip(adjoints, kept, strict=False)]
+        program = recorder.program([a.view for a in adjoints])
+        on_carry, on_sums, on_y = ([seed.view for seed in group] for group in seeds)
+        spared = ys[len(ys) - loop.spared :]
+        program.inputs = [*on_carry, *constants, *on_sums, *x, *s, *spared, *on_y, *carry]
+        listing = Listing.of(program)
+        given = {int(program.slot_of(view.cell)) for view in spared}
+        listing.steps = [step for step in listing.steps if step.out is None or step.out.slot not in given]
+        listing = simplified(listing, ALL)
+        self._take_products(listing, loop.carry, active)
+        self.program = simplified(listing, (dead_code,)).program()
+
+    def _take_products(self, listing, carry, active):
+        """Let the factors be outputs, in the place of products that are only summed."""
+        outputs = listing.outputs
+        self.sums, self.products, self.factors, sums = [], [], [], []
+        for k, result in zip(active, outputs[carry:], strict=False):
+            product = summed_product(listing, result)
+            if product is None:
+                self.sums.append(k)
+                sums.append(result)
+            else:
+                self.products.append((k, product))
+                self.factors += [slot for slot in product.slots if slot not in self.factors]
+        factors = [Result(Ref(slot, 0), listing.shapes[slot], contiguous(listing.shapes[slot])) for slot in self.factors]
+        listing.outputs = [*outputs[:carry], *sums, *outputs[carry + len(active) :], *factors]
+
+
+def _seed(recorder, view):
+    """A further argument of the list: the adjoint of a view."""
+    return RecordedArray(recorder, recorder.input(np.zeros(view.shape), True), recorder.dtype)
 
 
 def _forward_loop(stretch, i):
@@ -546,7 +614,7 @@ def _forward_loop(stretch, i):
     own = [parts.views(0, packs.carry), parts.views(0, packs.constants), parts.views(1, packs.x), parts.s_views()]
     flows = [[stretch.buddy(view) for view in group] for group in own]
     tangent = Loop((0, 0, 0, 0), number, loop.length, loop.backward, int(bool(parts.count())), 0, 1, 2 * loop.carry,
-                   2 * loop.constants, 2 * (loop.x + loop.s), 0, 2 * loop.sums, ())
+                   2 * loop.constants, 2 * (loop.x + loop.s), 0, 2 * loop.sums, 0, ())
     packs_of = Packs.of(tangent, recorder.bodies[number])
     first = [*own[0], *flows[0], *own[1], *flows[1], *parts.count()]
     xs = [*own[2], *own[3], *flows[2], *flows[3]]

@@ -1,0 +1,67 @@
+"""Matrix products in the bodies of loops: which of them can be done for all steps at once."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from compiled.listing import Listing, Step
+from compiled.memory import View
+from compiled.program import Program
+
+
+def is_whole_product(listing: Listing, step: Step) -> bool:
+    """Whether a matmul step, without batch axes, is all that its output's slot ever holds, row by row."""
+    words = step.space.words
+    ndim, m, _, n = words[:4]
+    slot = step.out.slot
+    in_order = words[8:10] == (n, 1) or n == 1 or m == 1
+    writers = sum(slot in other.writes() for other in listing.steps)
+    return ndim == 0 and step.out.offset == 0 and listing.size(slot) == m * n and in_order and writers == 1
+
+
+def products(program: Program) -> list[View]:
+    """Views of the slots that hold whole products."""
+    listing = Listing.of(program)
+    found = {step.out.slot for step in listing.steps if step.row.name == "matmul" and is_whole_product(listing, step)}
+    results = {int(program.slot_of(view.cell)) for view in program.outputs}
+    return [program.slot_view(slot) for slot in sorted(found - results)]
+
+
+class Product(NamedTuple):
+    """A sum over all steps of matrix products: for each factor its slot in the body, its place there and its steps.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        m, k, n: of an m x k and a k x n matrix.
+    slots, offsets : tuple of two int
+        Of the factors.
+    steps : tuple of two pairs of int
+        From row to row and from column to column.
+    """
+
+    sizes: tuple[int, int, int]
+    slots: tuple[int, int]
+    offsets: tuple[int, int]
+    steps: tuple[tuple[int, int], tuple[int, int]]
+
+
+def summed_product(listing: Listing, result) -> Product | None:
+    """The product that a body's result is, if the sum of it over all steps is one product of stacked factors."""
+    writers = [step for step in listing.steps if result.ref.slot in step.writes()]
+    readers = [step for step in listing.steps if result.ref.slot in step.reads()]
+    if len(writers) != 1 or readers or writers[0].row.name != "matmul" or not is_whole_product(listing, writers[0]):
+        return None
+    if result.ref.offset or math.prod(result.shape) != listing.size(result.ref.slot):
+        return None
+    (step,) = writers
+    m, k, n = step.space.words[1:4]
+    a_steps, b_steps = step.space.words[4:6], step.space.words[6:8]
+    a, b = step.operands
+    # Stacked along the axis that is summed over, the factors must still be matrices with one step for that axis.
+    if k > 1 and (a_steps[1] * k != listing.size(a.slot) or b_steps[0] * k != listing.size(b.slot)):
+        return None
+    if 1 not in (a_steps[0], a_steps[1] if k > 1 else 0) or (n > 1 and b_steps[1] != 1):
+        return None
+    return Product((m, k, n), (a.slot, b.slot), (a.offset, b.offset), (tuple(a_steps), tuple(b_steps)))
