@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from compiled.listing import Listing, Step
-from compiled.memory import View
+from compiled.memory import View, contiguous
 from compiled.program import Program
 
 
@@ -53,7 +53,8 @@ def summed_product(listing: Listing, result) -> Product | None:
     readers = [step for step in listing.steps if result.ref.slot in step.reads()]
     if len(writers) != 1 or readers or writers[0].row.name != "matmul" or not is_whole_product(listing, writers[0]):
         return None
-    if result.ref.offset or math.prod(result.shape) != listing.size(result.ref.slot):
+    whole = result.ref.offset == 0 and math.prod(result.shape) == listing.size(result.ref.slot)
+    if not whole or result.strides != contiguous(result.shape):
         return None
     (step,) = writers
     m, k, n = step.space.words[1:4]
