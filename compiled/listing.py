@@ -162,7 +162,8 @@ class Listing:
 
     def _numbers(self):
         if not hasattr(self, "_known"):
-            self._known = {(float(a), math.copysign(1.0, float(a))): (slot,) for slot, a in self.constants.items() if a.ndim == 0}
+            numbers = [(slot, float(a)) for slot, a in self.constants.items() if a.ndim == 0]
+            self._known = {(x, math.copysign(1.0, x)): (slot,) for slot, x in numbers}
         return self._known
 
     def size(self, slot: int) -> int:
@@ -198,7 +199,8 @@ class Listing:
         views = [View(cells[slot], self.shapes[slot], contiguous(self.shapes[slot])) for slot in self.inputs]
         outputs = [View(cells[r.ref.slot] + r.ref.offset, r.shape, r.strides) for r in self.outputs]
         program = Program(memory.code[: memory.length].copy(), memory.geometry[: memory.words].copy(), values,
-                          list(memory.slots), views, [numbers[slot] for slot in kept], outputs, self.lines, self.table, self.bodies)
+                          list(memory.slots), views, [numbers[slot] for slot in kept], outputs, self.lines, self.table,
+                          self.bodies)
         if len(program.code):
             program.code[:, FLAGS] = live_flags(program)
         return program

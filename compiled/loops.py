@@ -11,16 +11,16 @@ output        the carry after the last step, the sums over all steps, the y of a
 
 A loop that `keeps` has for each leaf of the carry one row more than steps: the carry before step k is row k, and that after the
 last step the row after; a `backward` loop takes its steps from the last to the first, and its rows are those of the states
-between the same two steps. Packs of s have one row more than steps, too. What is here: the block's words and the packs' layout, and running
-a loop step by step. What is not: machine code (`native.loops`), derivatives (`tape.transforms.differentiate`).
+between the same two steps. Packs of s have one row more than steps, too.
+
+What is here: the block's words and the packs' layout, and running a loop step by step. What is not: machine code
+(`native.loops`), derivatives (`tape.transforms.differentiate`).
 """
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
-
-import numpy as np
 
 from compiled.layout import CALL, OPERAND, OUTPUT, SPACE, STATUS_BITS
 
@@ -136,8 +136,8 @@ class _Pack:
         return self.size - size
 
     def leaves(self, shapes, steps=None):
-        return [(self.take(math.prod(shape) * (1 if steps is None else steps)), (() if steps is None else (steps,)) + tuple(shape))
-                for shape in shapes]
+        front = () if steps is None else (steps,)
+        return [(self.take(math.prod((*front, *shape))), (*front, *shape)) for shape in shapes]
 
 
 def _split(items, counts):

@@ -29,8 +29,10 @@ from tape.recorder import memory_limit
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 
-__all__ = ["CapacityError", "Compiled", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray", "Tape",
-           "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "checkpoint", "compile", "cond", "dropout", "fori",
-           "grad", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit",
-           "operation", "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad", "vjp",
-           "while_loop", "workspace_limit"]
+__all__ = [
+    "CapacityError", "Compiled", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray",
+    "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "checkpoint", "compile",
+    "cond", "dropout", "fori", "grad", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp",
+    "memory_limit", "operation", "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad", "vjp",
+    "while_loop", "workspace_limit",
+]

@@ -13,7 +13,7 @@ import numpy as np
 
 from compiled.listing import Listing
 from compiled.loops import Loop, Packs
-from compiled.memory import View, contiguous
+from compiled.memory import View
 from compiled.program import Program
 from tape.arguments import leaves_of, with_leaves
 from tape.errors import NotDifferentiable
@@ -92,7 +92,7 @@ def _cut(recorder, start, slots, inputs, outputs):
     changed = [slot for slot in written if slot < slots]
     if changed:
         raise NotDifferentiable("the body of a loop changes an array of the code around it in place; make it part of the carry")
-    captured = [View(recorder.memory.slots[slot][0], listing.shapes[slot], contiguous(listing.shapes[slot])) for slot in outside]
+    captured = [whole.slot_view(slot) for slot in outside]
     part = listing.with_steps(steps)
     part.inputs, part.active = [*own, *outside], {*own, *outside}
     part.constants = {slot: array for slot, array in listing.constants.items() if slot in used}
@@ -110,14 +110,14 @@ def _run(body: Body, carry, xs, length, ends=False, count=None):
     spared = [view for view in products(body.program) if view.size * length <= MOST_SPARED]
     outputs = body.program.outputs
     at = len(outputs) - int(ends)
-    body = Body(dataclasses.replace(body.program, outputs=[*outputs[:at], *spared, *outputs[at:]]), body.captured, body.structure,
-                body.dtypes)
+    program = dataclasses.replace(body.program, outputs=[*outputs[:at], *spared, *outputs[at:]])
     number = len(recorder.bodies)
-    recorder.bodies.append(body.program)
+    recorder.bodies.append(program)
     active = [int(recorder.is_active(view)) for view in (*body.captured, *xs)]
-    loop = Loop((0, 0, 0, 0), number, length, 0, int(count is not None), int(ends), 1, len(carry), len(body.captured), len(xs), 0, 0,
-                len(spared), tuple(active))
-    packs = Packs.of(loop, body.program)
+    loop = Loop((0, 0, 0, 0), number, length, backward=0, counted=int(count is not None), ends=int(ends), keeps=1,
+                carry=len(carry), constants=len(body.captured), x=len(xs), s=0, sums=0, spared=len(spared),
+                active=tuple(active))
+    packs = Packs.of(loop, program)
     first = [*carry, *body.captured, *([count] if count is not None else [])]
     return recorder.loop(loop._replace(sizes=packs.sizes), packs, first, xs, None)
 
@@ -179,7 +179,8 @@ def traced_scan(step, carry, xs, length, checkpoints):
 
 def _pair(result):
     if not isinstance(result, tuple) or len(result) != 2:
-        raise NotDifferentiable(f"tape.scan: expected the step to return (carry, y), got {type(result).__name__} ({result!r:.60})")
+        raise NotDifferentiable(f"tape.scan: expected the step to return (carry, y), got {type(result).__name__} "
+                                f"({result!r:.60})")
     return result
 
 
@@ -435,7 +436,8 @@ def cond(pred, true_fn, false_fn, *args):
     if not isinstance(pred, RecordedArray):
         return true_fn(*args) if pred else false_fn(*args)
     if pred.shape != ():
-        raise NotDifferentiable(f"tape.cond: expected a predicate of shape (), got {pred.shape}; use np.where element by element")
+        raise NotDifferentiable(f"tape.cond: expected a predicate of shape (), got {pred.shape}; use np.where element "
+                                "by element")
     holds = RecordedArray(pred.recorder, (pred != 0).view, pred.recorder.dtype)
     results, structures = [], []
     for function, count in ((true_fn, holds), (false_fn, 1.0 - holds)):

@@ -223,7 +223,8 @@ class Call:
             status, results = self.native.results([converted(leaf, slot.shape, slot.name, self._dtype) for leaf, slot in zip(
                 leaves, self.native.signature.inputs, strict=True)])
         if status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
-            raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these arguments")
+            raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these "
+                              "arguments")
         if status:
             self.owner.replay(leaves)
         return results
@@ -436,7 +437,7 @@ class _ValueAndGrad(Call):
 
     def __call__(self, *args):
         if self._simple:
-            gradient = _empty(self._shape, self._dtype)
+            gradient = np.empty(self._shape, self._dtype)
             value = self._call(*args, gradient)
             if value.__class__ is float:
                 return self._number(value), gradient
@@ -501,7 +502,7 @@ class _Jitted:
         return function
 
 
-def compile(f, *example_args, argnums=0, lanes=None):  # noqa: A001  the public name
+def compile(f, *example_args, argnums=0, lanes=None):
     """Compile a function, and its derivatives, to machine code for arguments like the examples.
 
     Parameters
@@ -559,7 +560,7 @@ def _c_name(function) -> str:
 def _leaf_names(function, args) -> list[str]:
     """Names in C of the leaves of the arguments."""
     try:
-        names = [p for p in inspect.signature(getattr(function, "py_func", function)).parameters]
+        names = list(inspect.signature(getattr(function, "py_func", function)).parameters)
     except (TypeError, ValueError):
         names = []
     names += [f"x{k}" for k in range(len(names), len(args))]

@@ -434,8 +434,8 @@ class Tape:
         old = self._trace
         guards = np.flatnonzero(program.code[:, OPCODE] == program.table.opcode["guard"]).tolist()
         outcomes = old.outcomes if len(guards) == len(old.guards) else ()
-        trace = Trace(program, leaves or old.leaves, old.dynamic if dynamic is None else dynamic, old.wrt, list(which), list(dtypes),
-                      structure, outcomes, guards)
+        dynamic = old.dynamic if dynamic is None else dynamic
+        trace = Trace(program, leaves or old.leaves, dynamic, old.wrt, list(which), list(dtypes), structure, outcomes, guards)
         return Tape(trace, arguments)
 
     # ------------------------------------------------------------------ check, save

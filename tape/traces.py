@@ -127,8 +127,8 @@ class Trace:
         """Size of the list, and which tier has run it."""
         arguments = ", ".join(str(leaf.shape) for leaf in self.leaves if leaf.kind != "static")
         tier = self.tier.report() if self.tier is not None else "sweeps"
-        return (f"arguments of shapes {arguments}: {len(self.program.code)} instructions, {self.program.values.nbytes} bytes of "
-                f"values, {len(self.guards)} guards; {tier}")
+        return (f"arguments of shapes {arguments}: {len(self.program.code)} instructions, {self.program.values.nbytes} bytes "
+                f"of values, {len(self.guards)} guards; {tier}")
 
     def workspace(self) -> Workspace:
         """Take an idle workspace, or make one; hand it back with `idle.append`."""

@@ -126,7 +126,8 @@ def one_of_several(scan, fori):
     return f, (0.9,)
 
 
-PROGRAMS = [recurrent, with_weights_of_x, batches, nested_containers, in_place, counted, loops_in_loops, gathers, one_of_several]
+PROGRAMS = [recurrent, with_weights_of_x, batches, nested_containers, in_place, counted, loops_in_loops, gathers,
+            one_of_several]
 
 
 def of_floats(args):
@@ -258,8 +259,10 @@ def test_a_branch_is_part_of_the_list():
 
 def test_the_branch_that_is_not_taken_is_not_run():
     f = lambda x: tape.cond(x > 0, lambda x: np.log(x), lambda x: x * 2, x)
-    assert tape.grad(f)(-1.0) == 2.0 and tape.grad(f)(4.0) == 0.25
-    assert tape.grad(tape.grad(f))(-1.0) == 0.0 and tape.grad(tape.grad(f))(4.0) == -0.0625
+    assert tape.grad(f)(-1.0) == 2.0
+    assert tape.grad(f)(4.0) == 0.25
+    assert tape.grad(tape.grad(f))(-1.0) == 0.0
+    assert tape.grad(tape.grad(f))(4.0) == -0.0625
 
 
 def test_branches_inside_loops_and_containers():
@@ -290,7 +293,8 @@ def test_plain_predicates_and_plain_values_are_run_by_python():
     assert tape.fori(0, 3, lambda i, y: y + i, 0) == 3
     assert tape.while_loop(lambda x: x < 10, lambda x: x * 2, 1) == 16
     last, ys = tape.scan(lambda c, x: (c + x, c * x), 0.0, np.arange(4.0))
-    assert last == 6.0 and ys.tolist() == [0.0, 0.0, 2.0, 9.0]
+    assert last == 6.0
+    assert ys.tolist() == [0.0, 0.0, 2.0, 9.0]
 
 
 # ---------------------------------------------------------------------- errors

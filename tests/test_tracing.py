@@ -412,7 +412,9 @@ def test_one_pullback_from_several_threads():
         lambda x: np.max(x) if x[0] > 0 else x[1],
     ],
 )
-def test_calls_do_not_leak(f):
+@pytest.mark.parametrize("native", ["0", "always"])
+def test_calls_do_not_leak(f, native, monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", native)
     gradient, product, tangent = tape.value_and_grad(f), tape.hvp(f), lambda x: tape.jvp(f, (x,), (x,))
 
     def run(n):

@@ -29,8 +29,8 @@ def export(directory: pathlib.Path, name: str, functions, cpu: str) -> pathlib.P
             path.write_bytes(target.emit_object(machine.optimised(str(module), target, True)))
             objects.append(str(path))
         library = directory / f"lib{name}{SUFFIX}"
-        done = subprocess.run([compiler, "-shared", "-o", str(library), *objects, *([] if sys.platform == "win32" else ["-lm"])],
-                              capture_output=True, text=True)
+        libraries = [] if sys.platform == "win32" else ["-lm"]
+        done = subprocess.run([compiler, "-shared", "-o", str(library), *objects, *libraries], capture_output=True, text=True)
         if done.returncode:
             raise OSError(f"export: {compiler} could not link {library}: {done.stderr.strip()[:500]}")
     header = directory / f"{name}.h"
@@ -46,6 +46,6 @@ def _header(name, functions) -> str:
         for slot in (*signature.inputs, *signature.pointers()):
             if slot.shape:
                 lines.append(f"/* {slot.name}: {' x '.join(map(str, slot.shape))} numbers, row by row */")
-        lines.append("/* Results must not overlap arguments. Where a branch that was recorded is taken otherwise, they are NaN. */")
+        lines.append("/* Results must not overlap arguments; they are NaN where a recorded branch is taken otherwise. */")
         lines += [signature.c(function.name) + ";", ""]
     return "\n".join([*lines, "#ifdef __cplusplus", "}", "#endif", "", f"#endif /* {guard} */", ""])

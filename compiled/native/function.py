@@ -36,7 +36,8 @@ def content_key(listing: Listing) -> bytes:
     steps = [(s.row.name, s.operands, s.out, s.space) for s in listing.steps]
     constants = [(slot, a.shape, a.tobytes()) for slot, a in sorted(listing.constants.items())]
     bodies = [(content_key(b.listing), b.wanted, b.rows) for b in listing.bodies]
-    parts = (bodies, steps, constants, listing.shapes, listing.inputs, listing.outputs, listing.dtype.str, listing.table.digest())
+    parts = (bodies, steps, constants, listing.shapes, listing.inputs, listing.outputs, listing.dtype.str,
+             listing.table.digest())
     return hashlib.sha256(pickle.dumps(parts, protocol=5)).digest()
 
 
@@ -187,8 +188,8 @@ class NativeCall(Callable):
                 continue
             ndim = max(len(slot.shape), 1) if k >= len(signature.inputs) else len(slot.shape)
             if not isinstance(given, types.Array) or given.dtype != number or given.layout != "C" or given.ndim != ndim:
-                raise_typing(f"{self.function.name}: argument {slot.name}: expected a C-contiguous array of {number} with {ndim} "
-                             f"axes, got {given}; np.ascontiguousarray makes one")
+                raise_typing(f"{self.function.name}: argument {slot.name}: expected a C-contiguous array of {number} with "
+                             f"{ndim} axes, got {given}; np.ascontiguousarray makes one")
             wanted.append(given)
         return (number if signature.returns_number else types.none)(*wanted)
 
@@ -230,7 +231,7 @@ _named_in_code: list[NativeFunction] = []
 
 
 def _guard_failed(name):
-    return GuardFailed, (f"{name}: a branch is decided otherwise than in the compiled list; compile another for these arguments",)
+    return GuardFailed, (f"{name}: a branch is decided otherwise than in the compiled list; compile for these arguments",)
 
 
 def raise_typing(message):

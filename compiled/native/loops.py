@@ -1,4 +1,4 @@
-"""Loops as machine code: the body's units inside a native loop, numbers of the carry in registers, arrays written where they stay.
+"""Loops as machine code: the body's units inside a native loop, numbers of the carry in registers, arrays where they stay.
 
 What is here: a loop step of a list whose `bodies` are listings (see `LoopBody`). What is not: the loop's layout
 (`compiled.loops`), the body's own units (`emit.py`).
@@ -204,7 +204,8 @@ class LoopEmitter:
                     builder.store(numbers[-1], self.pointer(3, packs.rows[leaf][0], row_before, 1))
             else:
                 numbers.append(None)
-                arguments.append(self.pointer(3, packs.rows[leaf][0], row_before, size) if self._has_rows() else self._buffer(leaf))
+                rows = self._has_rows()
+                arguments.append(self.pointer(3, packs.rows[leaf][0], row_before, size) if rows else self._buffer(leaf))
         for places, pack, row in ((packs.constants, 0, None), (packs.x, 1, k), (packs.s, 2, row_after)):
             for cell, shape in places:
                 size = math.prod(shape if row is None else shape[1:])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from compiled.layout import OUT
-from compiled.listing import Block, Listing, Space, Step
+from compiled.listing import Block, Listing, Space
 
 LOOK_BACK = 24
 """Units that are looked at for a place."""
@@ -97,13 +97,17 @@ class _Scheduler:
         for step in self.listing.steps:
             if isinstance(step.space, Block):
                 self._structural(step)
-            elif step.row.name == "zero" and step.out.slot not in self.uses and self.listing.size(step.out.slot) <= MOST_CLEARED:
+            elif self._is_cleared_first(step):
                 self._clear(step)
             elif not step.space.shape:
                 self._place(step, STRAIGHT)
             elif 0 not in step.space.shape:
                 self._place(step, LOOP)
         return [*self.first, *self.units]
+
+    def _is_cleared_first(self, step):
+        slot = step.out.slot
+        return step.row.name == "zero" and slot not in self.uses and self.listing.size(slot) <= MOST_CLEARED
 
     def _clear(self, step):
         if step.space.shape and 0 in step.space.shape:
@@ -164,7 +168,7 @@ class _Scheduler:
         recent = max(low, len(self.units) - LOOK_BACK, 0)
         for number in ([0] if low == 0 and recent else []) + list(range(recent, len(self.units))):
             unit = self.units[number]
-            if unit.kind != kind or len(unit.members) >= MOST_MEMBERS and kind == LOOP:
+            if unit.kind != kind or (len(unit.members) >= MOST_MEMBERS and kind == LOOP):
                 continue
             if kind == STRAIGHT:
                 return number

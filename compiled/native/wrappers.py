@@ -122,8 +122,9 @@ def emit_python(module, core, signature: Signature, name: str, release: bool) ->
     """The function behind a builtin of Python: takes arguments and arrays for results.
 
     Returns the first result as a float where it is a number (no array is passed for it) and the status, an int, where the
-    status is not 0 or there is no such number. Arrays have the list's dtype and shape and are contiguous, numbers are floats or arrays of no axes; anything else is
-    refused (status -1), for the caller to convert. With `release` the core runs without the GIL.
+    status is not 0 or there is no such number. Arrays have the list's dtype and shape and are contiguous, numbers are floats
+    or arrays of no axes; anything else is refused (status -1), for the caller to convert. With `release` the core runs
+    without the GIL.
     """
     function = ir.Function(module, ir.FunctionType(OBJECT, [OBJECT, OBJECT.as_pointer(), I64]), name)
     builder = ir.IRBuilder(function.append_basic_block("entry"))

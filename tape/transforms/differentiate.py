@@ -7,7 +7,6 @@ The table's own rules are called with recorded arrays, so the result can be diff
 from __future__ import annotations
 
 import contextlib
-import math
 
 import numpy as np
 
@@ -458,7 +457,8 @@ class _LoopParts:
         self.outputs = [outputs[: loop.carry], outputs[loop.carry : loop.carry + loop.sums],
                         outputs[loop.carry + loop.sums : len(outputs) - loop.ends]]
         active = list(loop.active) or [1] * (loop.constants + loop.x + loop.s)
-        self.active = [active[: loop.constants], active[loop.constants : loop.constants + loop.x], active[loop.constants + loop.x :]]
+        first, second = loop.constants, loop.constants + loop.x
+        self.active = [active[:first], active[first:second], active[second:]]
 
     def views(self, operand, places):
         """Views of the leaves at `places` of pack `operand` (3 for the output)."""
@@ -467,7 +467,8 @@ class _LoopParts:
     def s_views(self):
         """Views of s, a row a step."""
         views = self.views(2, self.packs.s)
-        return [View(v.cell + (1 - self.loop.before) * v.strides[0], (self.loop.length, *v.shape[1:]), v.strides) for v in views]
+        row, n = 1 - self.loop.before, self.loop.length
+        return [View(v.cell + row * v.strides[0], (n, *v.shape[1:]), v.strides) for v in views]
 
     def count(self):
         """The view of the number of steps, if that is known only at run time."""
@@ -512,15 +513,15 @@ def _reverse_loop(stretch, i):
         if stretch.is_active(operand, i):
             stretch.add(stretch.buddy(place), stretch.array(view))
     factors = dict(zip(adjoint.factors, views["y"][len(stacks) :], strict=True))
-    for k, product in adjoint.products:
-        stretch.add(stretch.buddy(constants[k]), _summed(stretch, product, factors, constants[k].shape))
+    for k, sum_of in adjoint.products:
+        stretch.add(stretch.buddy(constants[k]), _summed(stretch, sum_of, factors, constants[k].shape))
 
 
-def _summed(stretch, product, factors, shape):
+def _summed(stretch, sum_of, factors, shape):
     """The sum over all steps of a product, from the stacks of its factors."""
-    m, k, n = product.sizes
+    m, k, n = sum_of.sizes
     matrices = []
-    for side, (slot, offset, steps) in enumerate(zip(product.slots, product.offsets, product.steps, strict=True)):
+    for side, (slot, offset, steps) in enumerate(zip(sum_of.slots, sum_of.offsets, sum_of.steps, strict=True)):
         stack = factors[slot]
         total = stack.shape[0] * k
         along = stack.strides[0] if k == 1 else steps[1 - side]

@@ -33,8 +33,12 @@ def dead_code(listing: Listing) -> Listing:
 
 def without_saving(listing: Listing) -> Listing:
     """Point what assignments save at their own operand, for lists that are only run forward."""
-    steps = [Step(s.row, (s.operands[0], s.operands[0]), s.out, Space(s.space.shape, (s.space.strides[0],) * 2 + s.space.strides[2:]),
-                  s.line) if s.row.name == "assign" else s for s in listing.steps]
+    steps = []
+    for s in listing.steps:
+        if s.row.name == "assign":
+            first, _, *rest = s.space.strides
+            s = Step(s.row, s.operands[:1] * 2, s.out, Space(s.space.shape, (first, first, *rest)), s.line)
+        steps.append(s)
     return listing.with_steps(steps)
 
 
@@ -50,8 +54,8 @@ def own_arguments(listing: Listing) -> Listing:
         return Ref(names.get(ref.slot, ref.slot), ref.offset) if ref is not None else None
 
     for slot, copy in names.items():
-        size, one = listing.size(slot), (1,)
-        result.steps.append(Step(listing.table["copy"], (Ref(slot, 0),), Ref(copy, 0), Space((size,), (one, (0,), (0,), one)), 0))
+        space = Space((listing.size(slot),), ((1,), (0,), (0,), (1,)))
+        result.steps.append(Step(listing.table["copy"], (Ref(slot, 0),), Ref(copy, 0), space, 0))
     for s in listing.steps:
         result.steps.append(Step(s.row, tuple(map(renamed, s.operands)), renamed(s.out), s.space, s.line))
     result.outputs = [Result(renamed(r.ref), r.shape, r.strides) for r in listing.outputs]
@@ -83,10 +87,12 @@ def fold_constants(listing: Listing) -> Listing:
         slot = step.out.slot
         size = max((listing.size(ref.slot) for ref in step.operands), default=0)
         small = listing.size(slot) <= max(FOLDED_CELLS, size) or step.row.accumulates
-        if small and step.row.name not in ("zero", "loop") and not step.row.overwrites and all(s in known for s in step.reads()):
-            count[slot] += 1
-            wanted.append(step)
-        elif step.row.name == "zero" and listing.size(slot) <= FOLDED_CELLS:
+        computed = step.row.name not in ("zero", "loop") and not step.row.overwrites
+        if step.row.name == "zero":
+            foldable = listing.size(slot) <= FOLDED_CELLS
+        else:
+            foldable = small and computed and all(read in known for read in step.reads())
+        if foldable:
             count[slot] += 1
             wanted.append(step)
         if count[slot] == writers[slot] and slot not in unfinished:
