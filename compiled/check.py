@@ -23,6 +23,7 @@ from compiled.layout import (
     SPACE,
     STRUCTURAL,
 )
+from compiled.loops import FIXED_WORDS, Loop, Packs
 from compiled.memory import MOST_CELLS
 
 
@@ -51,6 +52,45 @@ def check(program) -> None:
     _check_flags(program)
     if len(code):
         _check_instructions(program)
+    _check_loops(program)
+
+
+def _check_loops(program):
+    """Check the bodies, and that each loop's packs are as its body's arguments and results ask for."""
+    for number, body in enumerate(program.bodies):
+        try:
+            check(body)
+        except InvalidTape as error:
+            raise InvalidTape(f"body {number}: {error}") from None
+        if body.values.dtype != program.values.dtype:
+            raise InvalidTape(f"body {number}: expected {program.values.dtype}, got {body.values.dtype}")
+    for number in np.flatnonzero(program.code[:, OPCODE] == program.table.opcode["loop"]):
+        words = program.geometry[program.code[number, SPACE] + 2 :]
+        try:
+            _check_loop(program, words)
+        except (ValueError, IndexError, TypeError) as error:
+            raise InvalidTape(f"{_name(program, number)}: its loop is malformed: {error}") from None
+
+
+def _check_loop(program, words):
+    if not FIXED_WORDS <= words[0] < len(words):
+        raise ValueError(f"a loop of {words[0]} words")
+    loop = Loop.of(words)
+    if min(loop[1:-1]) < 0 or loop.length < 1 or not 0 <= loop.body < len(program.bodies):
+        raise ValueError("a negative number, no step, or no such body")
+    body = program.bodies[loop.body]
+    inputs, outputs = [view.shape for view in body.inputs], [view.shape for view in body.outputs]
+    if loop.carry + loop.constants + loop.x + loop.s != len(inputs):
+        raise ValueError("its leaves do not fit the arguments of its body")
+    if loop.carry + loop.sums + loop.spared + loop.ends > len(outputs) or inputs[: loop.carry] != outputs[: loop.carry]:
+        raise ValueError("its leaves do not fit the results of its body")
+    flags = (loop.backward, loop.counted, loop.ends, loop.keeps, *loop.active)
+    if not set(flags) <= {0, 1} or (loop.ends and outputs[-1] != ()):
+        raise ValueError("its flags do not fit its body")
+    if Packs.of(loop, body).sizes != loop.sizes:
+        raise ValueError(f"its packs have sizes {loop.sizes}")
+    if loop.active and len(loop.active) != loop.constants + loop.x + loop.s:
+        raise ValueError("its activity does not fit its leaves")
 
 
 def _check_slots(program):

@@ -13,20 +13,26 @@ from compiled.layout import FIELDS, FLAGS, OPCODE
 from compiled.memory import MOST_CELLS, View
 from compiled.program import Program, live_flags
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format."""
 
 
 def save(program: Program, path, extra: dict) -> None:
     """Write the list and `extra` (what JSON can hold) to one file; nothing in it is code."""
-    rows = [program.table.rows[k].name for k in range(len(program.table))]
-    header = {
-        "format": FORMAT, "rows": rows, "slots": program.slots, "inputs": program.inputs, "constants": program.constants,
-        "outputs": program.outputs, "lines": program.lines, "cells": len(program.values), "extra": extra,
-    }
+    arrays: dict[str, np.ndarray] = {}
+    header = {"format": FORMAT, **_parts(program, "", arrays), "extra": extra}
+    np.savez(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+
+
+def _parts(program, prefix, arrays) -> dict:
+    """What a header says of a program and of the bodies of its loops; puts their arrays under names with a prefix."""
     cells = [program.slot_view(number).of(program.values).ravel() for number in program.constants]
-    np.savez(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), code=program.code, geometry=program.geometry,
-             constants=np.concatenate([*cells, program.values[:0]]))
+    arrays[prefix + "code"], arrays[prefix + "geometry"] = program.code, program.geometry
+    arrays[prefix + "constants"] = np.concatenate([*cells, program.values[:0]])
+    rows = [program.table.rows[k].name for k in range(len(program.table))]
+    return {"rows": rows, "slots": program.slots, "inputs": program.inputs, "constants": program.constants,
+            "outputs": program.outputs, "lines": program.lines, "cells": len(program.values),
+            "bodies": [_parts(body, f"{prefix}body{k}.", arrays) for k, body in enumerate(program.bodies)]}
 
 
 def load(path) -> tuple[Program, dict]:
@@ -35,20 +41,29 @@ def load(path) -> tuple[Program, dict]:
         try:
             with np.load(stream, allow_pickle=False) as arrays:
                 header = json.loads(arrays["header"].tobytes())
-                code, geometry, constants = arrays["code"], arrays["geometry"], arrays["constants"]
+                arrays = {name: arrays[name] for name in arrays.files}
         except Exception as error:  # whatever a damaged archive makes the readers of zip, npy and JSON raise
             raise InvalidTape(f"{path}: expected a file written by Tape.save, got one that cannot be read: {error!r}") from None
     try:
-        return _from_parts(header, code, geometry, constants), header["extra"]
+        if header["format"] != FORMAT:
+            raise InvalidTape(f"expected format {FORMAT}, got {header['format']}; write the file again with this version")
+        return _from_parts(header, "", arrays), header["extra"]
     except InvalidTape as error:
         raise InvalidTape(f"{path}: {error}") from None
     except Exception as error:  # a header of any JSON at all
         raise InvalidTape(f"{path}: its header does not describe a list: {error!r}") from None
 
 
-def _from_parts(header, code, geometry, constants):
-    if header["format"] != FORMAT:
-        raise InvalidTape(f"expected format {FORMAT}, got {header['format']}; write the file again with this version")
+MOST_NESTED = 16
+"""Loops in loops that a file may describe."""
+
+
+def _from_parts(header, prefix, arrays, depth=0):
+    """The program that a header describes, with the bodies of its loops; checked."""
+    if depth > MOST_NESTED:
+        raise InvalidTape(f"loops are nested more than {MOST_NESTED} deep")
+    bodies = tuple(_from_parts(body, f"{prefix}body{k}.", arrays, depth + 1) for k, body in enumerate(header["bodies"]))
+    code, geometry, constants = (arrays[prefix + name] for name in ("code", "geometry", "constants"))
     unknown = [name for name in header["rows"] if name not in TABLE.opcode]
     if unknown:
         raise InvalidTape(f"it uses the operation {unknown[0]!r}, which this version does not have")
@@ -70,7 +85,7 @@ def _from_parts(header, code, geometry, constants):
         raise InvalidTape("its constants do not fill their slots")
     program = Program(np.ascontiguousarray(code), np.ascontiguousarray(geometry), np.zeros(cells, constants.dtype), slots,
                   [_view(v) for v in header["inputs"]], numbers, [_view(v) for v in header["outputs"]],
-                  [str(line) for line in header["lines"]])
+                  [str(line) for line in header["lines"]], bodies=bodies)
     program.check()
     program.code[:, FLAGS] = live_flags(program)
     at = 0

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from compiled.layout import ACCUMULATES, FLAGS, LINE, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT, SCALAR, SPACE
+from compiled.loops import Loop
 from compiled.memory import ListMemory, View, contiguous
 from compiled.program import Program, live_flags
 
@@ -190,8 +191,9 @@ class Listing:
             numbers[slot] = len(memory.slots)
             cells[slot] = memory.allocate(self.shapes[slot]).cell
         active = set(self.active)
+        bodies = sorted({Loop.of(step.space.words).body for step in self.steps if step.row.name == "loop"})
         for step in self.steps:
-            self._append(memory, step, cells, active)
+            self._append(memory, step, cells, active, bodies)
         kept = sorted(slot for slot in self.constants if slot in used)
         values = np.zeros(memory.cells, self.dtype)
         for slot in kept:
@@ -200,12 +202,12 @@ class Listing:
         outputs = [View(cells[r.ref.slot] + r.ref.offset, r.shape, r.strides) for r in self.outputs]
         program = Program(memory.code[: memory.length].copy(), memory.geometry[: memory.words].copy(), values,
                           list(memory.slots), views, [numbers[slot] for slot in kept], outputs, self.lines, self.table,
-                          self.bodies)
+                          tuple(self.bodies[k] for k in bodies))
         if len(program.code):
             program.code[:, FLAGS] = live_flags(program)
         return program
 
-    def _append(self, memory, step, cells, active):
+    def _append(self, memory, step, cells, active, bodies):
         row = step.row
         differentiable = row.differentiable if row.structural else [p is not None for p in row.partials]
         flags = sum(1 << k for k, ref in enumerate(step.operands) if differentiable[k] and ref.slot in active)
@@ -215,7 +217,10 @@ class Listing:
             active.add(step.out.slot)
         if row.accumulates:
             flags |= ACCUMULATES
-        if isinstance(step.space, Block):
+        if row.name == "loop":  # bodies are numbered anew
+            loop = Loop.of(step.space.words)
+            block = memory.block((-1, step.space.owned, *loop._replace(body=bodies.index(loop.body)).words()))
+        elif isinstance(step.space, Block):
             block = memory.block((-1, step.space.owned, *step.space.words))
         elif step.space.shape:
             shape, strides = step.space

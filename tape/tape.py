@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled import file
+from compiled import file, loops
 from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPCODE, OPERAND, OPERANDS, OUTPUT, STATUS_BITS
 from compiled.listing import Listing
@@ -210,13 +210,22 @@ class Tape:
         ValueError
             For a seed of another structure or shape.
         """
+        if self._program.bodies:
+            self._reverse_with_loops(seed)
+            return
         if self._rewound:
             # The last reverse sweep undid the assignments; run them again.
             self._swept()
         adjoints = self._workspace.adjoints
         adjoints[...] = 0.0
-        which = [w for w in self._trace.results if isinstance(w, int)]
-        if not which:
+        for view, one in self._seeds(seed):
+            view.of(adjoints)[...] += one
+        ENGINE.reverse(self._program.code, self._program.geometry, self._workspace.values, adjoints, True)
+        self._rewound = self._program.overwrites
+
+    def _seeds(self, seed):
+        """Each dynamic result's view with its seed."""
+        if not self._dynamic_outputs():
             raise NotDifferentiable("no result of this tape depends on its arguments")
         if np.ndim(seed) == 0 and isinstance(seed, (int, float, np.generic)):
             seeds = [seed] * len(self._trace.results)
@@ -224,14 +233,29 @@ class Tape:
             seeds, structure = leaves_of(seed)
             if structure != self._trace.structure:
                 raise ValueError(f"the seed: expected the structure of the result, {self._trace.structure}, got {structure}")
+        pairs = []
         for k, w in enumerate(self._trace.results):
             if isinstance(w, int):
                 view = self._program.outputs[w]
                 if np.shape(seeds[k]) not in ((), view.shape):
                     raise ValueError(f"the seed: expected shape {view.shape} for result {k}, got {np.shape(seeds[k])}")
-                view.of(adjoints)[...] += seeds[k]
-        ENGINE.reverse(self._program.code, self._program.geometry, self._workspace.values, adjoints, True)
-        self._rewound = self._program.overwrites
+                pairs.append((view, seeds[k]))
+        return pairs
+
+    def _reverse_with_loops(self, seed):
+        """Adjoints by the list that computes them, as the sweeps do not go into loops."""
+        program, adjoints = self._program, self._workspace.adjoints
+        adjoints[...] = 0.0
+        pairs = self._seeds(seed)
+        slots = [program.slot_view(k) for k in range(len(program.slots)) if k not in program.constants]
+        longer, views = with_gradients(program, self._dynamic_outputs(), slots, seeded=True)
+        values = longer.values.copy()
+        given = [view.of(self._workspace.values) for view in program.inputs] + [one for _, one in pairs]
+        for view, value in zip(longer.inputs, given, strict=True):
+            view.of(values)[...] = value
+        loops.forward(ENGINE, longer, values, 0, len(longer.code))
+        for slot, view in zip(slots, views, strict=True):
+            slot.of(adjoints)[...] = view.of(values)
 
     @property
     def gradients(self):
@@ -437,6 +461,23 @@ class Tape:
         dynamic = old.dynamic if dynamic is None else dynamic
         trace = Trace(program, leaves or old.leaves, dynamic, old.wrt, list(which), list(dtypes), structure, outcomes, guards)
         return Tape(trace, arguments)
+
+    def report(self) -> str:
+        """What the list is: its size, memory, loops and guards, and what runs it.
+
+        Examples
+        --------
+        >>> import tape
+        >>> print(tape.record(lambda x: x * x + 1.0, 3.0).report())
+        2 instructions (1 add, 1 mul), 4 slots, ... bytes of values
+        0 guards, 0 loops
+        run by the sweeps; tape.compile makes native code
+        """
+        names = [self._program.table.rows[opcode].name for opcode in self.opcodes]
+        counts = ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
+        guards = f"{len(self._trace.guards)} guards, {names.count('loop')} loops"
+        size = f"{len(self)} instructions ({counts}), {len(self._program.slots)} slots, {self.values.nbytes} bytes of values"
+        return f"{size}\n{guards}\nrun by the sweeps; tape.compile makes native code"
 
     # ------------------------------------------------------------------ check, save
 

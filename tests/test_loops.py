@@ -323,3 +323,36 @@ def changes_its_surroundings(x):
         return z * 2.0
 
     return tape.fori(0, 3, body, x[0]) + np.sum(y)
+
+
+def test_a_tape_with_loops_is_saved_and_loaded(tmp_path):
+    f, args = recurrent(tape.scan, tape.fori)
+    t = tape.record(f, *args)
+    t.save(tmp_path / "loops.npz")
+    loaded = tape.load(tmp_path / "loops.npz")
+    assert loaded.forward(*args) == t.forward(*args)
+    loaded.reverse()
+    assert_same(loaded.gradients, tape.grad(f, (0, 1, 2))(*args))
+
+
+def test_grad_table_of_a_tape_with_loops():
+    t = tape.record(lambda x: 2.0 * tape.fori(0, 3, lambda i, y: y * x, 1.0), 2.0)
+    t.reverse(0.5)
+    assert float(t.gradients[0]) == 12.0
+    assert float(t.grad_table[t.inputs[0]]) == 12.0
+    assert "1 loops" in t.report()
+
+
+def test_a_tampered_loop_is_refused():
+    t = tape.record(lambda x: np.sum(tape.fori(0, 3, lambda i, y: y * x, x)), H)
+    program = t._program
+    number = np.flatnonzero(program.code[:, 0] == program.table.opcode["loop"])[0]
+    first = program.code[number, 1] + 2
+    for word in range(program.geometry[first] + 1):
+        kept = program.geometry[first + word]
+        for value in {-1, 7, 1000} - {kept}:
+            program.geometry[first + word] = value
+            with pytest.raises(tape.InvalidTape, match="loop"):
+                t.check()
+        program.geometry[first + word] = kept
+    t.check()

@@ -62,7 +62,7 @@ def optimised(module_text: str, machine, vectorise: bool) -> llvm.ModuleRef:
     """Parse and verify IR, and run LLVM's pipeline over it."""
     module = llvm.parse_assembly(module_text)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3 if vectorise else 2)
+    options = llvm.create_pipeline_tuning_options(speed_level=3 if vectorise else 1)
     options.loop_vectorization = options.slp_vectorization = vectorise
     options.loop_unrolling = vectorise
     llvm.create_pass_builder(machine, options).getModulePassManager().run(module, llvm.create_pass_builder(machine, options))
