@@ -23,7 +23,7 @@ from tape.jitted import is_jitted, jitted_hessian, jitted_jacobian
 from tape.nested import recorded_call, wanted_leaves
 from tape.products import hvp
 from tape.recorder import current_recorder
-from tape.tiers import run_with_loops
+from tape.tiers import run
 from tape.traces import traces_of
 from tape.tracing import RecordedArray
 from tape.transforms.differentiate import pull_back
@@ -73,7 +73,7 @@ def jacobian(f, argnums=0, mode=None):
         if current_recorder() is not None:
             blocks, structure = _nested_jacobian(f, numbers, args, kwargs)
         else:
-            trace, workspace, values = run_with_loops(traces, args, kwargs, numbers, "value")
+            trace, workspace, values = run(traces, args, kwargs, numbers, "value")
             sweeps = _Sweeps(trace, workspace) if values is None else _Lists(trace, leaves_of((args, kwargs))[0])
             blocks, structure = _jacobian_blocks(trace, sweeps, mode), trace.structure
             if workspace is not None:
@@ -231,11 +231,11 @@ def hessian(f, argnums=0, mode=None):
             return jacobian(grad(f, number), number)(*args, **kwargs)
         shape = np.shape(x)
         result = None
-        with product_of.prepared(args, kwargs) as run:
+        with product_of.prepared(args, kwargs) as multiply:
             for index in np.ndindex(shape):
                 direction = np.zeros(shape)
                 direction[index] = 1.0
-                column = run([direction])[0]
+                column = multiply([direction])[0]
                 result = np.zeros(shape + shape, column.dtype) if result is None else result
                 result[(..., *index)] = column
         result = np.zeros(shape + shape) if result is None else result

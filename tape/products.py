@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 
 import numpy as np
 from numba.core import types
@@ -25,7 +26,7 @@ from tape.gradients import grad, stop_gradient
 from tape.jitted import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
 from tape.nested import recorded_call, wanted_leaves
 from tape.recorder import current_recorder
-from tape.tiers import run_with_loops
+from tape.tiers import run
 from tape.traces import Trace, Workspace, traces_of
 from tape.tracing import RecordedArray
 from tape.transforms.differentiate import pull_back, push_forward
@@ -71,7 +72,7 @@ def vjp(f, *primals):
     if current_recorder() is not None:
         return _nested_vjp(f, primals, numbers)
     traces = traces_of(f)
-    trace, workspace, results = run_with_loops(traces, primals, {}, numbers, "value")
+    trace, workspace, results = run(traces, primals, {}, numbers, "value")
     if results is not None:
         return _vjp_with_loops(traces, trace, results, primals, numbers)
     value = trace.result(workspace)
@@ -171,7 +172,8 @@ def jvp(f, primals, tangents):
         pushed = iter(push_forward(stretch, [x.view for x in recorded], leaves))
         out = [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) for x in results]
         return with_leaves(structure, results), with_leaves(structure, out)
-    trace, workspace, results = run_with_loops(traces_of(f), primals, {}, numbers, "jvp", leaves)
+    begin = time.perf_counter()
+    trace, workspace, results = run(traces_of(f), primals, {}, numbers, "jvp", leaves)
     if results is not None:
         count = len(trace.program.outputs)
         return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
@@ -189,6 +191,7 @@ def jvp(f, primals, tangents):
         else:
             out.append(np.zeros(np.shape(which[0]))[()])
     trace.idle.append(workspace)
+    trace.tier("jvp").spent(time.perf_counter() - begin)
     return value, with_leaves(trace.structure, out)
 
 
@@ -276,8 +279,15 @@ class _HessianProduct:
         leaves = _tangent_leaves((args[self._number],), (v,))
         if current_recorder() is not None:
             return self._nested(args, kwargs, v)
-        with self.prepared(args, kwargs) as run:
-            products = run(leaves)
+        begin = time.perf_counter()
+        trace, workspace, products = run(self._traces, args, kwargs, (self._number,), "hvp", leaves)
+        if products is None:
+            products = _PreparedProduct(trace, workspace)(leaves)
+            trace.idle.append(workspace)
+            trace.tier("hvp").spent(time.perf_counter() - begin)
+        else:
+            trace.check_scalar("tape.hvp")
+            products = trace.like_arguments(products)
         return arranged(products, args, (self._number,), self._number)
 
     def _nested(self, args, kwargs, v):
@@ -292,10 +302,9 @@ class _HessianProduct:
     @contextlib.contextmanager
     def prepared(self, args, kwargs):
         """Run the function forward once; gives the callable that multiplies its Hessian with leaves of vectors."""
-        trace, workspace, values = run_with_loops(self._traces, args, kwargs, (self._number,), "value")
+        trace, workspace, values = run(self._traces, args, kwargs, (self._number,), "value")
         if values is None:
-            run = _PreparedProduct(trace, workspace)
-            yield run
+            yield _PreparedProduct(trace, workspace)
             trace.idle.append(workspace)
             return
         trace.check_scalar("tape.hvp")

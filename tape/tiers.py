@@ -5,11 +5,12 @@ Environment: `TAPE_NATIVE=0` stays on the sweeps, `TAPE_NATIVE=always` compiles 
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 
 from compiled.native.wrappers import NOT_TAKEN
-from tape.arguments import leaves_of, like_argument
+from tape.arguments import like_argument
 from tape.traces import Trace, Traces
 
 COMPILING = 0.05, 0.5e-3
@@ -28,42 +29,47 @@ def mode() -> str:
 
 
 class Tier:
-    """How one list has been run.
+    """How one derivative of one list is run.
 
     Attributes
     ----------
     seconds : float
         Spent in the sweeps.
-    native : NativeGradient or None
-        The native code.
+    native : callable or None
+        What runs the native code.
     """
 
-    def __init__(self, trace: Trace):
-        self.seconds, self.native, self.refused = 0.0, None, ""
+    def __init__(self, trace: Trace, name: str):
+        self.seconds, self.compiling, self.native, self.refused = 0.0, 0.0, None, ""
+        self.trace, self.name = trace, name
         first, each = COMPILING
         self.price = WORTH * (first + each * len(trace.program.code))
 
-    def spent(self, trace, seconds):
+    def spent(self, seconds):
         """Note a run by the sweeps; compile when that pays."""
         self.seconds += seconds
         if self.refused or (self.seconds < self.price and mode() != "always"):
             return
-        if mode() == "0" or len(trace.program.code) > MOST_INSTRUCTIONS:
+        if mode() == "0" or len(self.trace.program.code) > MOST_INSTRUCTIONS:
             self.refused = "TAPE_NATIVE=0" if mode() == "0" else "too long for native code"
             return
-        self.compile(trace)
+        self.compile()
 
-    def compile(self, trace):
-        """Make native code (of lists with loops also under `TAPE_NATIVE=0`, for the sweeps that run the gradient's list)."""
+    def compile(self):
+        """Make native code (of lists with loops, under `TAPE_NATIVE=0`, what runs the derivative's list by the sweeps)."""
         begin = time.perf_counter()
-        self.native = NativeGradient(trace)
+        if self.name == "value_and_grad":
+            self.native = NativeGradient(self.trace)
+        else:
+            getattr(self.trace.lists, self.name)
+            self.native = functools.partial(self.trace.lists.run, self.name)
         self.compiling = time.perf_counter() - begin
 
     def report(self) -> str:
-        """Which tier runs the list."""
+        """Which tier runs the derivative."""
         if self.native is not None and mode() != "0":
-            return f"native code, compiled in {self.compiling:.3f} s after {self.seconds:.3f} s on the sweeps"
-        return f"sweeps, {self.seconds:.3f} s so far" + (f" ({self.refused})" if self.refused else "")
+            return f"{self.name}: native code, compiled in {self.compiling:.3f} s after {self.seconds:.3f} s on the sweeps"
+        return f"{self.name}: sweeps, {self.seconds:.3f} s so far" + (f" ({self.refused})" if self.refused else "")
 
 
 class NativeGradient:
@@ -104,27 +110,28 @@ def lists_of(trace: Trace):
     return Lists(trace, "f", make=SweptFunction if mode() == "0" else None)
 
 
-def run_with_loops(traces: Traces, args, kwargs, numbers, name, extra=()):
-    """Run a derivative of a function whose list has loops, by the list that computes it.
+def run(traces: Traces, args, kwargs, numbers, name, extra=()):
+    """Run a derivative of a function by native code, where its list has reached that tier or has loops.
 
     Returns
     -------
     trace, workspace, results
         `results` are the arrays of list `name` (see `native.Lists`), which takes the leaves `extra` after the arguments; None
-        where the list has no loops: then the workspace holds its values.
+        where the sweeps are to run it: then the workspace holds the values.
     """
     key, leaves, found = traces.find(args, kwargs, numbers)
     for trace in found:
-        if trace.program.bodies:
-            results = trace.lists.run(name, leaves, extra)
-            if results is not None:
-                return trace, None, results
+        native = trace.tier(name).native
+        results = native(leaves, extra) if native is not None else None
+        if results is not None:
+            return trace, None, results
     trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
     if not trace.program.bodies:
         return trace, workspace, None
-    results = trace.lists.run(name, leaves_of((args, kwargs))[0], extra)
+    trace.tier(name).compile()
+    results = trace.tier(name).native(leaves, extra)
     if results is None:
-        raise AssertionError("a list does not hold for the arguments that it was recorded with")
+        trace.explain(workspace, leaves)
     return trace, workspace, results
 
 
@@ -132,26 +139,21 @@ def tiered_gradient(traces: Traces, args, kwargs, numbers):
     """Value and gradients' leaves of a scalar function, by whichever tier the list has reached."""
     key, leaves, found = traces.find(args, kwargs, numbers)
     for trace in found:
-        if trace.tier is not None and trace.tier.native is not None:
-            result = trace.tier.native(leaves)
-            if result is not None:
-                return result
+        native = trace.tier("value_and_grad").native
+        result = native(leaves) if native is not None else None
+        if result is not None:
+            return result
     begin = time.perf_counter()
     trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
     trace.seed_scalar(workspace, "tape.grad")
+    tier = trace.tier("value_and_grad")
     if trace.program.bodies:
-        trace.tier = Tier(trace)
-        trace.tier.compile(trace)
-        return trace.tier.native(leaves)
+        tier.compile()
+        return tier.native(leaves) or trace.explain(workspace, leaves)
     value = trace.result(workspace)
     gradients = trace.sweep_back(workspace)
     trace.idle.append(workspace)
-    if trace.tier is None:  # the first call recorded
-        trace.tier = Tier(trace)
-        if mode() == "always":
-            trace.tier.spent(trace, 0.0)
-            if trace.tier.native is not None and (result := trace.tier.native(leaves)) is not None:
-                return result
-    elif trace.tier.native is None:
-        trace.tier.spent(trace, time.perf_counter() - begin)
+    tier.spent(time.perf_counter() - begin if found else 0.0)  # not what recording took
+    if tier.native is not None and mode() == "always":
+        return tier.native(leaves) or (value, gradients)
     return value, gradients

@@ -104,7 +104,7 @@ class Trace:
     guards: list[int]
     state: list | None = None
     used: int = 0
-    tier: Any = None
+    tiers: dict[str, Any] = field(default_factory=dict)
     idle: collections.deque = field(default_factory=lambda: collections.deque(maxlen=IDLE_WORKSPACES))
 
     def __post_init__(self):
@@ -123,12 +123,25 @@ class Trace:
 
         return lists_of(self)
 
+    def tier(self, name: str):
+        """How derivative `name` of the list is run, see `tiers.Tier`."""
+        if name not in self.tiers:
+            from tape.tiers import Tier
+
+            self.tiers[name] = Tier(self, name)
+        return self.tiers[name]
+
+    def explain(self, workspace: Workspace, leaves: list) -> None:
+        """Raise what the sweeps find wrong with arguments for which native code stopped."""
+        self.load(workspace, leaves)
+        raise_status(self.forward(workspace), self.program)
+
     def report(self) -> str:
         """Size of the list, and which tier has run it."""
         arguments = ", ".join(str(leaf.shape) for leaf in self.leaves if leaf.kind != "static")
-        tier = self.tier.report() if self.tier is not None else "sweeps"
+        tiers = "; ".join(tier.report() for tier in self.tiers.values() if tier.seconds or tier.native) or "recorded"
         return (f"arguments of shapes {arguments}: {len(self.program.code)} instructions, {self.program.values.nbytes} bytes "
-                f"of values, {len(self.guards)} guards; {tier}")
+                f"of values, {len(self.guards)} guards; {tiers}")
 
     def workspace(self) -> Workspace:
         """Take an idle workspace, or make one; hand it back with `idle.append`."""

@@ -356,3 +356,14 @@ def test_a_tampered_loop_is_refused():
                 t.check()
         program.geometry[first + word] = kept
     t.check()
+
+
+def test_an_index_out_of_bounds_inside_a_loop_names_the_line():
+    def f(x, order):
+        return tape.scan(lambda c, k: (c + x[k], None), 0.0, order)[0]
+
+    gradient = tape.grad(f)
+    np.testing.assert_array_equal(gradient(H, np.array([0, 2])), [1.0, 0.0, 1.0])
+    for function in (gradient, lambda *a: tape.hvp(f)(*a, H)):
+        with pytest.raises(IndexError, match=r"out of bounds(.|\n)*test_loops.py"):
+            function(H, np.array([0, 3]))

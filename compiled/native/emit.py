@@ -86,7 +86,9 @@ class Emitter:
         outside = set(listing.inputs) | set(listing.constants) | {result.ref.slot for result in listing.outputs}
         self.inner = inner_slots(self.units, outside)
         bound = self.lanes == 1 or self.in_loop
-        self.argument_of = {slot: k for k, slot in enumerate(listing.inputs)} if bound else {}
+        # In the body of a loop numbers come in registers.
+        arguments = [(slot, k) for k, slot in enumerate(listing.inputs) if not self.in_loop or listing.size(slot) != 1]
+        self.argument_of = dict(arguments) if bound else {}
         self.result_of = {}
         for k, result in enumerate(listing.outputs if bound else ()):
             slot, size = result.ref.slot, math.prod(result.shape)
