@@ -8,6 +8,7 @@ becomes an argument of the loop. What is not here: how a loop is run (`compiled.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -104,10 +105,10 @@ MOST_SPARED = 1 << 23
 """Cells that a loop keeps of products at most."""
 
 
-def _run(body: Body, carry, xs, length, ends=False, count=None):
+def _run(body: Body, carry, xs, length, ends=False, count=None, spare=True):
     """Record a loop over a recorded body, its states kept; returns the views of what it computes."""
     recorder = current_recorder()
-    spared = [view for view in products(body.program) if view.size * length <= MOST_SPARED]
+    spared = [view for view in products(body.program) if spare and view.size * length <= MOST_SPARED]
     outputs = body.program.outputs
     at = len(outputs) - int(ends)
     program = dataclasses.replace(body.program, outputs=[*outputs[:at], *spared, *outputs[at:]])
@@ -452,6 +453,19 @@ def cond(pred, true_fn, false_fn, *args):
     return with_leaves(structures[0], chosen)
 
 
+def checkpointed(function):
+    """`tape.checkpoint` of a traced function: a loop of one step, of which a list keeps the arguments and the results."""
+
+    @functools.wraps(function)
+    def checkpoint(*args):
+        if current_recorder() is None:
+            return function(*args)
+        leaves, structure = _branch(function, args, None)
+        return with_leaves(structure, leaves)
+
+    return checkpoint
+
+
 def _branch(function, args, count):
     """Record a function as a loop of `count` steps, none or one; returns its results' leaves and their structure."""
     recorder = current_recorder()
@@ -462,5 +476,5 @@ def _branch(function, args, count):
     shapes = [view.shape for view in probe.program.outputs]
     start = [RecordedArray(recorder, recorder.zeros(shape), recorder.dtype) for shape in shapes]
     body = recorded_body(lambda *carry: function(*with_leaves(structure, arguments)), start, "tape.cond")
-    views = _run(body, [x.view for x in start], [], 1, count=count.view)
+    views = _run(body, [x.view for x in start], [], 1, count=count.view if count is not None else None, spare=count is not None)
     return [_array(view, dtype) for view, dtype in zip(views["last"], body.dtypes, strict=True)], body.structure

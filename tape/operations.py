@@ -14,6 +14,7 @@ from compiled.active.preparation import original_of
 from tape.arguments import leaves_of
 from tape.errors import NotDifferentiable
 from tape.jitted import is_jitted, jitted_caller, remembered
+from tape.loops import checkpointed as traced_checkpoint
 from tape.loops import eager_scan, traced_scan
 from tape.recorder import current_recorder
 
@@ -94,18 +95,18 @@ def checkpoint(function):
 
     Parameters
     ----------
-    function : jitted function
+    function : jitted function, or NumPy code
         Of floats, float arrays, tuples of them, and anything else that is not differentiated.
 
     Returns
     -------
-    JittedOperation
+    JittedOperation or function
         Called like the function; a list that it is recorded in keeps its arguments and its result alone.
 
     Raises
     ------
     NotDifferentiable
-        For a function that is not jitted.
+        For what is no function.
 
     Examples
     --------
@@ -120,9 +121,10 @@ def checkpoint(function):
     >>> round(tape.grad(f)(1.0), 4)
     0.111
     """
+    if not callable(function):
+        raise NotDifferentiable(f"tape.checkpoint: expected a function, got {type(function).__name__}")
     if not is_jitted(function):
-        raise NotDifferentiable("tape.checkpoint: expected a jitted function, got "
-                                f"{type(function).__name__}")
+        return traced_checkpoint(function)
     inner = checkpointed(function)
     return JittedOperation(function, rule=inner.rule, body=function)
 

@@ -367,3 +367,24 @@ def test_an_index_out_of_bounds_inside_a_loop_names_the_line():
     for function in (gradient, lambda *a: tape.hvp(f)(*a, H)):
         with pytest.raises(IndexError, match=r"out of bounds(.|\n)*test_loops.py"):
             function(H, np.array([0, 3]))
+
+
+def test_checkpoints_of_numpy_code():
+    def layer(w, x):
+        return {"x": np.tanh(x @ w), "size": np.sum(x * x)}
+
+    def network(layer):
+        def f(w, x):
+            for _ in range(3):
+                out = layer(w, x)
+                x = out["x"]
+            return np.sum(x) + out["size"]
+
+        return f
+
+    f, g = network(tape.checkpoint(layer)), network(layer)
+    np.testing.assert_allclose(f(W, X), g(W, X))
+    assert_same(tape.value_and_grad(f, (0, 1))(W, X), tape.value_and_grad(g, (0, 1))(W, X))
+    assert_same(tape.hvp(f)(W, X, W), tape.hvp(g)(W, X, W))
+    with pytest.raises(tape.NotDifferentiable, match="expected a function"):
+        tape.checkpoint(3)
