@@ -30,6 +30,7 @@ from tape.jitted_tape import recorded_trace
 from tape.recorder import check_integers, current_recorder, raise_status
 from tape.traces import Trace, Traces
 from tape.transforms.build import with_gradients, with_tangents
+from tape.transforms.roll import LEAST_STEPS, rolled
 from tape.transforms.simplify import FORWARD_ONLY, cells_read, result_of, simplified, zeros_that_are_read
 
 
@@ -71,6 +72,9 @@ class Lists:
 
     def __init__(self, trace: Trace, name: str, names: list[str] | None = None, make=None):
         self.trace, self.name, self.make = trace, name, make or NativeFunction
+        self.program = trace.program
+        if self.make is NativeFunction and len(trace.program.code) >= LEAST_STEPS:
+            self.program = rolled(Listing.of(trace.program)).program()
         self.inputs = [names[k] if names else f"x{k}" for k in trace.dynamic]
         self.wrt = [self.inputs[k] for k in trace.wrt]
         self.outputs = [f"out{k}" if len(trace.program.outputs) > 1 else "out" for k in range(len(trace.program.outputs))]
@@ -78,13 +82,13 @@ class Lists:
     @functools.cached_property
     def value(self) -> NativeFunction:
         """Arguments to results."""
-        program = self.trace.program
+        program = self.program
         return self._native(program, program.outputs, self.inputs, self.outputs, "value")
 
     @functools.cached_property
     def value_and_grad(self) -> NativeFunction:
         """Arguments to results and the gradients of the differentiated arguments."""
-        program = self.trace.program
+        program = self.program
         views = [program.inputs[k] for k in self.trace.wrt]
         longer, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], views, seeded=False)
         return self._native(longer, [*longer.outputs, *adjoints], self.inputs,
@@ -93,7 +97,7 @@ class Lists:
     @functools.cached_property
     def vjp(self) -> NativeFunction:
         """Arguments and adjoints of the results, to results and adjoints of the arguments."""
-        program = self.trace.program
+        program = self.program
         views = [program.inputs[k] for k in self.trace.wrt]
         which = list(range(len(program.outputs)))
         longer, adjoints = with_gradients(program, which, views, seeded=True)
@@ -103,7 +107,7 @@ class Lists:
     @functools.cached_property
     def jvp(self) -> NativeFunction:
         """Arguments and tangents, to results and their tangents."""
-        program = self.trace.program
+        program = self.program
         views = [program.inputs[k] for k in self.trace.wrt]
         which = list(range(len(program.outputs)))
         longer, tangents = with_tangents(program, which, views)
@@ -119,7 +123,7 @@ class Lists:
     @functools.cached_property
     def hvp(self) -> NativeFunction:
         """Arguments and tangents, to the tangents of the gradients."""
-        program = self.trace.program
+        program = self.program
         views = [program.inputs[k] for k in self.trace.wrt]
         first, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], views, seeded=False)
         first.outputs = adjoints

@@ -50,8 +50,10 @@ class Tier:
         self.seconds += seconds
         if self.refused or (self.seconds < self.price and mode() != "always"):
             return
-        if mode() == "0" or len(self.trace.program.code) > MOST_INSTRUCTIONS:
-            self.refused = "TAPE_NATIVE=0" if mode() == "0" else "too long for native code"
+        self.refused = "TAPE_NATIVE=0" if mode() == "0" else ""
+        if not self.refused and len(self.trace.lists.program.code) > MOST_INSTRUCTIONS:
+            self.refused = "too long for native code"
+        if self.refused:
             return
         self.compile()
 
