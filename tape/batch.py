@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from compiled.native.lanes import has_lanes, lanes_of
+from compiled.native.lanes import has_lanes, lanes_of, most_lanes
 from compiled.native.threads import LanesFunction, most_threads
 from tape.arguments import argument_numbers, check_argument_numbers, describe, leaves_of, result_leaves, with_leaves
 from tape.errors import NotDifferentiable
@@ -442,9 +442,10 @@ def compile_lanes(f, example_args, argnums, lanes) -> CompiledLanes:
     Raises
     ------
     ValueError
-        When `lanes` is not a power of two that a cache line holds.
+        When `lanes` is no power of two, or too many.
     """
-    most = 64 // min([x.dtype.itemsize for x in map(np.asarray, leaves_of(example_args)[0]) if x.dtype.kind == "f"], default=8)
-    if lanes not in [n for n in (2, 4, 8, 16) if n <= most]:
-        raise ValueError(f"tape.compile: lanes: expected 2, 4, 8 or 16, at most {most} for these arguments, got {lanes!r}")
+    kinds = [x.dtype for x in map(np.asarray, leaves_of(example_args)[0]) if x.dtype.kind == "f"]
+    most = most_lanes(np.result_type(np.float32, *kinds))
+    if lanes not in [2**k for k in range(1, 6) if 2**k <= most]:
+        raise ValueError(f"tape.compile: lanes: expected a power of two from 2 to {most} for these arguments, got {lanes!r}")
     return CompiledLanes(f, example_args, argnums, lanes)

@@ -18,11 +18,14 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange
+from numba.core import types
+from numba.extending import intrinsic
 
 from compiled.cache import _KernelCache, package_digest
 from compiled.listing import Listing
 from compiled.native import machine
-from compiled.native.function import call_address, content_key, work_of
+from compiled.llvm import I64
+from compiled.native.function import content_key, work_of
 from compiled.native.lanes import LanesEmitter
 from compiled.native.schedule import schedule
 
@@ -147,13 +150,25 @@ def _run_in_threads(threads, address, count, block, pointers, statuses) -> bool:
     return True
 
 
+@intrinsic
+def _call_block(typingctx, address, start, stop, block, pointers):
+    """Call machine code for one block; returns its status."""
+
+    def emit(context, builder, signature, args):
+        address, *rest = args
+        kind = ir.FunctionType(I64, [I64] * 4)
+        return builder.call(builder.inttoptr(address, kind.as_pointer()), rest)
+
+    return types.int64(*[types.int64] * 5), emit
+
+
 @functools.cache
 def _kernel():
     """One kernel for all functions, compiled when threads are first used, and cached on disk."""
 
     def run_blocks(address, count, block, pointers, statuses):
         for b in prange(len(statuses)):
-            statuses[b] = call_address(address, b * block, min((b + 1) * block, count), b, pointers)
+            statuses[b] = _call_block(address, b * block, min((b + 1) * block, count), b, pointers)
 
     dispatcher = njit(parallel=True, nogil=True)(run_blocks)
     dispatcher._cache = _KernelCache(run_blocks, package_digest() + machine._versions().hex())
