@@ -31,7 +31,7 @@ MOST_JITTED = 64
 """Lists kept for one jitted function."""
 
 
-def batch(f, in_axes=0, threads=None, sum=False):  # noqa: A002  what it does, as NumPy calls it
+def batch(f, in_axes=0, threads=None, sum=False):
     """Make the function that runs a function of one sample over a leading axis of samples.
 
     Parameters
