@@ -40,8 +40,8 @@ def batch(f, in_axes=0, threads=None, sum=False):
         NumPy code or a jitted function, of one sample; also a derivative such as ``tape.value_and_grad(g)``,
         ``tape.jacobian(g)``.
     in_axes : 0, None, or a tuple of them, one for each positional argument
-        0 where the argument has a leading sample axis (every leaf of it, where it is a container), None where it is the same for
-        all samples. Arguments that are no numbers, and keyword arguments, are always the same for all samples.
+        0 where the argument has a leading sample axis (every leaf of it, where it is a container), None where it is the same
+        for all samples. Arguments that are no numbers, and keyword arguments, are always the same for all samples.
     threads : int, optional
         How many threads to use at most; all that Numba may use by default. Little work is done by one.
     sum : bool
@@ -62,10 +62,10 @@ def batch(f, in_axes=0, threads=None, sum=False):
 
     Notes
     -----
-    The function is recorded for one sample, and compiled for as many samples at once as vector registers hold. A Python branch is
-    compiled as the first sample takes it: where other samples take another way, `f` is called for each of the samples around, which
-    is right but slow; ``tape.where`` has no such cost. `f` is also called sample by sample where it changes what it reads
-    (as random generators do) or uses what does not run in lanes.
+    The function is recorded for one sample, and compiled for as many samples at once as vector registers hold. A Python
+    branch is compiled as the first sample takes it: where other samples take another way, `f` is called for each of the
+    samples around, which is right but slow; ``np.where`` has no such cost. `f` is also called sample by sample where it
+    changes what it reads (as random generators do) or uses what does not run in lanes (loops of ``tape.scan``).
 
     Inside a function that is being recorded, the samples are recorded one after the other.
 
@@ -75,9 +75,9 @@ def batch(f, in_axes=0, threads=None, sum=False):
     >>> loss = lambda w, x, y: (np.sum(w * x) - y) ** 2
     >>> x, y = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), np.array([1.0, 2.0, 3.0])
     >>> tape.batch(tape.grad(loss), in_axes=(None, 0, 0))(np.ones(2), x, y)
-    array([[  4.,   8.],
-           [ 30.,  40.],
-           [ 80.,  96.]])
+    array([[ 4.,  8.],
+           [30., 40.],
+           [80., 96.]])
     >>> tape.batch(tape.grad(loss), in_axes=(None, 0, 0), sum=True)(np.ones(2), x, y)
     array([114., 144.])
     """
@@ -135,7 +135,6 @@ class _Batch:
         self.f, self.axes, self.summed, self.lanes = f, _checked_axes(in_axes), summed, lanes
         self.threads = min(threads, most_threads()) if threads else most_threads()
         self.jitted: dict[Any, Trace] = {}
-        self.natives: dict[Any, LanesFunction] = {}
         self.lock = threading.Lock()
 
     def __call__(self, args, kwargs):
@@ -160,8 +159,8 @@ class _Batch:
     def _samples(self, args, kwargs) -> _Samples:
         axes = self.axes
         if isinstance(axes, tuple) and len(axes) != len(args):
-            raise ValueError(f"tape.batch: in_axes has {len(axes)} entries, expected one for each of the {len(args)} positional "
-                             "arguments")
+            raise ValueError(f"tape.batch: in_axes has {len(axes)} entries, expected one for each of the {len(args)} "
+                             "positional arguments")
         leaves, structure = leaves_of((args, kwargs))
         mapped, paths = [], []
         for number, argument in enumerate(args):
@@ -203,7 +202,6 @@ class _Batch:
             with self.lock:
                 if len(self.jitted) >= MOST_JITTED:
                     self.jitted.clear()
-                    self.natives.clear()
                 self.jitted[key] = trace
         return trace
 
@@ -323,8 +321,8 @@ class _Collected:
     def _check(self, s, structure, shapes):
         expected = [a.shape[0 if self.summed else 1 :] for a in self.arrays]
         if structure != self.structure or shapes != expected:
-            raise ValueError(f"tape.batch: expected results of one structure and shape, got {structure} with shapes {shapes} for "
-                             f"sample {s}, and {self.structure} with {expected} for samples before")
+            raise ValueError(f"tape.batch: expected results of one structure and shape, got {structure} with shapes {shapes} "
+                             f"for sample {s}, and {self.structure} with {expected} for samples before")
 
     def result(self):
         """The whole."""
@@ -335,8 +333,8 @@ def _checked_axes(in_axes):
     entries = tuple(in_axes) if isinstance(in_axes, (tuple, list)) else (in_axes,)
     for axis in entries:
         if axis is not None and (isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or axis != 0):
-            raise ValueError(f"tape.batch: in_axes: expected 0 (a leading sample axis) or None (none), or a tuple with one of them for "
-                             f"each argument, got {in_axes!r}; np.moveaxis brings another axis to the front")
+            raise ValueError("tape.batch: in_axes: expected 0 (a leading sample axis) or None (none), or a tuple with one of "
+                             f"them for each argument, got {in_axes!r}; np.moveaxis brings another axis to the front")
     return entries if isinstance(in_axes, (tuple, list)) else in_axes
 
 
@@ -348,16 +346,16 @@ def _count(leaves, mapped, paths) -> int:
             continue
         shape = np.shape(leaves[k])
         if not shape:
-            raise ValueError(f"tape.batch: {paths[k]}: expected an array with a leading sample axis, got {leaves[k]!r:.60}, which "
-                             "has none; in_axes=None says that an argument is the same for all samples")
+            raise ValueError(f"tape.batch: {paths[k]}: expected an array with a leading sample axis, got {leaves[k]!r:.60}, "
+                             "which has none; in_axes=None says that an argument is the same for all samples")
         if found is None:
             found = shape[0], paths[k]
         elif shape[0] != found[0]:
             raise ValueError(f"tape.batch: {paths[k]}: expected {found[0]} samples, as {found[1]} has, got {shape[0]} (shape "
                              f"{shape})")
     if found is None:
-        raise ValueError("tape.batch: expected at least one argument with a sample axis, got none: every entry of in_axes is None, or "
-                         "no argument is an array")
+        raise ValueError("tape.batch: expected at least one argument with a sample axis, got none: every entry of in_axes is "
+                         "None, or no argument is an array")
     return found[0]
 
 
@@ -414,14 +412,16 @@ class CompiledLanes:
     @staticmethod
     def _leaves(args, extra):
         leaves, structure = leaves_of(tuple(args))
-        return structure, [(np.shape(leaf)[extra:], np.asarray(leaf).dtype) if not _is_static(leaf) else leaf for leaf in leaves]
+        return structure, [leaf if _is_static(leaf) else (np.shape(leaf)[extra:], np.asarray(leaf).dtype) for leaf in leaves]
 
     @functools.cached_property
     def value(self):
+        """The function over samples."""
         return self._checked(_batched(self._f, 0, None, False, self._lanes))
 
     @functools.cached_property
     def value_and_grad(self):
+        """Values and gradients over samples."""
         return self._checked(_batched(value_and_grad(self._f, self._argnums), 0, None, False, self._lanes))
 
     def _checked(self, function):
@@ -429,8 +429,8 @@ class CompiledLanes:
         def over_samples(*args):
             got = self._leaves(args, 1)
             if got != self._described:
-                raise ValueError(f"tape.compile: compiled for samples of shapes and dtypes {self._described[1]}, got {got[1]} after the "
-                                 "sample axis; compile again for others")
+                raise ValueError(f"tape.compile: compiled for samples of shapes and dtypes {self._described[1]}, got {got[1]} "
+                                 "after the sample axis; compile again for others")
             return function(*args)
 
         return over_samples

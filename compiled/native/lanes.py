@@ -38,8 +38,8 @@ def has_lanes(listing: Listing) -> bool:
 
 
 MOST_BITS = 1024
-"""Bits of all lanes of a cell: measured (AVX2), four registers full are 1.3 to 2 times as fast as two, where instructions wait for
-each other, and eight are slower again. Processors with wider registers have more of them, and do not gain from four."""
+"""Bits of all lanes of a cell: measured (AVX2), four registers full are 1.3 to 2 times as fast as two where instructions wait
+for each other, and eight are slower again. Two of the widest registers are as many lanes."""
 
 
 def lanes_of(dtype) -> int:

@@ -23,8 +23,8 @@ from numba.extending import intrinsic
 
 from compiled.cache import _KernelCache, package_digest
 from compiled.listing import Listing
-from compiled.native import machine
 from compiled.llvm import I64
+from compiled.native import machine
 from compiled.native.function import content_key, work_of
 from compiled.native.lanes import LanesEmitter
 from compiled.native.schedule import schedule
