@@ -202,7 +202,7 @@ def _loops(piece, slots, firsts, sizes, steps):
         where = at(2, i, j)
         piece.store(slots[2], where, builder.fadd(piece.load(slots[2], where), product))
 
-    if steps[1][1] == 1 and n > 1:  # rows of b are neighbours
+    if steps[1][1] == 1 and n > 1 and piece.emitter.lanes == 1:  # rows of b are neighbours
         piece.nest((m, n), clear)
         piece.nest((m, k, n), lambda x: add(*x)) if k else None
         return
