@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from compiled.listing import Listing
 from compiled.native.lanes import has_lanes, lanes_of, most_lanes
 from compiled.native.threads import LanesFunction, most_threads
 from tape.arguments import argument_numbers, check_argument_numbers, describe, leaves_of, result_leaves, with_leaves
@@ -19,10 +20,11 @@ from tape.errors import NotDifferentiable
 from tape.gradients import value_and_grad
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
-from tape.native import NativeLists
+from tape.native import native_listing
 from tape.recorder import check_integers, current_recorder
 from tape.traces import Trace, traces_of
 from tape.tracing import RecordedArray
+from tape.transforms.simplify import result_of
 
 RECOVERED = 256
 """Where a branch is decided otherwise for some sample, the samples that are run one by one with it."""
@@ -65,7 +67,8 @@ def batch(f, in_axes=0, threads=None, sum=False):
     The function is recorded for one sample, and compiled for as many samples at once as vector registers hold. A Python
     branch is compiled as the first sample takes it: where other samples take another way, `f` is called for each of the
     samples around, which is right but slow; ``np.where`` has no such cost. `f` is also called sample by sample where it
-    changes what it reads (as random generators do) or uses what does not run in lanes (loops of ``tape.scan``).
+    changes what it reads (as random generators do) or uses what does not run in lanes (loops whose number of steps
+    depends on the arguments).
 
     Inside a function that is being recorded, the samples are recorded one after the other.
 
@@ -211,7 +214,9 @@ class _Batch:
         kept = trace.__dict__.setdefault("lanes", {})
         key = mapped, bool(self.summed), self.lanes
         if key not in kept:
-            listing = NativeLists.listing(trace.program, trace.program.outputs)
+            listing = Listing.of(trace.program)
+            listing.outputs = [result_of(trace.program, view) for view in trace.program.outputs]
+            listing = native_listing(listing)
             kept[key] = LanesFunction(listing, *key[:2], self.lanes or lanes_of(listing.dtype)) if has_lanes(listing) else None
         return kept[key]
 
@@ -365,7 +370,7 @@ def _is_static(leaf) -> bool:
 
 
 def _is_float(argument) -> bool:
-    """Whether every leaf of an argument of a jitted function is a float."""
+    """Whether every leaf of an argument is a float."""
     leaves = leaves_of(argument)[0]
     kinds = [describe(leaf).dtype for leaf in leaves if not _is_static(leaf)]
     return bool(leaves) and len(kinds) == len(leaves) and all(k is float or (k is not int and k.kind == "f") for k in kinds)

@@ -332,3 +332,32 @@ def test_what_is_not_differentiable_says_so():
         tape.batch(3)
     with pytest.raises(tape.NotDifferentiable, match="scalar"):
         tape.batch(tape.grad(lambda x: x))(np.ones((4, 3)))
+
+
+def scanned(x, y):
+    def step(c, row):
+        c = np.sin(c) * x + row
+        return c, c * y
+
+    carry, rows = tape.scan(step, np.stack([y, x[0]]), np.outer(np.arange(6.0), x))
+    return np.sum(carry) + np.sum(rows**2)
+
+
+def repeated(x, y):
+    return tape.fori(0, 7, lambda k, c: np.cos(c * y) + x[0] * k, x[1])
+
+
+@pytest.mark.parametrize("f", [scanned, repeated], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
+def test_loops(f, axes):
+    x, y = RNG.normal(size=(WIDTH + 3, 2)), RNG.normal(size=WIDTH + 3)
+    args = tuple(a if axis == 0 else a[0] for a, axis in zip((x, y), axes, strict=True))
+    for one in (f, tape.value_and_grad(f, argnums=(0, 1))):
+        assert_as_looped(one, *args, axes=axes, rtol=1e-10, atol=1e-11)
+
+
+def test_loops_with_steps_that_differ():
+    def f(x):
+        return tape.while_loop(lambda c: np.abs(c) < 100.0, lambda c: c * 1.5 + 0.1, x)
+
+    assert_as_looped(f, RNG.uniform(0.5, 2.0, size=20))

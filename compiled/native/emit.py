@@ -97,6 +97,17 @@ class Emitter:
         self.memory = Memory(listing, self.units, self._needs_memory)
         for number, body in self.bodies.items():
             self.memory.reserve(number, body.memory.cells, self.loops[number])
+        self.widened = self._widened() if self.lanes > 1 else {}
+
+    def _widened(self):
+        """First cells of copies, in lanes, of what loops read and all samples share."""
+        read = {ref.slot for step in self.listing.steps if step.row.name == "loop" for ref in step.operands}
+        shared = set(self.constants) | (set() if self.in_loop else set(self.argument_of))
+        found = {}
+        for slot in sorted(read & shared):
+            found[slot] = self.memory.cells
+            self.memory.cells += self.listing.size(slot)
+        return found
 
     def _arguments_in_place(self):
         """Slots that are an argument's own memory, and its number."""

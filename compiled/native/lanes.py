@@ -18,6 +18,7 @@ from numba.core import cgutils
 
 from compiled.listing import Listing, Ref
 from compiled.llvm import I32, I64
+from compiled.loops import Loop
 from compiled.memory import contiguous
 from compiled.native import machine
 from compiled.native.emit import Emitter, Piece, counted_loop
@@ -26,15 +27,22 @@ UNROLLED = 64
 """Arguments and results of up to so many cells are moved by straight code, so that the cells can be registers."""
 
 STRUCTURAL = frozenset({"amax", "gather", "guard", "matmul", "scatter_add", "scatter_assign"})
-"""Structural steps that run in lanes."""
+"""Structural steps that run in lanes, beside loops."""
 
 TILE = 4
 """Cells of as many samples that are transposed at once."""
 
 
 def has_lanes(listing: Listing) -> bool:
-    """Whether every step of a list runs in lanes."""
-    return all(step.row.name in STRUCTURAL for step in listing.steps if step.row.structural)
+    """Whether every step of a list runs in lanes; loops do whose number of steps is known."""
+    for step in listing.steps:
+        if step.row.name == "loop":
+            loop = Loop.of(step.space.words)
+            if loop.counted or loop.ends or not has_lanes(listing.bodies[loop.body].listing):
+                return False
+        elif step.row.structural and step.row.name not in STRUCTURAL:
+            return False
+    return True
 
 
 MOST_BITS = 1024
