@@ -223,6 +223,19 @@ def test_from_several_python_threads():
     assert not wrong
 
 
+def test_results_keep_their_memory():
+    f, x = tape.batch(lambda x: x * 2.0), RNG.normal(size=40_000)
+    views = [f(x + k)[::7] for k in range(5)]
+    for k, view in enumerate(views):
+        np.testing.assert_array_equal(view, (2.0 * (x + k))[::7])
+    result = f(x)
+    assert result.flags.writeable
+    assert result.flags.c_contiguous
+    address = result.ctypes.data
+    del result
+    assert f(x).ctypes.data == address
+
+
 # ---------------------------------------------------------------------- what does not run in lanes
 
 

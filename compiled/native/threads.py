@@ -27,6 +27,7 @@ from compiled.llvm import I64
 from compiled.native import machine
 from compiled.native.function import content_key, work_of
 from compiled.native.lanes import LanesEmitter
+from compiled.native.results import empty
 from compiled.native.schedule import schedule
 
 LITTLE_WORK = 1_000_000
@@ -95,7 +96,7 @@ class LanesFunction:
         threads = threads if count * self.work > LITTLE_WORK else 1
         block = self._summed_block(count) if self.summed else self._block(count, threads)
         blocks = -(-count // block)
-        results = [np.empty((blocks if self.summed else count, *shape), self.dtype) for shape in self.shapes]
+        results = [empty((blocks if self.summed else count, *shape), self.dtype) for shape in self.shapes]
         pointers = np.array([a.ctypes.data for a in (*arguments, *results)], np.intp)
         statuses = np.zeros(blocks, np.int64)
         if threads == 1 or blocks == 1 or not _run_in_threads(threads, self.address, count, block, pointers, statuses):
