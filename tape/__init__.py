@@ -5,6 +5,7 @@
 array([0.    , 1.3818])
 """
 
+from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout
 from tape.errors import (
@@ -29,10 +30,8 @@ from tape.recorder import memory_limit
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 
-__all__ = [
-    "CapacityError", "Compiled", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray",
-    "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "check_grads", "checkpoint", "compile",
-    "cond", "dropout", "fori", "grad", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp",
-    "memory_limit", "operation", "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad", "vjp",
-    "while_loop", "workspace_limit",
-]
+__all__ = ["CapacityError", "Compiled", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray",
+           "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch", "check_grads", "checkpoint",
+           "compile", "cond", "dropout", "fori", "grad", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load",
+           "logsumexp", "memory_limit", "operation", "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad",
+           "vjp", "while_loop", "workspace_limit"]

@@ -22,6 +22,7 @@ def recorded_call(f, args, kwargs, wanted):
         leaf = plain(leaves[k])
         view = leaf.view if isinstance(leaf, RecordedArray) else recorder.constant(np.asarray(leaf))
         fresh.append(recorder.copied(view))
+        recorder.mark_active(fresh[-1])
         dtype = leaf.dtype if isinstance(leaf, (RecordedArray, np.ndarray, np.generic)) else recorder.dtype
         leaves[k] = RecordedArray(recorder, fresh[-1], dtype if dtype.kind == "f" else recorder.dtype)
     args, kwargs = with_leaves(structure, leaves)

@@ -142,6 +142,10 @@ class Recorder:
         """Whether the cells depend on an input that is differentiated."""
         return self.active[self.slot_number(view.cell)]
 
+    def mark_active(self, view: View) -> None:
+        """Say that derivatives are taken with respect to the slot of a view, in a call inside the recording."""
+        self.active[self.slot_number(view.cell)] = True
+
     def input(self, array: np.ndarray, active: bool) -> View:
         """Allocate an input slot that holds `array` now; `active` says whether it is differentiated."""
         view = self.new_slot(array.shape, active)

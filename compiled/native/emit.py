@@ -85,21 +85,37 @@ class Emitter:
         listing = self.listing
         outside = set(listing.inputs) | set(listing.constants) | {result.ref.slot for result in listing.outputs}
         self.inner = inner_slots(self.units, outside)
-        bound = self.lanes == 1 or self.in_loop
-        # In the body of a loop numbers come in registers.
-        arguments = [(slot, k) for k, slot in enumerate(listing.inputs) if not self.in_loop or listing.size(slot) != 1]
-        self.argument_of = dict(arguments) if bound else {}
+        self.argument_of = self._arguments_in_place()
         self.result_of = {}
-        for k, result in enumerate(listing.outputs if bound else ()):
+        for k, result in enumerate(listing.outputs if self.lanes == 1 or self.in_loop else ()):
             slot, size = result.ref.slot, math.prod(result.shape)
             direct = (slot not in self.argument_of and slot not in listing.constants and slot not in self.result_of
                       and result.ref.offset == 0 and size == listing.size(slot) and result.strides == contiguous(result.shape))
             if direct and size and not (self.in_loop and size == 1):
                 self.result_of[slot] = k
-        self.shared = _used_in_several(self.pieces)
+        self.shared = self._shared_slots()
         self.memory = Memory(listing, self.units, self._needs_memory)
         for number, body in self.bodies.items():
             self.memory.reserve(number, body.memory.cells, self.loops[number])
+        self.widened = self._widened() if self.lanes > 1 else {}
+
+    def _widened(self):
+        """First cells of copies, in lanes, of what loops read and all samples share."""
+        read = {ref.slot for step in self.listing.steps if step.row.name == "loop" for ref in step.operands}
+        shared = set(self.constants) | (set() if self.in_loop else set(self.argument_of))
+        found = {}
+        for slot in sorted(read & shared):
+            found[slot] = self.memory.cells
+            self.memory.cells += self.listing.size(slot)
+        return found
+
+    def _arguments_in_place(self):
+        """Slots that are an argument's own memory, and its number; in the body of a loop numbers come in registers."""
+        return {slot: k for k, slot in enumerate(self.listing.inputs) if not self.in_loop or self.listing.size(slot) != 1}
+
+    def _shared_slots(self):
+        """Slots that more than one piece uses."""
+        return _used_in_several(self.pieces, self.listing.outputs)
 
     def _needs_memory(self, slot, structural):
         """Whether a slot needs working memory, given whether a structural step uses it."""
@@ -172,9 +188,9 @@ def _pieces(units):
     return pieces
 
 
-def _used_in_several(pieces) -> set[int]:
-    """Slots that more than one piece uses."""
-    home, found = {}, set()
+def _used_in_several(pieces, outputs) -> set[int]:
+    """Slots that more than one piece uses; the last piece copies results out."""
+    home, found = {result.ref.slot: len(pieces) - 1 for result in outputs}, set()
     for number, units in enumerate(pieces if len(pieces) > 1 else ()):
         for unit in units:
             for step, _ in unit.members:
@@ -233,7 +249,7 @@ class Piece:
         """Pointer to a slot's first cell, and whether its cells are numbers although the function's are vectors."""
         emitter = self.emitter
         if slot in emitter.argument_of:
-            return self.arguments[emitter.argument_of[slot]], False
+            return self.arguments[emitter.argument_of[slot]], emitter.lanes > 1 and not emitter.in_loop
         if slot in emitter.result_of:
             return self.arguments[len(self.listing.inputs) + emitter.result_of[slot]], False
         if slot in emitter.constants:

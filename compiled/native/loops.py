@@ -95,8 +95,18 @@ class LoopEmitter:
         self.ys = range(loop.carry + loop.sums, len(self.body.outputs) - loop.ends)
 
     def _pack(self, ref):
-        base, _ = self.piece.base(ref.slot)
+        base, narrow = self.piece.base(ref.slot)
+        if narrow:
+            base = self._widened(ref.slot)
         return self.builder.gep(base, [ir.Constant(I64, ref.offset)])
+
+    def _widened(self, slot):
+        """A copy, in lanes, of numbers that all samples share."""
+        start, size = self.piece.emitter.widened[slot], self.piece.listing.size(slot)
+        target = self.builder.gep(self.piece.work, [self.word(start)])
+        self.piece.nest((size,), lambda indices: self.builder.store(
+            self.piece.load(slot, indices[0]), self.builder.gep(target, indices)))
+        return target
 
     def word(self, number):
         """A constant index."""

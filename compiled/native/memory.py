@@ -95,11 +95,11 @@ class Memory:
             return ir.Constant(pointer, None), lambda builder: None
         if size <= STACK_BYTES:
             block = builder.alloca(kind, self.cells)
-            block.align = LINE_BYTES
+            block.align = max(LINE_BYTES, _size_of(kind))
             return block, lambda builder: None
-        return self._from_pool(builder, pointer, size, name)
+        return self._from_pool(builder, pointer, size, max(LINE_BYTES, _size_of(kind)), name)
 
-    def _from_pool(self, builder, pointer, size, name):
+    def _from_pool(self, builder, pointer, size, line, name):
         module = builder.module
         entry = I8.as_pointer()
         pool = ir.GlobalVariable(module, ir.ArrayType(I64, POOL), f"{name}.pool")
@@ -111,9 +111,9 @@ class Memory:
                 builder.store(builder.atomic_rmw("xchg", place, ir.Constant(I64, 0), "acquire"), found)
         with builder.if_then(builder.icmp_unsigned("==", builder.load(found), ir.Constant(I64, 0))):
             malloc = cgutils.get_or_insert_function(module, ir.FunctionType(entry, [I64]), "malloc")
-            builder.store(builder.ptrtoint(builder.call(malloc, [ir.Constant(I64, size + LINE_BYTES)]), I64), found)
+            builder.store(builder.ptrtoint(builder.call(malloc, [ir.Constant(I64, size + line)]), I64), found)
         address = builder.load(found)
-        aligned = builder.and_(builder.add(address, ir.Constant(I64, LINE_BYTES)), ir.Constant(I64, -LINE_BYTES))
+        aligned = builder.and_(builder.add(address, ir.Constant(I64, line)), ir.Constant(I64, -line))
 
         def release(builder):
             here = cgutils.alloca_once_value(builder, address)

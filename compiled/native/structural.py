@@ -35,6 +35,9 @@ def emit_structural(piece, step) -> None:
 def _write_home(piece, slot):
     """Bring a cell that a register holds to where pointers can find it."""
     known = piece.registers.get(slot)
+    constant = piece.listing.constants.get(slot)
+    if known is None and constant is not None and constant.size == 1:
+        known = float(constant.reshape(-1)[0])
     if known is not None and piece.has_home(slot):
         piece.store(slot, ir.Constant(I64, 0), piece.constant(known) if isinstance(known, float) else known)
 
@@ -202,7 +205,7 @@ def _loops(piece, slots, firsts, sizes, steps):
         where = at(2, i, j)
         piece.store(slots[2], where, builder.fadd(piece.load(slots[2], where), product))
 
-    if steps[1][1] == 1 and n > 1:  # rows of b are neighbours
+    if steps[1][1] == 1 and n > 1 and piece.emitter.lanes == 1:  # rows of b are neighbours
         piece.nest((m, n), clear)
         piece.nest((m, k, n), lambda x: add(*x)) if k else None
         return

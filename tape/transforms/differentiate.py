@@ -18,7 +18,7 @@ from compiled.memory import View, contiguous
 from compiled.numbers import plus, product
 from compiled.program import iteration_space
 from tape.recorder import Recorder, broadcast_strides
-from tape.tracing import RecordedArray
+from tape.tracing import RecordedArray, record
 from tape.transforms.products import summed_product
 from tape.transforms.simplify import ALL, dead_code, simplified
 
@@ -29,6 +29,17 @@ OVERWRITING = ("assign", "scatter_assign")
 def _overwrites(code) -> np.ndarray:
     """Whether each instruction overwrites cells."""
     return np.isin(code[:, OPCODE], [TABLE.opcode[name] for name in OVERWRITING])
+
+
+class _RuleNumber(RecordedArray):
+    """A recorded array as rules read it: comparisons are numbers of the list's dtype, not booleans, which NumPy promotes."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def apply(name, operands):
+        result = record(name, operands)
+        return _RuleNumber(result.recorder, result.view, result.recorder.dtype)
 
 
 class Stretch:
@@ -102,6 +113,10 @@ class Stretch:
     def array(self, view: View) -> RecordedArray:
         """The view as a recorded array of the list's dtype."""
         return RecordedArray(self.recorder, view, self.recorder.dtype)
+
+    def rule_numbers(self, views) -> list[_RuleNumber]:
+        """The views as what rules compute with."""
+        return [_RuleNumber(self.recorder, view, self.recorder.dtype) for view in views]
 
     def words(self, i) -> np.ndarray:
         """What the kernels of structural instruction i read."""
@@ -241,10 +256,10 @@ def _reverse_elementwise(stretch, i):
         taken = stretch.array(stretch.recorder.copied(adjoint.view))
         adjoint[...] = 0.0
         adjoint = taken
-    arrays = [stretch.array(view) for view in operands[: row.arity]]
+    arrays = stretch.rule_numbers([*operands[: row.arity], out])
     for k, partial in enumerate(row.partials):
         if stretch.is_active(k, i):
-            contribution = product(TABLE, adjoint, partial(*arrays, stretch.array(out)))
+            contribution = product(TABLE, adjoint, partial(*arrays))
             if not (isinstance(contribution, float) and contribution == 0.0):
                 stretch.add(stretch.buddy(operands[k]), contribution)
 
@@ -329,7 +344,7 @@ def _amax_views(stretch, i):
 
 def _shares(stretch, operand, out, axes):
     """Which share of the extreme each element has: 1 / number of ties, or 0."""
-    ties = (stretch.array(operand) == stretch.array(out)) * 1.0
+    ties = stretch.array((stretch.array(operand) == stretch.array(out)).view)
     return ties / np.sum(ties, axis=axes, keepdims=True)
 
 
@@ -377,13 +392,13 @@ def _pushed_forward(stretch, outputs, tangents):
 def _forward_elementwise(stretch, i):
     row = stretch.row(i)
     *operands, out = stretch.views(i)
-    arrays = [stretch.array(view) for view in operands[: row.arity]]
+    arrays = stretch.rule_numbers([*operands[: row.arity], out])
     total = 0.0
     for k, partial in enumerate(row.partials):
         if stretch.is_active(k, i):
             # An overwritten cell's value is not yet there, but the partial of an assignment is constant.
             tangent = stretch.array(stretch.buddy(operands[k]))
-            total = plus(total, product(TABLE, tangent, partial(*arrays, stretch.array(out))))
+            total = plus(total, product(TABLE, tangent, partial(*arrays)))
     target = stretch.array(stretch.buddy(out))
     if row.accumulates:
         stretch.add(target.view, total)
