@@ -42,6 +42,13 @@ def without_saving(listing: Listing) -> Listing:
     return listing.with_steps(steps)
 
 
+def without_stops(listing: Listing) -> Listing:
+    """Turn what is a constant to derivatives into copies, for lists that are only run forward."""
+    rows = {"stop": listing.table["copy"]}
+    steps = [Step(rows.get(s.row.name, s.row), s.operands, s.out, s.space, s.line) for s in listing.steps]
+    return listing.with_steps(steps)
+
+
 def own_arguments(listing: Listing) -> Listing:
     """Copy arguments and constants that are assigned to, so that the caller's arrays stay as they are."""
     written = {slot for step in listing.steps for slot in step.writes()}
@@ -286,7 +293,7 @@ class _Rewriter:
     def _computed(self, row, views, slot, shape, out):
         """Where the row of these views is: known already, simpler, or in `slot`, by a new step."""
         row, views = self._simpler(row, views, shape)
-        if row.name in ("copy", "stop") and self._is_stable(views[0][0].slot):
+        if row.name == "copy" and self._is_stable(views[0][0].slot):
             return _Alias(shape, out, *views[0])
         names = [(ref, strides, self.versions.get(ref.slot)) for ref, strides in views]
         key = (row.name, shape, out, tuple(sorted(names, key=repr) if row.name in ("add", "mul") else names))
@@ -471,7 +478,7 @@ def distinct_results(listing: Listing) -> Listing:
 ALL = (dead_code, fold_constants, share, dead_code, distinct_results)
 """The passes of `Tape.simplify`."""
 
-FORWARD_ONLY = (own_arguments, without_saving, dead_code, fold_constants, share, dead_code)
+FORWARD_ONLY = (own_arguments, without_saving, without_stops, dead_code, fold_constants, share, dead_code)
 """The passes for a list that is only run forward."""
 
 

@@ -1,0 +1,202 @@
+"""From list to list: every pass leaves values and derivatives as they are; derivatives built symbol to symbol are right.
+
+What is not here: lists as machine code (`test_native.py`).
+"""
+
+import numpy as np
+import pytest
+from test_engines import RandomProgram
+
+import tape
+from compiled.engine import ENGINE
+from compiled.listing import Listing
+from compiled.memory import View
+from tape.transforms import simplify
+from tape.transforms.simplify import ALL, FORWARD_ONLY, dead_code, distinct_results, fold_constants, share, simplified
+
+ROUNDING = 1e-12
+"""Relative to the largest of a result: squares become products, and quotients by powers of two products."""
+
+SEEDS = [pytest.param(seed, marks=() if seed < 30 else pytest.mark.slow) for seed in range(300)]
+
+PASSES = {f.__name__: f for f in (dead_code, fold_constants, share, simplify.forward_copies, simplify.without_saving,
+                                  simplify.without_stops, simplify.own_arguments, distinct_results)}
+
+SAME_DERIVATIVES = ("dead_code", "fold_constants", "share", "forward_copies", "distinct_results")
+"""Passes after which the list can still be swept backward."""
+
+GROWING = ("own_arguments", "distinct_results", "share", "forward_copies")
+"""Passes that may write copies; those of the last two take the place of what dead code leaves out."""
+
+
+# ---------------------------------------------------------------------- passes on random lists
+
+
+def pruned(program, seed) -> Listing:
+    """A random program as steps, with some of its outputs, some of them as views."""
+    random = np.random.default_rng(seed)
+    listing = Listing.of(program)
+    views = [view for view in program.outputs if random.integers(3) == 0] or [program.outputs[-1]]
+    views = [View(view.cell, view.shape[::-1], view.strides[::-1]) if random.integers(2) else view for view in views]
+    broadcast = views[0]
+    views.append(View(broadcast.cell, (2, *broadcast.shape), (0, *broadcast.strides)))
+    listing.outputs = [simplify.result_of(program, view) for view in views]
+    return listing
+
+
+def results(program):
+    """Results of a forward sweep over the inputs that are in the program."""
+    values = program.values.copy()
+    status = ENGINE.forward(program.code, program.geometry, values, 0, len(program.code))
+    assert status == -1
+    return [view.of(values).copy() for view in program.outputs]
+
+
+def gradients(program, active):
+    """Adjoints of the active inputs, for adjoints of the results that depend on nothing but their place."""
+    values, adjoints = program.values.copy(), np.zeros_like(program.values)
+    ENGINE.forward(program.code, program.geometry, values, 0, len(program.code))
+    random = np.random.default_rng(0)
+    for view in program.outputs:
+        np.add.at(adjoints, view.of(np.arange(len(values))), random.standard_normal(view.shape))
+    ENGINE.reverse(program.code, program.geometry, values, adjoints, False)
+    return [program.inputs[k].of(adjoints).copy() for k in active]
+
+
+def with_inputs(program, like):
+    """The program with the values of the inputs of another in place."""
+    for view, other in zip(program.inputs, like.inputs, strict=True):
+        view.of(program.values)[...] = other.of(like.values)
+    return program
+
+
+def assert_equal(got, expected, rounding=ROUNDING):
+    """Demand equal arrays, NaN included."""
+    for one, other in zip(got, expected, strict=True):
+        assert one.shape == other.shape
+        scale = np.max(np.abs(other[np.isfinite(other)]), initial=1.0)
+        np.testing.assert_allclose(one, other, rtol=rounding, atol=rounding * scale)
+
+
+def compare(program, listing, passes, derivatives):
+    """Demand that a listing computes the same before and after the passes."""
+    before = with_inputs(listing.program(), program)
+    rewritten = simplified(listing, passes)
+    after = with_inputs(rewritten.program(), program)
+    after.check()
+    rounding = ROUNDING if program.values.dtype == np.float64 else 1e-4
+    assert_equal(results(after), results(before), rounding)
+    if derivatives:
+        active = range(3)
+        assert_equal(gradients(after, active), gradients(before, active), 10 * rounding)
+    return len(before.code), len(after.code)
+
+
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_pass(name, seed):
+    program = RandomProgram(seed).program
+    for listing in (Listing.of(program), pruned(program, seed)):
+        before, after = compare(program, listing, (PASSES[name],), name in SAME_DERIVATIVES)
+        assert name in GROWING or after <= before
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_all_passes(seed, dtype):
+    program = RandomProgram(seed, dtype).program
+    for listing in (Listing.of(program), pruned(program, seed)):
+        compare(program, listing, ALL, dtype == np.float64)
+        before, after = compare(program, listing, (dead_code, fold_constants, share, dead_code), False)
+        assert after <= before
+        compare(program, listing, FORWARD_ONLY, False)
+
+
+# ---------------------------------------------------------------------- identities
+
+
+def names(t) -> list[str]:
+    """Names of a tape's instructions."""
+    return [t._program.table.rows[opcode].name for opcode in t.opcodes]
+
+
+def simplified_names(f, *args):
+    """Names of the instructions of a function's simplified list."""
+    return names(tape.record(f, *args).simplify())
+
+
+IDENTITIES = {
+    "times one": (lambda x: np.sin(x * 1.0), ["sin"]),
+    "one times": (lambda x: np.sin(1.0 * x), ["sin"]),
+    "times minus one": (lambda x: x * -1.0, ["neg"]),
+    "times zero": (lambda x: x * 0.0, ["mul"]),
+    "plus zero": (lambda x: np.sin(x + 0.0), ["add", "sin"]),
+    "plus minus zero": (lambda x: np.sin(x + -0.0), ["sin"]),
+    "minus zero": (lambda x: np.sin(x - 0.0), ["sin"]),
+    "divided by one": (lambda x: np.sin(x / 1.0), ["sin"]),
+    "divided by four": (lambda x: x / 4.0, ["mul"]),
+    "divided by three": (lambda x: x / 3.0, ["div"]),
+    "first power": (lambda x: np.sin(x**1.0), ["sin"]),
+    "square": (lambda x: x**2, ["mul"]),
+    "reciprocal": (lambda x: x**-1.0, ["reciprocal"]),
+    "twice the same": (lambda x: np.sin(x) * np.sin(x), ["sin", "mul"]),
+    "the same the other way round": (lambda x: np.sin(x * 2.0) + np.sin(2.0 * x), ["mul", "sin", "add"]),
+    "not the same the other way round": (lambda x: (x - 2.0) * (2.0 - x), ["sub", "sub", "mul"]),
+    "copies": (lambda x: np.positive(np.positive(np.sin(x))), ["sin"]),
+    "a known choice": (lambda x: np.where(np.array([True, True]), x, np.exp(x)), ["copy"]),
+    "nothing used": (lambda x: (np.sin(x), x)[1], []),
+    "a constant to derivatives": (lambda x: tape.stop_gradient(x) * x, ["stop", "mul"]),
+}
+"""Functions, and the instructions that are left of their lists where that is certain."""
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_identities(name):
+    f, expected = IDENTITIES[name]
+    for x in map(np.float64, (0.7, -0.0, 0.0, np.inf, -np.inf, np.nan)):
+        with np.errstate(all="ignore"):
+            t = tape.record(f, x)
+            short = t.simplify()
+            np.testing.assert_array_equal(short.forward(x), f(x))
+        short.check()
+        assert len(short) <= len(t)
+        assert expected is None or names(short) == expected
+        t.reverse()
+        short.reverse()
+        np.testing.assert_allclose(short.gradients[0], t.gradients[0], rtol=1e-15)
+
+
+def test_constants_are_folded():
+    t = tape.record(lambda x: np.sin(np.ones_like(x) * 2.0) * x, np.ones(3))
+    assert names(t.simplify()) == ["mul"]
+    np.testing.assert_allclose(t.simplify().forward(np.array([1.0, 2.0, np.nan])), np.sin(2.0) * np.array([1.0, 2.0, np.nan]))
+
+
+def test_equal_expressions_of_arrays_that_change_are_not_shared():
+    def f(x):
+        y = x * 2.0
+        before = np.sin(y)
+        y[1] = x[0]
+        return before + np.sin(y)
+
+    x = np.array([0.3, 0.4, 0.5])
+    t = tape.record(f, x).simplify()
+    np.testing.assert_allclose(t.forward(x), f(x), rtol=1e-15)
+    t.reverse()
+    np.testing.assert_allclose(t.gradients[0], tape.grad(lambda x: np.sum(f(x)))(x), rtol=1e-15)
+
+
+def test_what_is_a_constant_to_derivatives_stays_one():
+    t = tape.record(lambda x: tape.stop_gradient(x * x) * x, 3.0)
+    short = t.simplify()
+    assert short.forward(3.0) == 27.0
+    short.reverse()
+    assert short.gradients[0] == 9.0
+    first = t.build_grad()
+    assert [float(g.forward(3.0)) for g in (first, first.build_grad(), first.build_grad().build_grad())] == [9.0, 0.0, 0.0]
+
+
+def test_simplify_runs_the_passes_that_it_is_given():
+    t = tape.record(lambda x: np.sin(x) * np.sin(x) + 0.0 * np.exp(x), 1.0)
+    assert len(t.simplify(())) == len(t)
+    assert len(t.simplify((share, dead_code))) == len(t) - 1
