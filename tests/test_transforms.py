@@ -200,3 +200,100 @@ def test_simplify_runs_the_passes_that_it_is_given():
     t = tape.record(lambda x: np.sin(x) * np.sin(x) + 0.0 * np.exp(x), 1.0)
     assert len(t.simplify(())) == len(t)
     assert len(t.simplify((share, dead_code))) == len(t) - 1
+
+
+# ---------------------------------------------------------------------- sums of exponentials
+
+SUMS_OF_EXPONENTIALS = {
+    "vector": (lambda x: np.log(np.sum(np.exp(x))), (3,)),
+    "rows": (lambda x: np.log(np.sum(np.exp(x), axis=1)), (4, 3)),
+    "columns": (lambda x: np.log(np.sum(np.exp(x), axis=0, keepdims=True)) * 2.0, (4, 3)),
+    "two axes of three": (lambda x: np.log(np.sum(np.exp(x.T), axis=(0, 2), keepdims=True))[:, ::-1], (4, 3, 2)),
+    "middle axis, transposed": (lambda x: np.log(np.exp(x).sum(1).T), (2, 3, 2)),
+    "a slice": (lambda x: np.sum(x[::2] * np.log(np.sum(np.exp(2.0 * x[::2, 1:]), axis=1))[:, None]), (4, 3)),
+    "one row": (lambda x: np.sum(x - np.log(np.sum(np.exp(x), axis=1, keepdims=True))), (1, 3)),
+}
+"""Functions in which log(sum(exp(...))) is rewritten, and the argument's shape."""
+
+
+@pytest.mark.parametrize("name", SUMS_OF_EXPONENTIALS)
+def test_sums_of_exponentials_do_not_overflow(name):
+    f, shape = SUMS_OF_EXPONENTIALS[name]
+    x = np.random.default_rng(1).standard_normal(shape)
+    t = tape.record(f, x)
+    stable = t.simplify()
+    stable.check()
+    assert "amax" in names(stable)
+    assert "amax" not in names(t)
+    np.testing.assert_allclose(stable.forward(x), f(x), rtol=1e-13, atol=1e-13)
+    t.reverse()
+    stable.reverse()
+    np.testing.assert_allclose(stable.gradients[0], t.gradients[0], rtol=1e-13, atol=1e-13)
+    second, expected = (s.build_grad().build_grad().forward(x) for s in (stable, t))
+    np.testing.assert_allclose(second, expected, rtol=1e-12, atol=1e-12)
+    large = 500.0 + 400.0 * x  # some sums overflow, some do not
+    assert np.all(np.isfinite(stable.forward(large)))
+    stable.reverse()
+    np.testing.assert_allclose(stable.build_grad().forward(large), stable.gradients[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SUMS_OF_EXPONENTIALS)
+def test_sums_of_exponentials_of_infinities(name):
+    f, shape = SUMS_OF_EXPONENTIALS[name]
+    x = np.random.default_rng(1).standard_normal(shape)
+    stable = tape.record(f, x).simplify()
+    for special in (np.inf, -np.inf, np.nan):
+        for where in (np.s_[:1], np.s_[...]):
+            y = x.copy()
+            y[where] = special
+            with np.errstate(all="ignore"):
+                np.testing.assert_allclose(stable.forward(y), f(y), rtol=1e-13)
+
+
+def test_large_exponents():
+    stable = tape.record(lambda x: np.log(np.sum(np.exp(x))), np.zeros(2)).simplify()
+    assert float(stable.forward(np.array([1000.0, 1000.0]))) == pytest.approx(1000.0 + np.log(2.0), rel=1e-15)
+    stable.reverse()
+    np.testing.assert_array_equal(stable.gradients[0], [0.5, 0.5])
+    assert float(stable.forward(np.array([-1000.0, -1000.0]))) == pytest.approx(-1000.0 + np.log(2.0), rel=1e-15)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: np.log(np.sum(np.exp(x))) + np.sum(np.exp(x)),  # with shared exponentials
+    lambda x: (np.log(np.sum(np.exp(x))), np.exp(x)),
+    lambda x: np.log(np.sum(np.exp(x)) + 1.0),
+    lambda x: np.log(np.sum(2.0 * np.exp(x))),
+    lambda x: np.log(np.sum(np.exp(x)[:2])),
+    lambda x: np.log(np.exp(x)),
+    lambda x: np.log(np.sum(np.exp(x[:, None]), axis=1)),
+])
+def test_other_sums_stay_as_they_are(f):
+    x = np.array([0.1, 0.2, 0.3])
+    assert "amax" not in simplified_names(f, x)
+
+
+def cross_entropy(x, y):
+    """Of a softmax with logits x and labels y, stable."""
+    return tape.logsumexp(x) - np.sum(x * y)
+
+
+def naive_cross_entropy(x, y):
+    """The same by its definition."""
+    return -np.sum(y * np.log(np.exp(x) / np.sum(np.exp(x))))
+
+
+@pytest.mark.parametrize(("f", "most"), [(cross_entropy, 13), (naive_cross_entropy, 17)])
+def test_softmax_with_cross_entropy(f, most):
+    x, y = np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 0.0])
+    t = tape.record(f, x, y)
+    gradient = t.build_grad(t.inputs[0])
+    np.testing.assert_allclose(gradient.forward(x, y), np.exp(x) / np.sum(np.exp(x)) - y, rtol=1e-13)
+    assert len(gradient) <= most
+
+
+def test_softmax_with_cross_entropy_ends_in_probabilities_minus_labels():
+    x, y = np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 0.0])
+    t = tape.record(cross_entropy, x, y)
+    after = names(t.build_grad(t.inputs[0]))
+    # 1 / sum, times each exponential, and the labels taken off: nothing else follows the sum.
+    assert after[after.index("accumulate") + 1 :] == ["neg", "div", "adjoint_product", "add"]

@@ -16,6 +16,7 @@ from compiled.extents import span
 from compiled.layout import OUT
 from compiled.listing import POINT, Block, Listing, Ref, Result, Space, Step, covers
 from compiled.memory import View, contiguous, has_distinct_cells
+from tape.transforms.known_forms import stable_logsumexp
 
 
 def dead_code(listing: Listing) -> Listing:
@@ -475,7 +476,7 @@ def distinct_results(listing: Listing) -> Listing:
     return result
 
 
-ALL = (dead_code, fold_constants, share, dead_code, distinct_results)
+ALL = (dead_code, fold_constants, share, dead_code, stable_logsumexp, distinct_results)
 """The passes of `Tape.simplify`."""
 
 FORWARD_ONLY = (own_arguments, without_saving, without_stops, dead_code, fold_constants, share, dead_code)
