@@ -329,7 +329,7 @@ def _amax_views(stretch, i):
 
 def _shares(stretch, operand, out, axes):
     """Which share of the extreme each element has: 1 / number of ties, or 0."""
-    ties = (stretch.array(operand) == stretch.array(out)) * 1.0
+    ties = (stretch.array(operand) == stretch.array(out)).astype(stretch.recorder.dtype)
     return ties / np.sum(ties, axis=axes, keepdims=True)
 
 
