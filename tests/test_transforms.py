@@ -41,6 +41,7 @@ def pruned(program, seed) -> Listing:
     broadcast = views[0]
     views.append(View(broadcast.cell, (2, *broadcast.shape), (0, *broadcast.strides)))
     listing.outputs = [simplify.result_of(program, view) for view in views]
+    listing.active = set(listing.inputs[:3])  # the list itself does not say it of inputs that no instruction uses
     return listing
 
 
@@ -297,3 +298,172 @@ def test_softmax_with_cross_entropy_ends_in_probabilities_minus_labels():
     after = names(t.build_grad(t.inputs[0]))
     # 1 / sum, times each exponential, and the labels taken off: nothing else follows the sum.
     assert after[after.index("accumulate") + 1 :] == ["neg", "div", "adjoint_product", "add"]
+
+
+# ---------------------------------------------------------------------- build_grad, build_jvp
+
+MATRIX = np.array([[0.5, -0.2, 0.1], [0.3, 0.8, -0.4], [0.2, 0.1, 0.9]])
+
+
+def stored(x):
+    y = np.zeros_like(x)
+    y[1:] = x[:-1] ** 2
+    y[0] = np.sin(x[2])
+    y[1] *= y[0]
+    return np.sum(y * x)
+
+
+BUILT = {
+    "powers": (lambda x: np.sum(x**3) * x[0], 3),
+    "transcendental": (lambda x: np.sum(np.sin(x) * np.exp(x / 2.0)) / (1.0 + x[1] ** 2), 3),
+    "slices": (lambda x: np.sum(x[1:] * x[:-1] ** 2), 4),
+    "matrix": (lambda x: x @ MATRIX @ np.tanh(MATRIX @ x), 3),
+    "gather": (lambda x: np.sum(x[[0, 2, 0]] ** 3), 3),
+    "assignment": (stored, 4),
+    "logsumexp": (lambda x: tape.logsumexp(2.0 * x) ** 2, 3),
+    "naive logsumexp": (lambda x: np.log(np.sum(np.exp(2.0 * x))) ** 2, 3),
+    "largest": (lambda x: np.max(x) ** 3 + np.min(x) * x[0], 3),
+    "broadcast": (lambda x: np.sum((x[:, None] - x) ** 4), 3),
+    "branches": (lambda x: np.sum(np.where(x > 0.5, x**3, np.sin(x))) + np.sum(np.clip(x, 0.2, 0.8) ** 2), 3),
+    "norm": (lambda x: np.linalg.norm(x) ** 3, 3),
+    "numbers": (lambda x: sum(x[i] * x[i + 1] * np.cos(x[i]) for i in range(2)), 3),
+}
+"""Scalar functions of a vector, and its length."""
+
+
+@pytest.fixture
+def point():
+    """Vectors of a given length, the same each time, without ties or kinks."""
+    return lambda n: np.linspace(0.3, 0.9, n)[np.arange(n) * 3 % n if n % 3 else np.arange(n)[::-1]]
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_build_grad_once_twice_three_times(name, point):
+    f, n = BUILT[name]
+    x = point(n)
+    t = tape.record(f, x)
+    first = t.build_grad(t.inputs[0])
+    first.check()
+    np.testing.assert_allclose(first.forward(x), tape.grad(f)(x), rtol=1e-11, atol=1e-12)
+    total = lambda x: np.sum(tape.grad(f)(x))
+    second = first.build_grad(first.inputs[0])
+    second.check()
+    np.testing.assert_allclose(second.forward(x), tape.grad(total)(x), rtol=1e-10, atol=1e-11)
+    third = second.build_grad(second.inputs[0])
+    third.check()
+    expected = tape.grad(lambda x: np.sum(tape.grad(total)(x)))(x)
+    np.testing.assert_allclose(third.forward(x), expected, rtol=1e-9, atol=1e-9)
+    steps = [(second.forward(x + h) - second.forward(x - h)) / 2e-5 for h in 1e-5 * np.eye(n)]
+    np.testing.assert_allclose(third.forward(x), np.sum(steps, axis=1), rtol=1e-6, atol=1e-6)
+    other = x[::-1] * 0.9 + 0.02
+    np.testing.assert_allclose(first.forward(other), tape.grad(f)(other), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_build_jvp(name, point):
+    f, n = BUILT[name]
+    x, v = point(n), np.cos(np.arange(n))
+    t = tape.record(f, x)
+    pushed = t.build_jvp(t.inputs[0], value=True)
+    pushed.check()
+    value, tangent = tape.jvp(f, (x,), (v,))
+    np.testing.assert_allclose(pushed.forward(x, v), (value, tangent), rtol=1e-12)
+    # The tangent's derivative with respect to its direction is the gradient; forward over reverse is reverse over forward.
+    by_direction = pushed.build_grad(pushed.inputs[1])
+    assert len(pushed.prune(pushed.results[1])) <= len(pushed)
+    assert by_direction.forward(x, v).shape == x.shape
+    pushed = t.build_jvp()
+    np.testing.assert_allclose(pushed.build_grad(pushed.inputs[1]).forward(x, v), tape.grad(f)(x), rtol=1e-10, atol=1e-12)
+    over = t.build_grad(t.inputs[0])
+    np.testing.assert_allclose(over.build_jvp(over.inputs[0]).forward(x, v), tape.hvp(f)(x, v), rtol=1e-10, atol=1e-11)
+
+
+def test_build_grad_with_values_and_several_arguments():
+    f = lambda x, y: (np.sum(x * y["a"]) * y["b"], 2.0)[0]
+    x, y = np.array([1.0, 2.0]), {"a": np.array([3.0, 4.0]), "b": 5.0}
+    t = tape.record(f, x, y)
+    value, gradients = t.build_grad(value=True).forward(x, y)
+    expected, by_tape = tape.value_and_grad(f, argnums=(0, 1))(x, y)
+    assert value == expected
+    np.testing.assert_array_equal(gradients[0], by_tape[0])
+    np.testing.assert_array_equal(gradients[1]["a"] if isinstance(gradients[1], dict) else gradients[1], by_tape[1]["a"])
+
+
+def test_build_grad_with_respect_to_interior_variables():
+    t = tape.record(lambda x: np.sum(np.sin(x) ** 2), np.array([0.3, 0.4]))
+    x = np.array([0.3, 0.4])
+    sine = int(np.searchsorted([cell for cell, _ in t._program.slots], t.outputs[names(t).index("sin")]))
+    np.testing.assert_allclose(t.build_grad(sine).forward(x), 2.0 * np.sin(x), rtol=1e-14)
+    both = t.build_grad({"x": t.inputs[0], "sine": sine}).forward(x)
+    np.testing.assert_allclose(both["x"], np.sin(2.0 * x), rtol=1e-14)
+    np.testing.assert_allclose(both["sine"], 2.0 * np.sin(x), rtol=1e-14)
+    assert t.build_grad(t.results).forward(x) == 1.0
+
+
+def test_build_grad_of_several_results_is_that_of_their_sum():
+    f = lambda x: (np.sin(x), {"y": np.sum(x**2)}, 3.0)
+    x = np.array([0.3, 0.4])
+    t = tape.record(f, x)
+    np.testing.assert_allclose(t.build_grad(t.inputs[0]).forward(x), np.cos(x) + 2.0 * x, rtol=1e-14)
+    (sine, sums, constant), gradient = t.build_grad(t.inputs[0], value=True).forward(x)
+    np.testing.assert_allclose(sine, np.sin(x), rtol=1e-15)
+    np.testing.assert_allclose([sums["y"], constant], [np.sum(x**2), 3.0])
+    np.testing.assert_allclose(gradient, np.cos(x) + 2.0 * x, rtol=1e-14)
+    first, second, constant = t.build_jvp(t.inputs[0]).forward(x, np.array([1.0, -1.0]))
+    np.testing.assert_allclose(first, np.cos(x) * [1.0, -1.0])
+    np.testing.assert_allclose([second["y"], constant], [2.0 * x[0] - 2.0 * x[1], 0.0])
+
+
+def test_prune_to_some_targets():
+    f = lambda x: (np.sin(x), np.exp(np.cos(x)))
+    t = tape.record(f, 0.5)
+    assert names(t.prune(t.results[0])) == ["sin"]
+    assert names(t.prune(t.results[1])) == ["cos", "exp"]
+    assert names(t.prune([t.results[1], t.results[0]])) == ["sin", "cos", "exp"]
+    pruned_list = t.prune({"b": t.results[1]})
+    assert pruned_list.forward(0.5)["b"] == np.exp(np.cos(0.5))
+    np.testing.assert_allclose(pruned_list.build_grad(pruned_list.inputs[0]).forward(0.5), -np.sin(0.5) * np.exp(np.cos(0.5)))
+    assert float(t.prune(t.inputs[0]).forward(0.25)) == 0.25
+
+
+def test_guards_stay_in_pruned_and_simplified_lists():
+    def f(x):
+        return x * 2.0 if np.sum(x) > 0 else x
+
+    t = tape.record(f, np.array([1.0, 2.0]))
+    for shorter in (t.prune(), t.simplify(), t.build_grad(), t.prune(t.results)):
+        shorter.forward(np.array([2.0, 1.0]))
+        with pytest.raises(tape.GuardFailed):
+            shorter.forward(np.array([-2.0, -1.0]))
+
+
+def test_targets_that_cannot_be():
+    t = tape.record(lambda x: x[0] * 2.0, np.array([1.0, 2.0]))
+    with pytest.raises(KeyError, match="slot number"):
+        t.build_grad(1000)
+    with pytest.raises(tape.NotDifferentiable, match="depends"):
+        tape.record(lambda x: 1.0, 2.0).build_grad()
+    t = tape.record(lambda x: x[1:], np.array([1.0, 2.0]))
+    with pytest.raises(tape.NotDifferentiable, match="part"):
+        t.build_grad(t.results)
+
+
+@pytest.mark.parametrize("name", ["matrix", "assignment", "gather", "logsumexp"])
+def test_built_lists_in_files(name, point, tmp_path):
+    f, n = BUILT[name]
+    x = point(n)
+    first = tape.record(f, x).build_grad()
+    first.save(tmp_path / "gradient")
+    np.testing.assert_array_equal(tape.load(tmp_path / "gradient.npz").forward(x), first.forward(x))
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_built_lists_in_single_precision(name, point):
+    f, n = BUILT[name]
+    if name == "matrix":
+        f = lambda x: x @ MATRIX.astype(np.float32) @ np.tanh(MATRIX.astype(np.float32) @ x)
+    x = point(n).astype(np.float32)
+    t = tape.record(f, x)
+    gradient = t.build_grad(t.inputs[0]).forward(x)
+    assert gradient.dtype == np.float32
+    np.testing.assert_allclose(gradient, tape.grad(BUILT[name][0])(point(n)), rtol=3e-4, atol=1e-4)
