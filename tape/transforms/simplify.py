@@ -193,6 +193,9 @@ class _Rewriter:
 
     def _materialised(self, slot, alias):
         """Copy what the slot holds to cells of its own; returns where it is then."""
+        if slot in self.old.constants:
+            self.aliases[slot] = self._whole(slot)
+            return self.aliases[slot]
         copy = self.new.new_slot(self.old.shapes[slot])
         blank = (0,) * len(alias.shape)
         space = Space(alias.shape, (alias.strides, blank, blank, alias.own))
