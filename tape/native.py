@@ -238,7 +238,9 @@ def converted(leaf, shape, name, dtype) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise NotDifferentiable(f"argument {name}: expected numbers, got {array.dtype}")
     check_integers(array, dtype)
-    return np.ascontiguousarray(array, dtype).reshape(shape)
+    result = np.empty(shape, dtype)  # always a copy: an array may be out of line, or of a dtype that is equal but not the same
+    result[...] = array
+    return result
 
 
 class Compiled:
@@ -268,7 +270,9 @@ class Compiled:
         trace.program.check()
         self._trace = trace
         self._leaves, self._structure = leaves_of(tuple(args))
-        self._plain = all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
+        self._whole = {k: _kind(trace.leaves[k]) for k in trace.dynamic if _kind(trace.leaves[k]) != "f"}
+        self._plain = (all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
+                       and not self._whole)
         self._native = Lists(trace, _c_name(function), _leaf_names(function, args))
         self._branches: list[Compiled] = []
         self.njit = types.SimpleNamespace()
@@ -362,6 +366,10 @@ class Compiled:
         for k, leaf in enumerate(self._trace.leaves):
             if leaf.kind == "static" and leaves[k] != leaf.dtype:
                 raise ValueError(f"argument leaf {k}: compiled for {leaf.dtype!r:.60}, got {leaves[k]!r:.60}")
+        for k, kind in self._whole.items():
+            if (got := np.asarray(leaves[k]).dtype).kind not in ("b" if kind == "b" else "iub"):
+                expected = "booleans" if kind == "b" else "integers"
+                raise NotDifferentiable(f"argument leaf {k}: compiled for {expected}, got {got}; compile again for other dtypes")
         return [leaves[k] for k in self._trace.dynamic]
 
     def result(self, arrays):
@@ -406,9 +414,19 @@ class Compiled:
                 return getattr(branch, name)(*args)
             except GuardFailed:
                 continue
-        branch = Compiled(self._function, args if name != "jvp" else args[0], self._argnums)
+        branch = Compiled(self._function, self._like_examples(args if name != "jvp" else args[0]), self._argnums)
         self._branches.append(branch)
         return getattr(branch, name)(*args)
+
+    def _like_examples(self, args):
+        """The arguments in the dtypes of the examples."""
+        leaves = [leaf.dtype for leaf in self._trace.leaves]
+        slots = self._native.value.signature.inputs
+        for k, leaf, slot in zip(self._trace.dynamic, self.leaves(args), slots, strict=True):
+            described = self._trace.leaves[k]
+            array = converted(leaf, slot.shape, slot.name, self._trace.program.values.dtype)
+            leaves[k] = described.dtype(array) if isinstance(described.dtype, type) else like_argument(array, described)
+        return with_leaves(self._structure, leaves)
 
 
 class _Value(Call):
@@ -474,15 +492,18 @@ class _Vjp(Call):
 
     def __call__(self, *primals):
         owner = self.owner
-        value = owner.value(*primals)
-        saved = tuple(np.copy(p) if isinstance(p, np.ndarray) else p for p in primals)
+        saved = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in owner.leaves(primals)]
+        try:
+            value = owner.result(owner.value.results(saved))
+        except GuardFailed:
+            return owner.other_branch(primals, "vjp")
 
         def pullback(seed):
             seeds, structure = leaves_of(seed)
             if structure != owner._trace.structure:
                 raise ValueError(f"the seed: expected the structure of the result, {owner._trace.structure}, got {structure}")
             dynamic = [s for s, w in zip(seeds, owner._trace.results, strict=True) if isinstance(w, int)]
-            results = self.results([*owner.leaves(saved), *dynamic])
+            results = self.results([*saved, *dynamic])
             return owner.gradients(results[len(owner._trace.program.outputs) :])
 
         return value, pullback
@@ -548,6 +569,11 @@ def compile(f, *example_args, argnums=0, lanes=None):
 
         return compile_lanes(f, example_args, argnums, lanes)
     return Compiled(f, example_args, argnums)
+
+
+def _kind(leaf) -> str:
+    """Kind of an argument's dtype: "f", "i", "u" or "b"."""
+    return np.dtype(leaf.dtype).kind
 
 
 def _c_name(function) -> str:

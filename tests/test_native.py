@@ -3,8 +3,18 @@
 What is not here: passes from list to list (`test_transforms.py`).
 """
 
+import concurrent.futures
+import ctypes
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from numba import njit, prange
+from numba.core.errors import TypingError
 
 import tape
 
@@ -248,3 +258,404 @@ def test_single_precision(name):
     if name == "large product":
         f = lambda x: np.sum(np.sin(x @ WEIGHTS.astype(np.float32)) ** 2)
     compare(f, tree_map(lambda x: np.asarray(x, np.float32)[()] if is_float(x) else x, args), SINGLE)
+
+
+# ---------------------------------------------------------------------- arguments and results
+
+
+def cubes(x):
+    return np.sum(x**3)
+
+
+def polynomial(x, y):
+    """A number and a matrix."""
+    return x * np.sum(y**2) + np.sum(np.sin(x * y))
+
+
+def test_arguments_of_other_layouts_are_converted():
+    f = lambda x: np.sum(np.arange(1.0, 7.0).reshape(2, 3) * np.sin(x))
+    c = tape.compile(f, A23)
+    base = np.arange(24.0).reshape(4, 6) / 10.0
+    views = [base[::2, ::2], base[:3, :2].T, np.asfortranarray(A23), np.broadcast_to(A23[0], (2, 3)), base[1::-1, 2::-1],
+             np.ones((2, 3), np.float32), np.ones((2, 3), int), np.ones((2, 3), bool), A23.astype(">f8"),
+             np.frombuffer(b"0" + A23.tobytes(), float, offset=1).reshape(2, 3)]
+    for view in views:
+        plain = np.array(view, float)
+        value, gradient = c.value_and_grad(view)
+        np.testing.assert_allclose(value, f(plain), rtol=1e-14)
+        np.testing.assert_allclose(gradient, np.cos(plain) * np.arange(1.0, 7.0).reshape(2, 3), rtol=1e-13)
+        assert gradient.flags.c_contiguous
+        assert gradient.flags.writeable
+
+
+@pytest.mark.parametrize("number", [2, np.int32(2), 2.0, np.float64(2.0), np.float32(2.0), np.array(2.0), np.array(2), True])
+def test_numbers_of_other_types_are_converted(number):
+    c = tape.compile(lambda x: x**2 + 1.0, 3.0)
+    assert c.value(number) == float(number) ** 2 + 1.0
+    assert c.value_and_grad(number)[1] == 2.0 * float(number)
+
+
+def test_read_only_arguments():
+    x = np.array([1.0, 2.0])
+    x.flags.writeable = False
+    c = tape.compile(cubes, x)
+    np.testing.assert_array_equal(c.value_and_grad(x)[1], 3.0 * x**2)
+
+
+@pytest.mark.parametrize(("argument", "error", "message"), [
+    (np.ones(4), ValueError, r"argument x: compiled for shape \(3,\), got \(4,\)"),
+    (np.ones((3, 1)), ValueError, r"argument x: compiled for shape \(3,\), got \(3, 1\)"),
+    (1.0, ValueError, r"shape \(3,\), got \(\)"),
+    (np.ones(3, complex), tape.NotDifferentiable, "argument x: expected numbers, got complex128"),
+    (np.array(["a", "b", "c"]), tape.NotDifferentiable, "argument x: expected numbers"),
+    ({"x": np.ones(3)}, (ValueError, tape.NotDifferentiable), "argument x"),
+    (np.array([2**53 + 1, 0, 0]), OverflowError, "exact up to"),
+])
+@pytest.mark.parametrize("function", ["value", "value_and_grad"])
+def test_arguments_that_do_not_fit(function, argument, error, message):
+    c = tape.compile(lambda x: np.sum(x**2), np.ones(3))
+    with pytest.raises(error, match=message):
+        getattr(c, function)(argument)
+
+
+@pytest.mark.parametrize("number", [2.5, np.array([1.0, 2.0, 3.0]), 1j])
+def test_numbers_that_are_no_integers(number):
+    c = tape.compile(lambda x, n: x * np.sum(n), 1.0, np.ones_like(number, int))
+    with pytest.raises(tape.NotDifferentiable, match="compiled for integers, got"):
+        c.value(2.0, number)
+    c = tape.compile(lambda x, m: np.sum(np.where(m, x, 0.0)), A3, np.ones(3, bool))
+    with pytest.raises(tape.NotDifferentiable, match="compiled for booleans, got int64"):
+        c.value_and_grad(A3, np.arange(3))
+
+
+def test_arrays_of_an_equal_dtype():
+    dtype = np.dtype(np.float64, metadata={"unit": "m"})
+    x = np.array([1.0, 2.0, 3.0]).astype(dtype)
+    c = tape.compile(cubes, np.ones(3))
+    assert c.value(x) == 36.0
+    assert c.value(np.ma.masked_array([1.0, 2.0, 3.0])) == 36.0
+    np.testing.assert_array_equal(c.value_and_grad(x)[1], 3.0 * np.arange(1.0, 4.0) ** 2)
+
+
+@pytest.mark.parametrize("args", [(), (A3, A3)])
+@pytest.mark.parametrize("function", ["value", "value_and_grad"])
+def test_a_wrong_number_of_arguments(function, args):
+    with pytest.raises((ValueError, TypeError)):
+        getattr(tape.compile(cubes, A3), function)(*args)
+
+
+def test_what_cannot_be_compiled():
+    with pytest.raises(tape.NotDifferentiable, match="example"):
+        tape.compile(cubes)
+    with pytest.raises(tape.NotDifferentiable, match="scalar"):
+        tape.compile(np.sin, A3).value_and_grad(A3)
+    with pytest.raises(tape.NotDifferentiable, match="being recorded"):
+        tape.grad(lambda x: tape.compile(cubes, A3).value(x))(A3)
+    with pytest.raises(AttributeError, match="value_and_grad"):
+        tape.compile(cubes, A3).njit.gradient  # noqa: B018
+
+
+def test_results_are_new_arrays():
+    c = tape.compile(lambda x: (x, x[1:], np.sin(x)), A3)
+    first, second = c.value(A3), c.value(A3)
+    for k in range(3):
+        first[k][...] = 7.0
+        np.testing.assert_array_equal(second[k], c.value(A3)[k])
+        assert not np.shares_memory(first[k], A3)
+        assert first[k].flags.owndata
+    _, gradient = tape.compile(cubes, A3).value_and_grad(A3)
+    assert gradient.flags.owndata
+
+
+def test_arguments_are_never_changed():
+    def f(x, y):
+        x[1:] = y[:-1] * x[:-1]
+        y[...] = x * 2.0
+        return np.sum(x * y)
+
+    x, y = A3.copy(), A3 + 1.0
+    c = tape.compile(f, x.copy(), y.copy(), argnums=(0, 1))
+    for call in (c.value, c.value_and_grad, c.vjp, lambda *args: c.jvp(args, (A3, A3))):
+        for _ in range(2):
+            call(x, y)
+            np.testing.assert_array_equal(x, A3)
+            np.testing.assert_array_equal(y, A3 + 1.0)
+    np.testing.assert_allclose(c.value_and_grad(x, y)[1], tape.grad(f, argnums=(0, 1))(x.copy(), y.copy()), rtol=1e-13)
+    out_x, out_y = np.empty(3), np.empty(3)
+    c.njit.value_and_grad(x, y, out_x, out_y)
+    np.testing.assert_array_equal(x, A3)
+
+
+def test_indices_out_of_bounds():
+    c = tape.compile(lambda x, i: np.sum(x[i] ** 2), A4, np.array([0, 1]))
+    assert c.value(A4, np.array([3, -1])) == pytest.approx(2.0 * A4[3] ** 2)
+    for function in (c.value, c.value_and_grad):
+        with pytest.raises(IndexError):
+            function(A4, np.array([0, 4]))
+    out = np.empty(4)
+    with pytest.raises(IndexError):
+        c.njit.value_and_grad(A4, np.array([0.0, 4.0]), out)
+
+
+def test_derivatives_of_some_arguments():
+    x, y = 0.5, A23
+    assert_close(tape.compile(polynomial, x, y, argnums=1).value_and_grad(x, y), tape.value_and_grad(polynomial, argnums=1)(x, y))
+    both = tape.compile(polynomial, x, y, argnums=(1, 0)).value_and_grad(x, y)
+    assert_close(both, tape.value_and_grad(polynomial, argnums=(1, 0))(x, y))
+    value, tangent = tape.compile(polynomial, x, y, argnums=(1, 0)).jvp((x, y), (A23, 2.0))
+    assert tangent == pytest.approx(tape.jvp(polynomial, (x, y), (2.0, A23))[1])
+    assert value == pytest.approx(polynomial(x, y))
+
+
+def test_jitted_functions_are_compiled_too():
+    @njit
+    def energy(q, k):
+        e = 0.0
+        for i in range(1, q.shape[0]):
+            e += 0.5 * k * (q[i] - q[i - 1]) ** 2 + math.cos(q[i])
+        return e
+
+    c = tape.compile(energy, A4, 2.0)
+    value, gradient = c.value_and_grad(A4, 2.0)
+    assert value == pytest.approx(energy(A4, 2.0))
+    np.testing.assert_allclose(gradient, tape.grad(energy)(A4, 2.0), rtol=1e-12)
+
+
+# ---------------------------------------------------------------------- branches
+
+
+def test_another_branch_is_compiled_by_itself():
+    x = np.array([0.5, 1.0])
+    c = tape.compile(branching, x)
+    for point in (x, -x, x, -2.0 * x):
+        assert c.value(point) == pytest.approx(branching(point))
+        assert_close(c.value_and_grad(point), tape.value_and_grad(branching)(point))
+        assert_close(c.jvp((point,), (x,)), tape.jvp(branching, (point,), (x,)))
+        value, pullback = c.vjp(point)
+        assert value == pytest.approx(branching(point))
+        np.testing.assert_allclose(pullback(1.0), tape.grad(branching)(point))
+    assert len(c._branches) == 1
+
+
+def test_another_branch_of_arguments_that_are_converted():
+    c = tape.compile(lambda x: x * x if x > 0 else -x, 2.0)
+    assert c.value(-3) == 3.0
+    assert c.value_and_grad(-3) == (3.0, -1.0)
+    assert c.value_and_grad(np.float32(-0.5)) == (0.5, -1.0)
+    c = tape.compile(lambda x: np.sum(x**2) if x[0] > 0 else -np.sum(x), A3)
+    value, gradient = c.value_and_grad(-np.ones(3, np.float32))
+    assert value.dtype == gradient.dtype == np.float64
+    assert len(c._branches) == 1
+
+
+def test_not_a_number_decides_a_branch():
+    c = tape.compile(lambda x: x * x if x > 0 else -x, 2.0)
+    assert math.isnan(c.value(math.nan))
+    c = tape.compile(lambda x: x * x if x else -x, 2.0)
+    assert c.value(math.nan) != 0.0
+
+
+def test_a_pullback_remembers_its_arguments():
+    args = {"x": A3.copy()}, [A4.copy()]
+    c = tape.compile(lambda a, b: np.sum(a["x"] ** 2) * np.sum(b[0]), *args, argnums=(0, 1))
+    _, pullback = c.vjp(*args)
+    expected = pullback(1.0)
+    args[0]["x"][...] = 0.0
+    args[1][0][...] = 0.0
+    assert_close(pullback(1.0), expected)
+    with pytest.raises(ValueError, match="structure"):
+        pullback((1.0, 2.0))
+    with pytest.raises(ValueError, match="seed_out"):
+        pullback(A3)
+
+
+def test_another_branch_in_jitted_code_raises():
+    x = np.array([0.5, 1.0])
+    value_and_grad = tape.compile(branching, x).njit.value_and_grad
+
+    @njit
+    def descend(x, steps):
+        gradient = np.empty_like(x)
+        for _ in range(steps):
+            value_and_grad(x, gradient)
+            x = x - 0.5 * gradient - 0.1
+        return x
+
+    with pytest.raises(tape.GuardFailed, match="branch"):
+        descend(x, 5)
+    with pytest.raises(tape.GuardFailed):
+        value_and_grad(-x, np.empty(2))
+
+    @njit
+    def caught(x):
+        try:
+            return value_and_grad(x, np.empty(2))
+        except Exception:
+            return -1.0
+
+    assert caught(-x) == -1.0
+    assert caught(x) == pytest.approx(1.25)
+
+
+def test_another_branch_in_c_is_nan():
+    x = np.array([0.5, 1.0])
+    c = tape.compile(branching, x)
+    gradient, pointer = np.zeros(2), ctypes.POINTER(ctypes.c_double)
+    call = lambda x: c.value_and_grad.ctypes(x.ctypes.data_as(pointer), gradient.ctypes.data_as(pointer))
+    assert call(x) == 1.25
+    np.testing.assert_array_equal(gradient, [1.0, 2.0])
+    assert math.isnan(call(-x))
+    assert np.isnan(gradient).all()
+    assert math.isnan(c.ctypes((-x).ctypes.data_as(pointer)))
+
+
+# ---------------------------------------------------------------------- threads
+
+
+@pytest.mark.parametrize("n", [50, 200_000])
+def test_threads(n):
+    """Working memory is on the stack, or from the module's pool."""
+    f = lambda x: np.sum(np.sin(x / (1.0 + np.sum(x**2))) ** 2)
+    points = [np.linspace(0.0, 1.0 + k, n) for k in range(8)]
+    c = tape.compile(f, points[0])
+    alone = [c.value_and_grad(x) for x in points]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(3 if n > 1000 else 30):
+            together = list(pool.map(c.value_and_grad, points * 4))
+            for (value, gradient), (expected, by_one) in zip(together, alone * 4, strict=True):
+                assert value == expected
+                np.testing.assert_array_equal(gradient, by_one)
+
+
+def test_memory_of_the_pool_is_given_back():
+    n = 50_000
+    c = tape.compile(lambda x: np.sum(np.sin(x / (1.0 + np.sum(x**2))) ** 2), np.ones(n))
+    x = np.linspace(0.0, 1.0, n)
+    c.value_and_grad(x)
+    before = resident()
+    for _ in range(300):
+        c.value_and_grad(x)
+    assert resident() - before < 20 * n * 8
+
+
+def resident():
+    """Bytes of memory that the process has."""
+    resource = pytest.importorskip("resource")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+# ---------------------------------------------------------------------- jitted code
+
+
+def test_in_jitted_code():
+    c = tape.compile(polynomial, 0.5, A23, argnums=(0, 1))
+    value, value_and_grad, jvp, vjp = c.njit.value, c.njit.value_and_grad, c.njit.jvp, c.njit.vjp
+
+    @njit
+    def every(x, y):
+        dx, dy = np.empty(1), np.empty_like(y)
+        one = value(x, y)
+        two = value_and_grad(x, y, dx, dy)
+        tangent = np.empty(1)
+        three = jvp(x, y, 1.0, np.ones_like(y), tangent)
+        ax, ay = np.empty(1), np.empty_like(y)
+        four = vjp(x, y, 2.0, ax, ay)
+        return one, two, three, four, dx[0], dy, tangent[0], ax[0], ay
+
+    one, two, three, four, dx, dy, tangent, ax, ay = every(0.5, A23)
+    expected, (by_x, by_y) = tape.value_and_grad(polynomial, argnums=(0, 1))(0.5, A23)
+    np.testing.assert_allclose([one, two, three, four], expected, rtol=1e-13)
+    np.testing.assert_allclose([dx, ax / 2.0], by_x, rtol=1e-13)
+    np.testing.assert_allclose(dy, by_y, rtol=1e-13)
+    np.testing.assert_allclose(ay, 2.0 * by_y, rtol=1e-13)
+    assert tangent == pytest.approx(by_x + np.sum(by_y), rel=1e-12)
+
+
+def test_in_parallel_loops():
+    n = 3000
+    f = lambda x: np.sum(np.sin(x / (1.0 + np.sum(x**2))) ** 2)
+    value_and_grad = tape.compile(f, np.ones(n)).njit.value_and_grad
+
+    @njit(parallel=True)
+    def rows(xs):
+        gradients, values = np.empty_like(xs), np.empty(len(xs))
+        for i in prange(len(xs)):
+            values[i] = value_and_grad(xs[i], gradients[i])
+        return values, gradients
+
+    xs = np.random.default_rng(0).standard_normal((40, n))
+    values, gradients = rows(xs)
+    for k in range(len(xs)):
+        expected, gradient = tape.value_and_grad(f)(xs[k])
+        np.testing.assert_allclose(values[k], expected, rtol=1e-12)
+        np.testing.assert_allclose(gradients[k], gradient, rtol=1e-10, atol=1e-14)
+
+
+def test_as_an_argument_of_jitted_code():
+    @njit
+    def descend(gradient_of, x, steps):
+        gradient = np.empty_like(x)
+        for _ in range(steps):
+            gradient_of(x, gradient)
+            x = x - 0.1 * gradient
+        return x
+
+    first = tape.compile(lambda x: np.sum((x - 1.0) ** 2), np.zeros(2)).njit.value_and_grad
+    second = tape.compile(lambda x: np.sum((x - 2.0) ** 2), np.zeros(2)).njit.value_and_grad
+    for _ in range(2):
+        np.testing.assert_allclose(descend(first, np.zeros(2), 200), 1.0)
+        np.testing.assert_allclose(descend(second, np.zeros(2), 200), 2.0)
+
+
+@pytest.mark.parametrize(("args", "message"), [
+    ((A3,), "expected 2 arguments, got 1"),
+    ((1.0, A3), "argument x: expected a C-contiguous array"),
+    ((A3[:, None], A3), "with 1 axes"),
+    ((A4[::2][:2], A3), "C-contiguous"),
+    ((A3.astype(np.float32), A3), "float64"),
+])
+def test_wrong_arguments_in_jitted_code(args, message):
+    with pytest.raises(TypingError, match=message):
+        tape.compile(cubes, A3).njit.value_and_grad(*args)
+
+
+def test_wrong_shapes_in_jitted_code():
+    with pytest.raises(ValueError, match=r"argument x: expected an array of shape \(3,\)"):
+        tape.compile(cubes, A3).njit.value_and_grad(A4, A4)
+    with pytest.raises(ValueError, match=r"expected an array of shape \(3,\)"):
+        tape.compile(cubes, A3).njit.value_and_grad(A3, np.empty(4))
+
+
+CACHED = """
+import sys
+import numpy as np, tape
+from numba import njit
+factor = float(sys.argv[1])
+value_and_grad = tape.compile(lambda x: factor * np.sum(x**2), np.ones(3)).njit.value_and_grad
+
+@njit(cache=True)
+def call(x):
+    gradient = np.empty(3)
+    return value_and_grad(x, gradient), gradient
+
+value, gradient = call(np.ones(3))
+assert value == 3.0 * factor, value
+assert (gradient == 2.0 * factor).all(), gradient
+"""
+
+
+def test_cached_jitted_code_is_never_stale(tmp_path):
+    """Machine code with an address of this process is not kept for another, in which something else is compiled."""
+    script = tmp_path / "cached.py"
+    script.write_text(CACHED)
+    for factor in ("1.0", "5.0", "1.0"):
+        run(script, factor, TAPE_CACHE_DIR=str(tmp_path / "cache"), NUMBA_CACHE_DIR=str(tmp_path / "numba"))
+
+
+def run(script, *args, **variables):
+    """Run a script in another process, in which warnings are warnings; returns what it prints."""
+    root = str(pathlib.Path(tape.__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root, **variables}
+    done = subprocess.run([sys.executable, str(script), *args], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
