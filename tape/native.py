@@ -111,6 +111,8 @@ class Lists:
                             [*self.outputs, *(f"tangent_{n}" for n in self.outputs)], "jvp")
 
     def _native(self, program, outputs, inputs, names, suffix):
+        every = _distinct([*inputs, *names])
+        inputs, names = every[: len(inputs)], every[len(inputs) :]
         listing = Listing.of(program)
         listing.outputs = [result_of(program, view) for view in outputs]
         prepared = native_listing(listing) if self.make is NativeFunction else simplified(listing)
@@ -579,7 +581,7 @@ def _kind(leaf) -> str:
 def _c_name(function) -> str:
     """A name that C takes."""
     name = getattr(function, "__name__", type(function).__name__)
-    name = re.sub(r"\W", "_", name).strip("_") or "f"
+    name = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "f"
     return name if not name[0].isdigit() else f"f_{name}"
 
 
@@ -593,5 +595,24 @@ def _leaf_names(function, args) -> list[str]:
     result = []
     for name, argument in zip(names, args, strict=False):
         count = len(leaves_of(argument)[0])
-        result += [re.sub(r"\W", "_", name) if count == 1 else f"{name}_{k}" for k in range(count)]
+        name = re.sub(r"\W", "_", name, flags=re.ASCII)
+        result += [name if count == 1 else f"{name}_{k}" for k in range(count)]
+    return result
+
+
+RESERVED = frozenset("""alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr
+    const_cast continue decltype default delete do double dynamic_cast else enum explicit export extern false float for friend goto
+    if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public register
+    reinterpret_cast restrict return short signed sizeof static static_assert static_cast struct switch template this thread_local
+    throw true try typedef typeid typename typeof union unsigned using virtual void volatile wchar_t while xor xor_eq""".split())
+"""Words that are no names in C or C++."""
+
+
+def _distinct(names) -> list[str]:
+    """The names, changed where C reserves them or they stand there already."""
+    result: list[str] = []
+    for name in names:
+        while name in RESERVED or name in result:
+            name += "_"
+        result.append(name)
     return result

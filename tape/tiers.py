@@ -48,10 +48,12 @@ class Tier:
     def spent(self, seconds):
         """Note a run by the sweeps; compile when that pays."""
         self.seconds += seconds
-        if self.refused or (self.seconds < self.price and mode() != "always"):
+        chosen = mode()
+        if self.seconds < self.price and chosen != "always":
             return
-        if mode() == "0" or len(self.trace.program.code) > MOST_INSTRUCTIONS:
-            self.refused = "TAPE_NATIVE=0" if mode() == "0" else "too long for native code"
+        self.refused = ("TAPE_NATIVE=0" if chosen == "0" else
+                        "too long for native code" if len(self.trace.program.code) > MOST_INSTRUCTIONS else "")
+        if self.refused:
             return
         self.compile()
 
