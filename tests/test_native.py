@@ -5,18 +5,31 @@ What is not here: passes from list to list (`test_transforms.py`).
 
 import concurrent.futures
 import ctypes
+import gc
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
+import test_textbook
 from numba import njit, prange
 from numba.core.errors import TypingError
+from scipy.integrate import IntegrationWarning, nquad, quad
+from scipy.optimize import brentq, minimize
+from test_engines import RandomProgram
 
 import tape
+from compiled.engine import ENGINE
+from compiled.listing import Listing
+from compiled.native import machine
+from compiled.native.function import NativeFunction
+from tape.native import NativeLists
+from tape.transforms.build import with_gradients
 
 ROUNDING = 1e-11
 """Relative; sums are added in another order than in the sweeps."""
@@ -132,7 +145,7 @@ CORPUS = {
     "transposed product": (lambda x, y: np.sum(np.sin(x.T @ y)), A23, RANDOM.uniform(-1.0, 1.0, (2, 5))),
     "large product": (lambda x: np.sum(np.sin(x @ WEIGHTS) ** 2), LARGE),
     "large transposed product": (lambda x: np.sum(np.tanh(x.T @ x)), LARGE),
-    "large matrix and vector": (lambda x, y: np.sum((x @ y) ** 2), RANDOM.uniform(-1.0, 1.0, (80, 60)), RANDOM.uniform(-1.0, 1.0, 60)),
+    "large matrix and vector": (lambda x, y: np.sum((x @ y) ** 2), LARGE[:30], LARGE[0]),
     "where": (lambda x: np.sum(np.where(x > 1.0, x**2, np.log(x))), A34),
     "clip": (lambda x: np.sum(np.clip(x, 0.5, 1.5) ** 2), A34),
     "largest": (lambda x: np.max(x) * np.min(x), A34),
@@ -147,7 +160,7 @@ CORPUS = {
     "joined": (lambda x, y: np.sum(np.concatenate([x, y]) ** 2 * np.arange(7.0)) + np.sum(np.stack([x, x])), A3, A4),
     "products": (lambda x: np.prod(x) * x[0], A4),
     "einsum": (lambda x, y: np.sum(np.einsum("ij,jk->ik", x, y) ** 2), A23, A34),
-    "network": (network, {"w": RANDOM.uniform(-1.0, 1.0, (4, 5)), "b": RANDOM.uniform(-1.0, 1.0, 5)}, RANDOM.uniform(-1.0, 1.0, (6, 4))),
+    "network": (network, {"w": LARGE[:4, :5], "b": LARGE[5, :5]}, LARGE[6:12, :4]),
     "empty": (lambda x: np.sum(x) + 1.0, np.zeros(0)),
     "empty result": (lambda x: (x[:0] * 2.0, np.sum(x)), A3),
     "empty matrix": (lambda x: np.sum(x, axis=0), np.zeros((0, 3))),
@@ -258,6 +271,60 @@ def test_single_precision(name):
     if name == "large product":
         f = lambda x: np.sum(np.sin(x @ WEIGHTS.astype(np.float32)) ** 2)
     compare(f, tree_map(lambda x: np.asarray(x, np.float32)[()] if is_float(x) else x, args), SINGLE)
+
+
+# ---------------------------------------------------------------------- random lists
+
+SEEDS = [pytest.param(seed, marks=() if seed < 8 else pytest.mark.slow) for seed in range(400)]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_lists(seed, dtype):
+    program = RandomProgram(seed, dtype).program
+    native = random_native(program, f"random_{seed}")
+    for scale in (1.0, 0.9):
+        values = program.values.copy()
+        arguments = [view.of(values).copy() * scale for view in program.inputs]
+        for view, argument in zip(program.inputs, arguments, strict=True):
+            view.of(values)[...] = argument
+        status = ENGINE.forward(program.code, program.geometry, values, 0, len(program.code))
+        before = [a.copy() for a in arguments]
+        found, results = native.results([np.asarray(a) for a in arguments])
+        assert (found == 0) == (status == -1)
+        for argument, old in zip(arguments, before, strict=True):
+            np.testing.assert_array_equal(argument, old)
+        for view, result in zip(program.outputs, results, strict=True) if found == 0 else ():
+            expected = view.of(values)
+            tolerance = (1e-9 if dtype == np.float64 else 2e-3) * np.max(np.abs(expected[np.isfinite(expected)]), initial=1.0)
+            np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance)
+
+
+def random_native(program, name):
+    """A random program's results as a native function."""
+    inputs, outputs = [f"x{k}" for k in range(len(program.inputs))], [f"y{k}" for k in range(len(program.outputs))]
+    return NativeFunction(NativeLists.listing(program, program.outputs), inputs, outputs, name)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_gradients_of_random_lists(seed):
+    program = RandomProgram(seed, length=12).program
+    wanted = [k for k, view in enumerate(program.outputs) if view.size and view.shape]
+    with np.errstate(all="ignore"):
+        longer, adjoints = with_gradients(program, wanted, program.inputs[:3], seeded=False)
+    longer.outputs = adjoints
+    native = random_native(longer, f"gradients_{seed}")
+    values, back = program.values.copy(), np.zeros_like(program.values)
+    assert ENGINE.forward(program.code, program.geometry, values, 0, len(program.code)) == -1
+    for k in wanted:
+        program.outputs[k].of(back)[...] += 1.0
+    status, results = native.results([view.of(values).copy() for view in program.inputs])
+    assert status == 0
+    ENGINE.reverse(program.code, program.geometry, values, back, False)
+    for view, result in zip(program.inputs[:3], results, strict=True):
+        expected = view.of(back)
+        tolerance = 1e-8 * np.max(np.abs(expected[np.isfinite(expected)]), initial=1.0)
+        np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance)
 
 
 # ---------------------------------------------------------------------- arguments and results
@@ -399,7 +466,8 @@ def test_indices_out_of_bounds():
 
 def test_derivatives_of_some_arguments():
     x, y = 0.5, A23
-    assert_close(tape.compile(polynomial, x, y, argnums=1).value_and_grad(x, y), tape.value_and_grad(polynomial, argnums=1)(x, y))
+    one = tape.compile(polynomial, x, y, argnums=1).value_and_grad(x, y)
+    assert_close(one, tape.value_and_grad(polynomial, argnums=1)(x, y))
     both = tape.compile(polynomial, x, y, argnums=(1, 0)).value_and_grad(x, y)
     assert_close(both, tape.value_and_grad(polynomial, argnums=(1, 0))(x, y))
     value, tangent = tape.compile(polynomial, x, y, argnums=(1, 0)).jvp((x, y), (A23, 2.0))
@@ -649,7 +717,7 @@ def test_cached_jitted_code_is_never_stale(tmp_path):
     script = tmp_path / "cached.py"
     script.write_text(CACHED)
     for factor in ("1.0", "5.0", "1.0"):
-        run(script, factor, TAPE_CACHE_DIR=str(tmp_path / "cache"), NUMBA_CACHE_DIR=str(tmp_path / "numba"))
+        run(script, factor, TAPE_CACHE_DIR=str(tmp_path / "cache"))
 
 
 def run(script, *args, **variables):
@@ -659,3 +727,401 @@ def run(script, *args, **variables):
     done = subprocess.run([sys.executable, str(script), *args], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+# ---------------------------------------------------------------------- C and SciPy
+
+
+def pointers(*arrays):
+    """Arrays as ctypes passes them."""
+    return [a.ctypes.data_as(ctypes.POINTER(ctypes.c_double)) for a in arrays]
+
+
+def test_ctypes():
+    c = tape.compile(polynomial, 0.5, A23, argnums=(0, 1))
+    assert c.ctypes(0.5, *pointers(A23)) == pytest.approx(polynomial(0.5, A23), rel=1e-14)
+    dx, dy = np.zeros(1), np.zeros((2, 3))
+    assert c.value_and_grad.ctypes(0.5, *pointers(A23, dx, dy)) == pytest.approx(polynomial(0.5, A23), rel=1e-14)
+    by_x, by_y = tape.grad(polynomial, argnums=(0, 1))(0.5, A23)
+    np.testing.assert_allclose(dx[0], by_x)
+    np.testing.assert_allclose(dy, by_y)
+    assert c.value_and_grad.declaration == (
+        "double polynomial_value_and_grad(double x, const double *y, double *grad_x, double *grad_y);")
+    prototype = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.POINTER(ctypes.c_double))
+    assert prototype(c.address)(0.5, *pointers(A23)) == c.ctypes(0.5, *pointers(A23))
+
+
+def test_ctypes_of_arrays_alone():
+    c = tape.compile(lambda x: (x * 2.0, np.sum(x)), A3)
+    doubled, total = np.zeros(3), np.zeros(1)
+    assert c.ctypes(*pointers(A3, doubled, total)) is None
+    np.testing.assert_array_equal(doubled, 2.0 * A3)
+    assert total[0] == pytest.approx(np.sum(A3))
+
+
+def test_ctypes_in_single_precision():
+    c = tape.compile(lambda x, y: np.sum(x) * y, A3.astype(np.float32), np.float32(2.0))
+    x = A3.astype(np.float32)
+    assert c.ctypes(x.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), 2.0) == pytest.approx(2.0 * np.sum(A3), rel=1e-6)
+    assert "float" in c.value.declaration
+
+
+def test_functions_outlive_their_owner():
+    function = tape.compile(lambda x: np.sin(x) * x, 1.0).ctypes
+    callable_ = tape.compile(lambda x: np.cos(x) * x, 1.0).low_level_callable
+    jitted = tape.compile(lambda x: np.tan(x) * x, 1.0).njit.value
+    gc.collect()
+    assert function(0.5) == pytest.approx(np.sin(0.5) * 0.5)
+    assert quad(callable_, 0.0, 1.0)[0] == pytest.approx(np.cos(1.0) + np.sin(1.0) - 1.0)
+    assert jitted(0.5) == pytest.approx(np.tan(0.5) * 0.5)
+
+
+def test_scipy_integrates_numbers():
+    c = tape.compile(lambda x: np.exp(-x * x), 1.0)
+    assert quad(c.low_level_callable, 0.0, 2.0)[0] == pytest.approx(quad(lambda x: math.exp(-x * x), 0.0, 2.0)[0], rel=1e-12)
+    c = tape.compile(lambda x, a, b: a * np.sin(b * x), 1.0, 2.0, 3.0)
+    expected = quad(lambda x: 2.0 * math.sin(3.0 * x), 0.0, 2.0)[0]
+    assert quad(c.low_level_callable, 0.0, 2.0, args=(2.0, 3.0))[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_scipy_integrates_arrays():
+    f = lambda x: x[0] * np.exp(-x[1]) + np.sum(x**2)
+    ranges = [[0.0, 1.0], [0.0, 2.0], [0.5, 1.0]]
+    c = tape.compile(f, np.ones(3))
+    expected = nquad(lambda *x: f(np.array(x)), ranges)[0]
+    assert nquad(c.low_level_callable, ranges)[0] == pytest.approx(expected, rel=1e-10)
+
+
+def test_scipy_integrates_derivatives():
+    c = tape.compile(tape.grad(lambda x: np.sin(x) * x), 1.0)
+    assert quad(c.low_level_callable, 0.0, 2.0)[0] == pytest.approx(2.0 * np.sin(2.0), rel=1e-12)
+
+
+def test_scipy_refuses_the_wrong_number_of_arguments():
+    c = tape.compile(lambda x, a: a * x, 1.0, 2.0)
+    with pytest.warns(IntegrationWarning):
+        assert math.isnan(quad(c.low_level_callable, 0.0, 1.0, args=(2.0, 3.0))[0])
+
+
+@pytest.mark.parametrize(("f", "args"), [(lambda x: x * 2.0, (A3,)), (lambda x, y: np.sum(x) * y, (A3, 2.0)),
+                                         (lambda x: np.sum(x), (A23,)), (lambda x: x * 2.0, (np.float32(2.0),))])
+def test_what_scipy_does_not_take(f, args):
+    c = tape.compile(f, *args)
+    with pytest.raises(TypeError, match="SciPy takes functions of numbers"):
+        c.low_level_callable  # noqa: B018
+
+
+def test_scipy_minimises_and_solves():
+    c = tape.compile(lambda x: np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2), np.zeros(5))
+    assert minimize(c.value_and_grad, np.zeros(5), jac=True).success
+    np.testing.assert_allclose(minimize(c.value_and_grad, np.zeros(5), jac=True, tol=1e-10).x, 1.0, atol=1e-6)
+    curve = tape.compile(lambda x: x**3 - x - 2.0, 1.0)
+    assert brentq(curve.value, 1.0, 2.0) == pytest.approx(1.5213797068045676)
+    assert brentq(lambda x: curve.ctypes(x), 1.0, 2.0) == pytest.approx(1.5213797068045676)
+
+
+PROGRAM = r"""
+#include <stdio.h>
+#include "polynomial.h"
+
+int main(void) {
+    double y[6] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6}, dx, dy[6];
+    printf("%.17g\n", polynomial_value(0.5, y));
+    printf("%.17g\n", polynomial_value_and_grad(0.5, y, &dx, dy));
+    printf("%.17g\n", dx);
+    for (int i = 0; i < 6; i++) printf("%.17g\n", dy[i]);
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def c_compiler():
+    """The system's compiler."""
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if found is None or sys.platform == "win32":
+        pytest.skip("no C compiler (cc, gcc, clang) on this machine")
+    return found
+
+
+@pytest.mark.parametrize("cpu", ["native", "generic"])
+def test_export(c_compiler, tmp_path, cpu):
+    c = tape.compile(polynomial, 0.5, A23, argnums=(0, 1))
+    header = c.export(tmp_path / "made", cpu=cpu)
+    assert header.name == "polynomial.h"
+    (tmp_path / "main.c").write_text(PROGRAM)
+    binary = tmp_path / "main"
+    where = [f"-I{header.parent}", f"-L{header.parent}", f"-Wl,-rpath,{header.parent}"]
+    strict = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+    subprocess.run([c_compiler, *strict, "-o", binary, tmp_path / "main.c", *where, "-lpolynomial"], check=True)
+    printed = [float(line) for line in subprocess.run([binary], check=True, capture_output=True, text=True).stdout.split()]
+    y = np.arange(1.0, 7.0).reshape(2, 3) / 10.0
+    value, (dx, dy) = tape.value_and_grad(polynomial, argnums=(0, 1))(0.5, y)
+    np.testing.assert_allclose(printed, [value, value, dx, *dy.ravel()], rtol=1e-14)
+
+
+def test_export_of_products_and_large_memory(c_compiler, tmp_path):
+    """Libraries need no BLAS and no Python."""
+    def f(x):
+        return np.sum(np.tanh(x @ WEIGHTS) @ x)
+
+    c = tape.compile(f, LARGE)
+    (path,) = c.export(tmp_path).parent.glob("libf.*")
+    library = ctypes.CDLL(str(path))
+    gradient = np.zeros_like(LARGE)
+    library.f_value_and_grad.restype = ctypes.c_double
+    assert library.f_value_and_grad(*pointers(LARGE, gradient)) == pytest.approx(f(LARGE), rel=1e-10)
+    np.testing.assert_allclose(gradient, tape.grad(f)(LARGE), rtol=1e-8, atol=1e-10)
+
+
+def test_export_of_functions_that_are_not_scalar(c_compiler, tmp_path):
+    text = tape.compile(lambda x: (x * 2.0, x[0]), A3).export(tmp_path).read_text()
+    assert "void lambda_value(const double *x, double *out0, double *out1);" in text
+    assert "grad" not in text
+
+
+def test_names_that_c_does_not_take(c_compiler, tmp_path):
+    def θ_step(double, out, β, γ, grad_out):
+        return double * out * β + γ * grad_out
+
+    c = tape.compile(θ_step, *(np.full(2, float(k)) for k in range(5)), argnums=(0, 1, 2, 3, 4))
+    np.testing.assert_array_equal(c.value(*np.arange(10.0).reshape(5, 2)), [48.0, 78.0])
+    header = c.export(tmp_path)
+    (tmp_path / "main.c").write_text(f'#include "{header.name}"\nint main(void) {{ return 0; }}\n')
+    for extra in (["-x", "c"], ["-x", "c++"]) if shutil.which("c++") else (["-x", "c"],):
+        subprocess.run([c_compiler, "-Werror", "-fsyntax-only", *extra, str(tmp_path / "main.c")], check=True)
+    assert c.vjp(*np.arange(10.0).reshape(5, 2))[1](np.ones(2))[0].tolist() == [8.0, 15.0]
+
+
+def test_export_without_a_compiler(monkeypatch, tmp_path):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="expected a C compiler"):
+        tape.compile(cubes, A3).export(tmp_path)
+
+
+# ---------------------------------------------------------------------- the cache on disk
+
+COUNTED = """
+import sys
+import numpy as np, tape
+from compiled.native import machine
+count, plain = 0, machine.optimised
+def optimised(*args):
+    global count
+    count += 1
+    return plain(*args)
+machine.optimised = optimised
+c = tape.compile(lambda x, k=float(sys.argv[1]): np.sum(x**3) * k, np.ones(3))
+value, gradient = c.value_and_grad(np.array([1.0, 2.0, 3.0]))
+assert value == 36.0 * float(sys.argv[1]) and gradient[2] == 27.0 * float(sys.argv[1])
+print(count)
+"""
+
+
+def test_a_second_process_does_not_compile(tmp_path):
+    script, cache = tmp_path / "counted.py", tmp_path / "cache"
+    script.write_text(COUNTED)
+    again = lambda factor: int(run(script, factor, TAPE_CACHE_DIR=str(cache)))
+    assert again("1.0") == 1
+    assert len(list(cache.glob("**/*.o"))) == 1
+    assert again("1.0") == 0
+    assert again("2.0") == 1
+    assert len(list(cache.glob("**/*.o"))) == 2
+    assert {path.suffix for path in cache.glob("**/*") if path.is_file()} == {".o"}
+
+
+@pytest.fixture
+def counted(monkeypatch, tmp_path):
+    """Number of compilations of a function in an empty cache, and the cache's directory."""
+    monkeypatch.setenv("TAPE_CACHE_DIR", str(tmp_path / "cache"))
+    calls, plain = [], machine.optimised
+    monkeypatch.setattr(machine, "optimised", lambda *args: calls.append(1) or plain(*args))
+
+    def compile_again():
+        before = len(calls)
+        c = tape.compile(cubes, A3)
+        np.testing.assert_allclose(c.value_and_grad(A3)[1], 3.0 * A3**2)
+        return len(calls) - before
+
+    return compile_again, tmp_path / "cache"
+
+
+@pytest.mark.parametrize("damage", [
+    lambda code: code[: len(code) // 2],
+    lambda code: b"",
+    lambda code: code[:-1] + bytes([code[-1] ^ 1]),
+    lambda code: code[:20] + b"xx" + code[22:],
+    lambda code: b"something else",
+    lambda code: code[:300] + bytes(100) + code[400:],
+])
+def test_damaged_files_are_compiled_again(counted, damage):
+    compile_again, cache = counted
+    assert [compile_again(), compile_again()] == [1, 0]
+    (file,) = cache.glob("**/*.o")
+    file.write_bytes(damage(file.read_bytes()))
+    assert [compile_again(), compile_again()] == [1, 0]
+
+
+def test_a_directory_that_cannot_be_written(counted, monkeypatch, tmp_path):
+    compile_again, _ = counted
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TAPE_CACHE_DIR", str(tmp_path / "file"))
+    assert [compile_again(), compile_again()] == [1, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_directory_without_permission(counted, monkeypatch, tmp_path):
+    compile_again, _ = counted
+    (tmp_path / "closed").mkdir(mode=0o500)
+    monkeypatch.setenv("TAPE_CACHE_DIR", str(tmp_path / "closed"))
+    assert [compile_again(), compile_again()] == [1, 1]
+
+
+def test_a_full_disk_leaves_nothing_behind(counted, monkeypatch):
+    compile_again, cache = counted
+
+    def fails(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fails)
+    assert compile_again() == 1
+    assert [path for path in cache.glob("**/*") if path.is_file()] == []
+
+
+def test_old_files_go(counted, monkeypatch):
+    _, cache = counted
+    monkeypatch.setattr(machine, "MOST_FILES", 3)
+    for k in range(6):
+        tape.compile(lambda x, k=k: np.sum(x**3) + float(k), A3).value(A3)
+    assert len(list(cache.glob("**/*.o"))) == 3
+
+
+# ---------------------------------------------------------------------- tiers
+
+
+def test_the_sweeps_when_asked(monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", "0")
+    monkeypatch.setattr("tape.tiers.COMPILING", (0.0, 0.0))
+    f = tape.value_and_grad(lambda x: np.sum(x**3))
+    for _ in range(5):
+        np.testing.assert_array_equal(f(A3)[1], 3.0 * A3**2)
+    assert "TAPE_NATIVE=0" in f.report()
+    assert "native code" not in f.report()
+    monkeypatch.delenv("TAPE_NATIVE")
+    np.testing.assert_allclose(f(A3)[1], 3.0 * A3**2)
+    assert "native code" in f.report()
+
+
+def test_native_code_at_once(monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", "always")
+    f = tape.value_and_grad(lambda x: np.sum(x**3))
+    assert f(A3)[0] == pytest.approx(np.sum(A3**3))
+    assert "native code, compiled in" in f.report()
+    np.testing.assert_allclose(f(A3)[1], 3.0 * A3**2)
+    f(A4)
+    assert f.report().count("native code") == 2
+
+
+def test_native_code_when_it_pays(monkeypatch):
+    monkeypatch.delenv("TAPE_NATIVE", raising=False)
+    f = tape.grad(lambda x: np.sum(x**3))
+    f(A3)
+    assert "sweeps" in f.report()
+    assert "native code" not in f.report()
+    monkeypatch.setattr("tape.tiers.COMPILING", (1e-9, 0.0))
+    g = tape.grad(lambda x: np.sum(x**3))
+    for _ in range(4):
+        np.testing.assert_allclose(g(A3), 3.0 * A3**2)
+    assert "native code, compiled in" in g.report()
+
+
+def test_tiers_agree(monkeypatch):
+    for mode in ("0", "always"):
+        monkeypatch.setenv("TAPE_NATIVE", mode)
+        f = tape.value_and_grad(branching)
+        for x in (A3, -A3, A3, -2.0 * A3):
+            value, gradient = f(x)
+            assert value == pytest.approx(branching(x))
+            np.testing.assert_allclose(gradient, 2.0 * x if x[0] > 0 else np.cos(x), rtol=1e-13)
+        with pytest.raises(IndexError):
+            tape.grad(lambda x, i: np.sum(x[i]))(A3, np.array([7]))
+
+
+def test_long_lists_stay_on_the_sweeps(monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", "always")
+    monkeypatch.setattr("tape.tiers.MOST_INSTRUCTIONS", 3)
+    f = tape.grad(lambda x: np.sum(np.sin(np.cos(np.exp(x)))))
+    f(A3)
+    f(A3)
+    assert "too long" in f.report()
+
+
+@pytest.mark.parametrize("example", [
+    lambda: test_textbook.test_sum_times(),
+    lambda: test_textbook.test_twice_a_product_and_a_maximum(2.0, -1.0, 2.0, 0.0),
+    lambda: test_textbook.test_python_max_is_a_branch(),
+    lambda: test_textbook.test_sigmoid_neuron(),
+])
+def test_textbook_examples_by_native_code(example, monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", "always")
+    example()
+
+
+# ---------------------------------------------------------------------- long lists
+
+
+def chain(n):
+    """A function of n scalar operations."""
+    def f(x):
+        y = x
+        for _ in range(n // 2):
+            y = y * 0.999 + 0.001 * x
+        return y
+
+    return f
+
+
+def test_long_lists(monkeypatch, tmp_path):
+    """Compiling takes time in proportion to the length."""
+    monkeypatch.setenv("TAPE_CACHE_DIR", str(tmp_path))
+    seconds = []
+    for n in (5000, 20_000):
+        c = tape.compile(chain(n), 1.5)
+        begin = time.perf_counter()
+        function = c.value
+        seconds.append(time.perf_counter() - begin)
+        assert function(0.5) == pytest.approx(chain(n)(0.5), rel=1e-10)
+    assert seconds[1] < 10.0 * seconds[0]
+
+
+@pytest.mark.slow
+def test_derivatives_of_long_lists(monkeypatch, tmp_path):
+    monkeypatch.setenv("TAPE_CACHE_DIR", str(tmp_path))
+    n = 20_000
+    c = tape.compile(chain(n), 1.5)
+    value, gradient = c.value_and_grad(0.5)
+    expected, derivative = tape.value_and_grad(chain(n))(0.5)
+    assert value == pytest.approx(expected, rel=1e-10)
+    assert gradient == pytest.approx(derivative, rel=1e-10)
+
+
+def test_long_lists_with_state_between_their_pieces():
+    def f(x):
+        state = [x[k] for k in range(4)]
+        for k in range(850):
+            state[k % 4] = np.sin(state[k % 4]) + 0.1 * state[(k + 1) % 4]
+        return state[0] * state[1] + state[2] - state[3]
+
+    c = tape.compile(f, A4)
+    assert len(Listing.of(c._trace.program).steps) > 2400
+    assert_close(c.value_and_grad(A4), tape.value_and_grad(f)(A4), 1e-9)
+
+
+def test_report():
+    c = tape.compile(polynomial, 0.5, A23)
+    assert c.report() == f"polynomial: {len(c._trace.program.code)} instructions recorded"
+    c.value(0.5, A23)
+    c.value_and_grad(0.5, A23)
+    lines = c.report().splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == ["polynomial", "value", "value_and_grad"]
+    assert all("instructions after simplification, native" in line for line in lines[1:])
