@@ -28,7 +28,7 @@ from compiled.engine import ENGINE
 from compiled.listing import Listing
 from compiled.native import machine
 from compiled.native.function import NativeFunction
-from tape.native import NativeLists
+from tape.native import native_listing
 from tape.transforms.build import with_gradients
 
 ROUNDING = 1e-11
@@ -303,7 +303,7 @@ def test_random_lists(seed, dtype):
 def random_native(program, name):
     """A random program's results as a native function."""
     inputs, outputs = [f"x{k}" for k in range(len(program.inputs))], [f"y{k}" for k in range(len(program.outputs))]
-    return NativeFunction(NativeLists.listing(program, program.outputs), inputs, outputs, name)
+    return NativeFunction(native_listing(Listing.of(program)), inputs, outputs, name)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
