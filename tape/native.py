@@ -371,7 +371,7 @@ class Compiled:
         for k, kind in self._whole.items():
             if (got := np.asarray(leaves[k]).dtype).kind not in ("b" if kind == "b" else "iub"):
                 expected = "booleans" if kind == "b" else "integers"
-                raise NotDifferentiable(f"argument leaf {k}: compiled for {expected}, got {got}; compile again for other dtypes")
+                raise NotDifferentiable(f"argument leaf {k}: compiled for {expected}, got {got}; compile again for others")
         return [leaves[k] for k in self._trace.dynamic]
 
     def result(self, arrays):
@@ -600,19 +600,23 @@ def _leaf_names(function, args) -> list[str]:
     return result
 
 
-RESERVED = frozenset("""alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr
-    const_cast continue decltype default delete do double dynamic_cast else enum explicit export extern false float for friend goto
-    if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public register
-    reinterpret_cast restrict return short signed sizeof static static_assert static_cast struct switch template this thread_local
-    throw true try typedef typeid typename typeof union unsigned using virtual void volatile wchar_t while xor xor_eq""".split())
+RESERVED_WORDS = (
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const "
+    "constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit "
+    "export extern false float for friend goto if inline int long mutable namespace new noexcept not "
+    "not_eq nullptr operator or or_eq private protected public register reinterpret_cast restrict return "
+    "short signed sizeof static static_assert static_cast struct switch template this thread_local throw "
+    "true try typedef typeid typename typeof union unsigned using virtual void volatile wchar_t while xor "
+    "xor_eq "
+)
 """Words that are no names in C or C++."""
 
 
 def _distinct(names) -> list[str]:
     """The names, changed where C reserves them or they stand there already."""
-    result: list[str] = []
+    reserved, result = RESERVED_WORDS.split(), []
     for name in names:
-        while name in RESERVED or name in result:
+        while name in reserved or name in result:
             name += "_"
         result.append(name)
     return result
