@@ -137,6 +137,7 @@ CORPUS = {
     "scatter": (scattered, A3),
     "rows of a matrix": (lambda x: np.sum(x[np.array([1, 0, 1])] ** 3), A23),
     "product": (lambda x, y: np.sum((x @ y) ** 2), A23, A34),
+    "product with a constant number": (lambda x: np.sum((x @ np.array([[2.0]])) ** 2) + np.array([3.0]) @ x[0], A23[:, :1]),
     "product of vectors": (lambda x: x @ x * (x[::-1] @ x), A3),
     "matrix and vector": (lambda x, y: np.sum(np.sin(x @ y)), A23, A3),
     "vector and matrix": (lambda x, y: np.sum(np.sin(x @ y)), A3, A34),

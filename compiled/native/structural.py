@@ -34,7 +34,9 @@ def emit_structural(piece, step) -> None:
 
 def _write_home(piece, slot):
     """Bring a cell that a register holds to where pointers can find it."""
-    known = piece.registers.get(slot)
+    known, array = piece.registers.get(slot), piece.listing.constants.get(slot)
+    if known is None and array is not None and array.size == 1:
+        known = float(array.reshape(-1)[0])
     if known is not None and piece.has_home(slot):
         piece.store(slot, ir.Constant(I64, 0), piece.constant(known) if isinstance(known, float) else known)
 
