@@ -119,6 +119,8 @@ CORPUS = {
     "two of three axes": (lambda x: np.sum(np.sum(x, axis=(0, 2)) ** 3), A234),
     "transposed": (lambda x: np.sum(x.T[1:, :] * x.T[:-1, ::-1]), A23),
     "broadcast": (lambda x, y: np.sum(x[:, None] * y - y**2), A3, A4),
+    "broadcast twice": (lambda x, y: np.sum(np.sin(x * y) * y), A23, A3),
+    "broadcast and squared": (lambda x, y: np.sum(x * y * y), A34, A4),
     "vector result": (lambda x: np.tril(np.ones((3, 3))) @ x * x[::-1], A3),
     "matrix result": (lambda x, y: np.outer(x, y) + x[:, None], A3, A4),
     "view results": (lambda x: (x[1:], x.reshape(-1)[::-1]), A3),
@@ -1026,7 +1028,7 @@ def test_native_code_at_once(monkeypatch):
 def test_native_code_when_it_pays(monkeypatch):
     monkeypatch.delenv("TAPE_NATIVE", raising=False)
     f = tape.grad(lambda x: np.sum(x**3))
-    f(A3)
+    f(A3), f(A3)
     assert "sweeps" in f.report()
     assert "native code" not in f.report()
     monkeypatch.setattr("tape.tiers.COMPILING", (1e-9, 0.0))
