@@ -115,6 +115,8 @@ class Lists:
                             [*self.outputs, *(f"tangent_{n}" for n in self.outputs)], "jvp")
 
     def _native(self, program, outputs, inputs, names, suffix):
+        every = _distinct([*inputs, *names])
+        inputs, names = every[: len(inputs)], every[len(inputs) :]
         listing = Listing.of(program)
         listing.outputs = [result_of(program, view) for view in outputs]
         prepared = native_listing(listing) if self.make is NativeFunction else simplified(listing)
@@ -242,7 +244,9 @@ def converted(leaf, shape, name, dtype) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise NotDifferentiable(f"argument {name}: expected numbers, got {array.dtype}")
     check_integers(array, dtype)
-    return np.ascontiguousarray(array, dtype).reshape(shape)
+    result = np.empty(shape, dtype)  # always a copy: an array may be out of line, or of a dtype that is equal but not the same
+    result[...] = array
+    return result
 
 
 class Compiled:
@@ -272,7 +276,9 @@ class Compiled:
         trace.program.check()
         self._trace = trace
         self._leaves, self._structure = leaves_of(tuple(args))
-        self._plain = all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
+        self._whole = {k: _kind(trace.leaves[k]) for k in trace.dynamic if _kind(trace.leaves[k]) != "f"}
+        self._plain = (all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
+                       and not self._whole)
         self._native = Lists(trace, _c_name(function), _leaf_names(function, args))
         self._branches: list[Compiled] = []
         self.njit = types.SimpleNamespace()
@@ -366,6 +372,10 @@ class Compiled:
         for k, leaf in enumerate(self._trace.leaves):
             if leaf.kind == "static" and leaves[k] != leaf.dtype:
                 raise ValueError(f"argument leaf {k}: compiled for {leaf.dtype!r:.60}, got {leaves[k]!r:.60}")
+        for k, kind in self._whole.items():
+            if (got := np.asarray(leaves[k]).dtype).kind not in ("b" if kind == "b" else "iub"):
+                expected = "booleans" if kind == "b" else "integers"
+                raise NotDifferentiable(f"argument leaf {k}: compiled for {expected}, got {got}; compile again for others")
         return [leaves[k] for k in self._trace.dynamic]
 
     def result(self, arrays):
@@ -410,9 +420,19 @@ class Compiled:
                 return getattr(branch, name)(*args)
             except GuardFailed:
                 continue
-        branch = Compiled(self._function, args if name != "jvp" else args[0], self._argnums)
+        branch = Compiled(self._function, self._like_examples(args if name != "jvp" else args[0]), self._argnums)
         self._branches.append(branch)
         return getattr(branch, name)(*args)
+
+    def _like_examples(self, args):
+        """The arguments in the dtypes of the examples."""
+        leaves = [leaf.dtype for leaf in self._trace.leaves]
+        slots = self._native.value.signature.inputs
+        for k, leaf, slot in zip(self._trace.dynamic, self.leaves(args), slots, strict=True):
+            described = self._trace.leaves[k]
+            array = converted(leaf, slot.shape, slot.name, self._trace.program.values.dtype)
+            leaves[k] = described.dtype(array) if isinstance(described.dtype, type) else like_argument(array, described)
+        return with_leaves(self._structure, leaves)
 
 
 class _Value(Call):
@@ -478,15 +498,18 @@ class _Vjp(Call):
 
     def __call__(self, *primals):
         owner = self.owner
-        value = owner.value(*primals)
-        saved = tuple(np.copy(p) if isinstance(p, np.ndarray) else p for p in primals)
+        saved = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in owner.leaves(primals)]
+        try:
+            value = owner.result(owner.value.results(saved))
+        except GuardFailed:
+            return owner.other_branch(primals, "vjp")
 
         def pullback(seed):
             seeds, structure = leaves_of(seed)
             if structure != owner._trace.structure:
                 raise ValueError(f"the seed: expected the structure of the result, {owner._trace.structure}, got {structure}")
             dynamic = [s for s, w in zip(seeds, owner._trace.results, strict=True) if isinstance(w, int)]
-            results = self.results([*owner.leaves(saved), *dynamic])
+            results = self.results([*saved, *dynamic])
             return owner.gradients(results[len(owner._trace.program.outputs) :])
 
         return value, pullback
@@ -554,10 +577,15 @@ def compile(f, *example_args, argnums=0, lanes=None):
     return Compiled(f, example_args, argnums)
 
 
+def _kind(leaf) -> str:
+    """Kind of an argument's dtype: "f", "i", "u" or "b"."""
+    return np.dtype(leaf.dtype).kind
+
+
 def _c_name(function) -> str:
     """A name that C takes."""
     name = getattr(function, "__name__", type(function).__name__)
-    name = re.sub(r"\W", "_", name).strip("_") or "f"
+    name = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "f"
     return name if not name[0].isdigit() else f"f_{name}"
 
 
@@ -571,5 +599,28 @@ def _leaf_names(function, args) -> list[str]:
     result = []
     for name, argument in zip(names, args, strict=False):
         count = len(leaves_of(argument)[0])
-        result += [re.sub(r"\W", "_", name) if count == 1 else f"{name}_{k}" for k in range(count)]
+        name = re.sub(r"\W", "_", name, flags=re.ASCII)
+        result += [name if count == 1 else f"{name}_{k}" for k in range(count)]
+    return result
+
+
+RESERVED_WORDS = (
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const "
+    "constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit "
+    "export extern false float for friend goto if inline int long mutable namespace new noexcept not "
+    "not_eq nullptr operator or or_eq private protected public register reinterpret_cast restrict return "
+    "short signed sizeof static static_assert static_cast struct switch template this thread_local throw "
+    "true try typedef typeid typename typeof union unsigned using virtual void volatile wchar_t while xor "
+    "xor_eq "
+)
+"""Words that are no names in C or C++."""
+
+
+def _distinct(names) -> list[str]:
+    """The names, changed where C reserves them or they stand there already."""
+    reserved, result = RESERVED_WORDS.split(), []
+    for name in names:
+        while name in reserved or name in result:
+            name += "_"
+        result.append(name)
     return result

@@ -48,9 +48,10 @@ class Tier:
     def spent(self, seconds):
         """Note a run by the sweeps; compile when that pays."""
         self.seconds += seconds
-        if self.refused or (self.seconds < self.price and mode() != "always"):
+        chosen = mode()
+        if self.seconds < self.price and chosen != "always":
             return
-        self.refused = "TAPE_NATIVE=0" if mode() == "0" else ""
+        self.refused = "TAPE_NATIVE=0" if chosen == "0" else ""
         if not self.refused and len(self.trace.lists.program.code) > MOST_INSTRUCTIONS:
             self.refused = "too long for native code"
         if self.refused:

@@ -489,6 +489,7 @@ class Nest:
                 if step.out.slot not in self.inner:
                     dirty[key] = (step.out, strides[OUT])
             else:
+                values[key] = value  # a later step of the loop adds to it
                 self._store(step.out, strides[OUT], indices, value)
         for key, (ref, strides) in dirty.items():
             self._store(ref, strides, indices, values[key])

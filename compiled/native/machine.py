@@ -147,8 +147,14 @@ def _write(path, code: bytes) -> None:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
-            stream.write(MAGIC + hashlib.sha256(code).digest() + code)
-        os.replace(stream.name, path)
+            try:
+                stream.write(MAGIC + hashlib.sha256(code).digest() + code)
+                stream.close()
+                os.replace(stream.name, path)
+            except OSError:
+                stream.close()
+                os.unlink(stream.name)
+                raise
         files = sorted(path.parent.glob("*.o"), key=lambda file: file.stat().st_mtime)
         for file in files[: max(0, len(files) - MOST_FILES)]:
             file.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from compiled.extents import span
 from compiled.layout import OUT
 from compiled.listing import POINT, Block, Listing, Ref, Result, Space, Step, covers
 from compiled.memory import View, contiguous, has_distinct_cells
+from tape.transforms.known_forms import stable_logsumexp
 
 
 def dead_code(listing: Listing) -> Listing:
@@ -39,6 +40,13 @@ def without_saving(listing: Listing) -> Listing:
             first, _, *rest = s.space.strides
             s = Step(s.row, s.operands[:1] * 2, s.out, Space(s.space.shape, (first, first, *rest)), s.line)
         steps.append(s)
+    return listing.with_steps(steps)
+
+
+def without_stops(listing: Listing) -> Listing:
+    """Turn what is a constant to derivatives into copies, for lists that are only run forward."""
+    rows = {"stop": listing.table["copy"]}
+    steps = [Step(rows.get(s.row.name, s.row), s.operands, s.out, s.space, s.line) for s in listing.steps]
     return listing.with_steps(steps)
 
 
@@ -185,6 +193,9 @@ class _Rewriter:
 
     def _materialised(self, slot, alias):
         """Copy what the slot holds to cells of its own; returns where it is then."""
+        if slot in self.old.constants:
+            self.aliases[slot] = self._whole(slot)
+            return self.aliases[slot]
         copy = self.new.new_slot(self.old.shapes[slot])
         blank = (0,) * len(alias.shape)
         space = Space(alias.shape, (alias.strides, blank, blank, alias.own))
@@ -286,7 +297,7 @@ class _Rewriter:
     def _computed(self, row, views, slot, shape, out):
         """Where the row of these views is: known already, simpler, or in `slot`, by a new step."""
         row, views = self._simpler(row, views, shape)
-        if row.name in ("copy", "stop") and self._is_stable(views[0][0].slot):
+        if row.name == "copy" and self._is_stable(views[0][0].slot):
             return _Alias(shape, out, *views[0])
         names = [(ref, strides, self.versions.get(ref.slot)) for ref, strides in views]
         key = (row.name, shape, out, tuple(sorted(names, key=repr) if row.name in ("add", "mul") else names))
@@ -468,10 +479,10 @@ def distinct_results(listing: Listing) -> Listing:
     return result
 
 
-ALL = (dead_code, fold_constants, share, dead_code, distinct_results)
+ALL = (dead_code, fold_constants, share, dead_code, stable_logsumexp, distinct_results)
 """The passes of `Tape.simplify`."""
 
-FORWARD_ONLY = (own_arguments, without_saving, dead_code, fold_constants, share, dead_code)
+FORWARD_ONLY = (own_arguments, without_saving, without_stops, dead_code, fold_constants, share, dead_code)
 """The passes for a list that is only run forward."""
 
 
