@@ -249,6 +249,17 @@ def converted(leaf, shape, name, dtype) -> np.ndarray:
     return result
 
 
+def as_derivative(array, leaf):
+    """An array that nobody else holds, in the dtype of its argument; a NumPy scalar for a number."""
+    if leaf.kind == "array" and array.dtype == leaf.dtype:
+        return array
+    return like_argument(np.asarray(array), leaf)
+
+
+MOST_BRANCHES = 32
+"""Branches of Python code that a compiled function keeps."""
+
+
 class Compiled:
     """A function compiled for arguments of certain shapes and dtypes; made by `tape.compile`.
 
@@ -281,6 +292,9 @@ class Compiled:
                        and not self._whole)
         self._native = Lists(trace, _c_name(function), _leaf_names(function, args))
         self._branches: list[Compiled] = []
+        self._wanted = [trace.leaves[trace.dynamic[k]] for k in trace.wrt]
+        self._arrangement = self._arranged()
+        self._single = not isinstance(argnums, tuple) and not isinstance(args[argnums], (tuple, list, dict))
         self.njit = types.SimpleNamespace()
         self.njit = _Jitted(self)
 
@@ -391,17 +405,20 @@ class Compiled:
         return with_leaves(trace.structure, leaves)
 
     def gradients(self, arrays):
-        """Derivatives with respect to the differentiated arguments, in their structure."""
+        """Derivatives with respect to the differentiated arguments, in their structure; the arrays are the caller's to keep."""
+        leaves = [as_derivative(a, leaf) for a, leaf in zip(arrays, self._wanted, strict=True)]
+        if self._single:
+            return leaves[0]
+        parts = [with_leaves(structure, [leaves[k] for k in places]) for places, structure in self._arrangement]
+        return tuple(parts) if isinstance(self._argnums, tuple) else parts[0]
+
+    def _arranged(self):
+        """For each differentiated argument the places of its leaves among the gradients, and its structure."""
         trace = self._trace
-        leaves = [like_argument(a, trace.leaves[trace.dynamic[k]]) for a, k in zip(arrays, trace.wrt, strict=True)]
-        at, found = 0, {}
-        args = with_leaves(self._structure, list(range(len(self._leaves))))
         places = {trace.dynamic[k]: n for n, k in enumerate(trace.wrt)}
-        for number in sorted(set(self._numbers)):
-            own, structure = leaves_of(args[number])
-            found[number] = with_leaves(structure, [leaves[places[k]] for k in own])
-            at += len(own)
-        return tuple(found[n] for n in self._numbers) if isinstance(self._argnums, tuple) else found[self._numbers[0]]
+        args = with_leaves(self._structure, list(range(len(self._leaves))))
+        taken = [leaves_of(args[number]) for number in self._numbers]
+        return [([places[k] for k in own], structure) for own, structure in taken]
 
     def replay(self, leaves):
         """Run the sweeps, which say where an index is out of bounds."""
@@ -421,7 +438,7 @@ class Compiled:
             except GuardFailed:
                 continue
         branch = Compiled(self._function, self._like_examples(args if name != "jvp" else args[0]), self._argnums)
-        self._branches.append(branch)
+        self._branches = [branch, *self._branches[: MOST_BRANCHES - 1]]
         return getattr(branch, name)(*args)
 
     def _like_examples(self, args):

@@ -460,7 +460,11 @@ class Tape:
         outcomes = old.outcomes if len(guards) == len(old.guards) else ()
         dynamic = old.dynamic if dynamic is None else dynamic
         trace = Trace(program, leaves or old.leaves, dynamic, old.wrt, list(which), list(dtypes), structure, outcomes, guards)
-        return Tape(trace, arguments)
+        built = Tape(trace, arguments)
+        for cells, known in zip(built._workspace.inputs, self._workspace.inputs, strict=False):
+            cells[...] = known  # what this tape ran with; a sweep that needs more than these runs forward first
+        built._rewound = True
+        return built
 
     def report(self) -> str:
         """What the list is: its size, memory, loops and guards, and what runs it.

@@ -467,3 +467,14 @@ def test_built_lists_in_single_precision(name, point):
     gradient = t.build_grad(t.inputs[0]).forward(x)
     assert gradient.dtype == np.float32
     np.testing.assert_allclose(gradient, tape.grad(BUILT[name][0])(point(n)), rtol=3e-4, atol=1e-4)
+
+
+def test_a_built_tape_sweeps_back_from_the_values_that_were_recorded():
+    t = tape.record(lambda x: np.sum(np.sin(x) ** 2), np.array([0.3, 0.7]))
+    t.reverse()
+    u = t.simplify()
+    u.reverse()
+    np.testing.assert_allclose(u.gradients[0], t.gradients[0], rtol=1e-14)
+    first = t.build_grad(t.inputs[0])
+    first.reverse()
+    np.testing.assert_allclose(first.gradients[0], 2 * np.cos([0.6, 1.4]), rtol=1e-13)
