@@ -11,8 +11,8 @@ import pathlib
 import sys
 import time
 
-from bench import contest, digits, environment, peers, picture, table
-from bench.groups import GROUPS, NJIT
+from bench import contest, digits, environment, peers, picture, race, table
+from bench.groups import GROUPS, NATIVE, NJIT
 from bench.verification import VerificationError
 from bench.workloads import all_workloads
 from tape import TapeError
@@ -167,8 +167,9 @@ def _measure(workloads, options, report: dict) -> None:
     with tqdm(total=rounds * len(workloads), unit="round", disable=not workloads) as bar:
         for number, workload in enumerate(workloads, 1):
             bar.set_description(workload.name)
+            measure = race.measure if workload.group is NATIVE else contest.measure
             try:
-                report["workloads"].append(contest.measure(workload, rounds, options.quick, report["imports"], bar.update))
+                report["workloads"].append(measure(workload, rounds, options.quick, report["imports"], bar.update))
             except (VerificationError, TapeError) as error:
                 report["wrong"].append(f"{workload.name}: {error}")
             bar.update(rounds * number - bar.n)

@@ -19,7 +19,8 @@ class Group:
     title : str
         What stands above the tables.
     tables : callable
-        `tables(rows)` returns the cells of the tables, line by line, for what `contest.measure` found.
+        `tables(rows)` returns the cells of the tables, line by line, for what `contest.measure` (`race.measure`
+        of native code) found.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Group:
 
 RECORDED = Group("recorded", "NumPy code, recorded once; in brackets, how many times ours", table.recorded)
 NJIT = Group("njit", "Jitted functions; ratios are to the jitted primal, limits are on tape's value and gradient", table.jitted)
+NATIVE = Group("native", "Native code (tape.compile and what moves to it by itself); one line for each limit", table.native)
 
-GROUPS = (RECORDED, NJIT)
+GROUPS = (RECORDED, NJIT, NATIVE)
 """All of them, in the order of printing."""

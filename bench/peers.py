@@ -86,6 +86,28 @@ def with_jax(function: Callable, args: tuple, argnums=(0,)) -> Callable:
     return prepare
 
 
+def with_jax_between_arrays(function: Callable, args: tuple, argnums=(0,)) -> Callable:
+    """As `with_jax`, called with NumPy's arrays and giving NumPy's arrays."""
+
+    def prepare():
+        module = jax()
+        compiled = module.jit(module.value_and_grad(functools.partial(function, module.numpy), argnums))
+
+        def run():
+            value, gradient = compiled(*args)
+            value.block_until_ready()
+            return [np.asarray(g) for g in gradient]
+
+        return run
+
+    return prepare
+
+
+def with_jax_anew(function: Callable, args: tuple, argnums=(0,)) -> Callable:
+    """As `with_jax`, tracing and compiling in every call."""
+    return lambda: lambda: with_jax(function, args, argnums)()()
+
+
 def with_autograd(function: Callable, args: tuple, argnums=(0,)) -> Callable:
     """Return `prepare` for a function of autograd.numpy (its first argument)."""
 
@@ -98,11 +120,14 @@ def with_autograd(function: Callable, args: tuple, argnums=(0,)) -> Callable:
     return prepare
 
 
-def with_torch(function: Callable, args: tuple, argnums=(0,)) -> Callable:
-    """Return `prepare` for a function of tensors (torch is its first argument), run eagerly."""
+def with_torch(function: Callable, args: tuple, argnums=(0,), compiled: bool = False) -> Callable:
+    """Return `prepare` for a function of tensors (torch is its first argument), run eagerly unless `compiled`."""
 
     def prepare():
         module = torch()
+        called = functools.partial(function, module)
+        if compiled:
+            called = module.compile(called)
 
         def tensor(x, wanted):
             if isinstance(x, dict):
@@ -114,7 +139,7 @@ def with_torch(function: Callable, args: tuple, argnums=(0,)) -> Callable:
         wanted = [leaf for k in argnums for leaf in (placed[k].values() if isinstance(placed[k], dict) else [placed[k]])]
 
         def run():
-            gradients = module.autograd.grad(function(module, *placed), wanted)
+            gradients = module.autograd.grad(called(*placed), wanted)
             return [g.numpy() for g in gradients]
 
         return run

@@ -38,6 +38,24 @@ def jitted(rows: list[dict]) -> list[list[list[str]]]:
     return [_each_jitted_call(rows), _compiling(rows)]
 
 
+def native(rows: list[dict]) -> list[list[list[str]]]:
+    """Return the table of native code: a line for each limit and for each contestant without one."""
+    lines = [["workload", "tape", "beside", "its time", "ratio", "limit", ""]]
+    for row in rows:
+        seconds, title = row["seconds"], row["title"]
+        if not seconds:
+            lines.append([title, *["-"] * 5, "not measured"])
+        ours = duration(seconds["tape"]) if seconds else "-"
+        for bound in row["bounds"]:
+            verdict = {True: "met", False: "NOT MET", None: "no figure"}[bound["met"]]
+            than = bound["than"]
+            lines.append([title, ours, than or "-", _found(seconds, than), bound["ratio"], bound["text"], verdict])
+        limited = {"tape", *(bound["than"] for bound in row["bounds"])}
+        lines += [[title, ours, name, duration(theirs), f"{seconds['tape'] / theirs:.2f} x", "-", ""]
+                  for name, theirs in seconds.items() if name not in limited]
+    return [lines]
+
+
 def _each_call(rows) -> list[list[str]]:
     names = _peers(rows, "seconds")
     lines = [["workload", "NumPy primal", "Numba primal", "tape value+gradient", "ratio to NumPy", *names]]

@@ -42,17 +42,33 @@ def verify_ours(case: Case, value, gradient) -> float:
     VerificationError
         When anything differs by more than `TOLERANCE`, or is not finite.
     """
-    others = {"the primal": case.primal()}
-    if case.jitted is not None:
-        others["Numba"] = case.jitted(*case.args)
-    for name, other in others.items():
-        if not abs(float(value) - float(other)) <= TOLERANCE * abs(float(other)):
-            raise VerificationError(f"our value is {float(value)!r}, {name} gives {float(other)!r}")
+    verify_value(case, value)
     deviation = _along_directions(case, gradient)
     if case.exact is not None:
         exact = case.exact(*case.args)
         deviation = max(deviation, _deviation(exact, gradient, "our gradient", "the one derived by hand"))
     return deviation
+
+
+def verify_value(case: Case, value, others: dict | None = None) -> float:
+    """Check our value against those of `others`, by default the primal's and Numba's; returns the largest relative deviation.
+
+    Values are numbers or arrays. A deviation beyond `TOLERANCE` raises VerificationError.
+    """
+    if others is None:
+        others = {"the primal": case.primal()}
+        if case.jitted is not None:
+            others["Numba"] = case.jitted(*case.args)
+    worst = 0.0
+    for name, other in others.items():
+        if np.shape(value) != np.shape(other):
+            raise VerificationError(f"our value has the shape {np.shape(value)}, {name} gives {np.shape(other)}")
+        error, size = np.max(np.abs(np.subtract(value, other))), np.max(np.abs(other))
+        if not error <= TOLERANCE * size:
+            at = np.argmax(np.abs(np.subtract(value, other)))
+            raise VerificationError(f"our value is {float(np.ravel(value)[at])!r}, {name} gives {float(np.ravel(other)[at])!r}")
+        worst = max(worst, float(error / max(size, 1e-300)))
+    return worst
 
 
 def verify_peer(name: str, ours, theirs) -> float:

@@ -1,0 +1,116 @@
+"""From a function to machine code: lists of 500, 10,000 and 100,000 instructions, with nothing on disk."""
+
+import contextlib
+import functools
+import math
+import os
+import tempfile
+
+import numpy as np
+
+import tape
+from bench.groups import NATIVE
+from bench.peers import with_jax_anew
+from bench.race import Bound, Race
+from bench.workload import Workload
+
+STEP = 0.01
+INSTRUCTIONS = 5
+"""Of a step."""
+
+LINEAR = 1.5
+"""How much an instruction of the longest list may cost, in those of a list a tenth as long."""
+
+
+def chain(np, steps, q, p):
+    """Steps of a bent oscillator, five instructions each."""
+    for _ in range(steps):
+        q = q + STEP * np.sin(p)
+        p = p - STEP * q
+    return q * p
+
+
+def _gradient(steps, q, p):
+    """By the tangents of both, marched along."""
+    by_q, by_p = np.eye(2)
+    for _ in range(steps):
+        by_q = by_q + STEP * math.cos(p) * by_p
+        q += STEP * math.sin(p)
+        by_p = by_p - STEP * by_q
+        p -= STEP * q
+    return tuple(p * by_q + q * by_p)
+
+
+@contextlib.contextmanager
+def nothing_on_disk():
+    """A cache of machine code that is empty, and goes away."""
+    before = os.environ.get("TAPE_CACHE_DIR")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TAPE_CACHE_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["TAPE_CACHE_DIR"]
+            if before is not None:
+                os.environ["TAPE_CACHE_DIR"] = before
+
+
+def _value(function, *args):
+    """Record, compile and call; the value."""
+    with nothing_on_disk():
+        return tape.compile(function, *args).value(*args)
+
+
+def _value_and_gradient(function, *args):
+    """Record, compile and call; value and gradient."""
+    with nothing_on_disk():
+        return tape.compile(function, *args, argnums=(0, 1)).value_and_grad(*args)
+
+
+def _race(steps, *, gradient, **options):
+    args, function = (1.0, 0.5), functools.partial(chain, np, steps)
+    plain = functools.partial(chain, math, steps)
+    run = functools.partial(_value_and_gradient if gradient else _value, function)
+    return Race(function, args, (0, 1), plain=plain, exact=functools.partial(_gradient, steps), derivative=lambda: run,
+                answer=(lambda result: result) if gradient else (lambda value: (value, None)), **options)
+
+
+def _jax_value_anew(steps, args):
+    """As of `with_jax_anew`, without the gradient."""
+
+    def prepare():
+        from bench.peers import jax
+
+        def run():
+            module = jax()
+            return module.jit(functools.partial(chain, module.numpy, steps))(*args).block_until_ready()
+
+        return run
+
+    return prepare
+
+
+def _make_short(gradient):
+    def make(quick):
+        steps = 20 if quick else 100
+        args = (1.0, 0.5)
+        peer = (with_jax_anew(lambda np, q, p: chain(np, steps, q, p), args, (0, 1)) if gradient
+                else _jax_value_anew(steps, args))
+        return _race(steps, gradient=gradient, bounds=(Bound(seconds=0.15), Bound("jax", faster=1.0)), peers={"jax": peer})
+
+    return make
+
+
+def _make_long(quick):
+    steps = (400 if quick else 100_000) // INSTRUCTIONS
+    args = (1.0, 0.5)
+    short = functools.partial(_value, functools.partial(chain, np, steps // 10), *args)
+    return _race(steps, gradient=False, once=True, calls=steps * INSTRUCTIONS, free={"a tenth as long": short},
+                 shares={"a tenth as long": steps // 10 * INSTRUCTIONS}, bounds=(Bound("a tenth as long", times=LINEAR),))
+
+
+WORKLOADS = [
+    Workload("native-compile-value", "compiling 500 instructions", _make_short(False), NATIVE),
+    Workload("native-compile-gradient", "compiling 500 instructions and their gradient", _make_short(True), NATIVE),
+    Workload("native-compile-long", "compiling 100,000 instructions, for each", _make_long, NATIVE),
+]
