@@ -84,7 +84,7 @@ class Race(Case):
     rivals: dict[str, Callable] = field(default_factory=dict)
     values: dict[str, Callable] = field(default_factory=dict)
     free: dict[str, Callable] = field(default_factory=dict)
-    answer: Callable = staticmethod(lambda result: result)
+    answer: Callable = tuple
     shares: dict[str, int] = field(default_factory=dict)
     once: bool = False
     threads: int = 1
@@ -107,8 +107,8 @@ def measure(workload: Workload, rounds: int, quick: bool, names: Iterable[str] =
         When our own value or gradient is wrong.
     """
     race = workload.make(quick)
-    row = {"name": workload.name, "title": workload.title, "group": workload.group.name, "seconds": {}, "least": {}, "cores": {},
-           "first": None, "prepare": {}, "deviation": {}, "problems": {}, "bounds": []}
+    row = {"name": workload.name, "title": workload.title, "group": workload.group.name, "seconds": {}, "least": {},
+           "cores": {}, "first": None, "prepare": {}, "deviation": {}, "problems": {}, "bounds": []}
     if race.missing:
         row["problems"]["tape"] = race.missing
         return row

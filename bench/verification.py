@@ -112,13 +112,13 @@ def _along_directions(case: Case, gradient) -> float:
 
 def _quotient(case: Case, direction) -> float:
     """Directional derivative by central differences of the primal."""
-    values = []
+    values, step = [], case.step or STEP
     for sign in (1.0, -1.0):
         args = list(case.args)
         for k, d in zip(case.argnums, direction, strict=True):
-            args[k] = _moved(args[k], d, sign * STEP)
+            args[k] = _moved(args[k], d, sign * step)
         values.append(float((case.plain or case.function)(*args)))
-    return (values[0] - values[1]) / (2 * STEP)
+    return (values[0] - values[1]) / (2 * step)
 
 
 def _map(function, tree):

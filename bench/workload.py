@@ -39,6 +39,8 @@ class Case:
         calls derivatives; `tape.value_and_grad` of the function by default.
     calls : int
         How many calls the function stands for: times are divided by it.
+    step : float, optional
+        Of the differences that the gradient is compared with, where the usual one would cross a kink.
     peers : dict of str to callable
         For each peer a function `prepare()`, which returns a callable without arguments that computes value and gradient and
         returns the gradient, as a list of arrays in the order of `argnums` (containers flattened by sorted key).
@@ -52,6 +54,7 @@ class Case:
     exact: Callable | None = None
     derivative: Callable | None = None
     calls: int = 1
+    step: float | None = None
     peers: dict[str, Callable] = field(default_factory=dict)
 
     def primal(self):

@@ -72,7 +72,7 @@ def _race(steps, *, gradient, **options):
     plain = functools.partial(chain, math, steps)
     run = functools.partial(_value_and_gradient if gradient else _value, function)
     return Race(function, args, (0, 1), plain=plain, exact=functools.partial(_gradient, steps), derivative=lambda: run,
-                answer=(lambda result: result) if gradient else (lambda value: (value, None)), **options)
+                answer=tuple if gradient else (lambda value: (value, None)), **options)
 
 
 def _jax_value_anew(steps, args):
