@@ -388,3 +388,24 @@ def test_checkpoints_of_numpy_code():
     assert_same(tape.hvp(f)(W, X, W), tape.hvp(g)(W, X, W))
     with pytest.raises(tape.NotDifferentiable, match="expected a function"):
         tape.checkpoint(3)
+
+
+def test_the_adjoint_of_a_loop_reads_adjoints_of_its_states_only_where_those_are_read():
+    from compiled.loops import Loop
+
+    def packs(program):
+        """Sizes of the x of the loops in a function's gradient."""
+        native = tape.compile(program, H).value_and_grad.native
+        return [Loop.of(step.space.words).sizes[1] for step in native.listing.steps if step.row.name == "loop"]
+
+    last = lambda x: np.sum(tape.scan(lambda c, _: (np.sin(c) * c, None), x, None, 5)[0] ** 2)
+    all_of_them = lambda x: np.sum(tape.scan(lambda c, _: (np.sin(c) * c, c), x, None, 5)[1] ** 2)
+    assert packs(last) == [0, 0]
+    assert packs(all_of_them) == [0, 5 * H.size]
+
+
+def test_one_number_for_all_elements_of_a_carry():
+    f = lambda x: np.sum(tape.scan(lambda c, _: (np.full(3, 2.0), np.sum(c * x)), x, None, 4)[1])
+    g = lambda x: np.sum(scanned(lambda c, _: (np.full(3, 2.0), np.sum(c * x)), x, None, 4)[1])
+    assert_same(tape.value_and_grad(f)(H), tape.value_and_grad(g)(H))
+    assert_same(tape.hvp(f)(H, H), tape.hvp(g)(H, H))

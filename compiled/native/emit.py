@@ -350,11 +350,14 @@ class Piece:
         ref, shape, strides = result
         if ref.offset == 0 and is_dense(shape, strides, math.prod(shape)) and strides == contiguous(shape):
             shape, strides = (math.prod(shape),), (1,)
-        source, _ = self.base(ref.slot)
+        single = self.raw(self.cell(ref)) if self.listing.size(ref.slot) == 1 else None
+        source = self.base(ref.slot)[0] if single is None else None
         out = contiguous(shape)
 
         def body(indices):
-            value = self.builder.load(self.builder.gep(source, [self.offset(ref.offset, strides, indices)]))
+            value = single
+            if source is not None:
+                value = self.builder.load(self.builder.gep(source, [self.offset(ref.offset, strides, indices)]))
             self.builder.store(value, self.builder.gep(target, [self.offset(0, out, indices)]))
 
         self.nest(shape, body)

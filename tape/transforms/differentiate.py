@@ -504,7 +504,7 @@ def _reverse_loop(stretch, i):
         raise AssertionError("a loop that is differentiated keeps its states")
     ys, rows = parts.views(3, packs.y), parts.views(3, packs.rows)
     seeded = [k for k, view in enumerate(ys) if stretch.is_read(i, view)]
-    with_states = any(stretch.is_read(i, view) for view in rows)
+    with_states = _states_are_read(stretch, i, loop, rows)
     adjoint = _BodyAdjoint(parts, seeded, with_states)
     number = len(recorder.bodies)
     recorder.bodies.append(adjoint.program)
@@ -530,6 +530,16 @@ def _reverse_loop(stretch, i):
     factors = dict(zip(adjoint.factors, views["y"][len(stacks) :], strict=True))
     for k, sum_of in adjoint.products:
         stretch.add(stretch.buddy(constants[k]), _summed(stretch, sum_of, factors, constants[k].shape))
+
+
+def _states_are_read(stretch, i, loop, rows) -> bool:
+    """Whether states that loop i kept are read besides the last, whose adjoint is the carry of the reverse loop.
+
+    They are read step by step, or all together as the s of another loop; those of a backward loop begin with the last state.
+    """
+    if any(stretch.is_read(i, _steps_of(view, loop)) for view in rows):
+        return True
+    return any(bool((stretch.code[i + 1 :, OPERAND + 2] == view.cell).any()) for view in rows)
 
 
 def _summed(stretch, sum_of, factors, shape):
