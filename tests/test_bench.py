@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tape
-from bench import command, contest, digits, groups, timing, workloads
+from bench import command, contest, digits, groups, race, timing, workloads
 from bench.verification import VerificationError, verify_ours, verify_peer
 from bench.workload import Case, Limit, Workload
 
@@ -20,8 +20,14 @@ SANE_ACCURACY = 0.8
 
 ALL = workloads.all_workloads()
 EACH = [pytest.param(w, id=w.name, marks=pytest.mark.slow if w.group is groups.NJIT and w.name != "oscillator" else ())
-        for w in ALL]
-"""All workloads; of the jitted functions, which compile for seconds, continuous integration runs one."""
+        for w in ALL if w.group is not groups.NATIVE]
+"""All workloads of `contest`; of the jitted functions, which compile for seconds, continuous integration runs one."""
+
+SLOW_NATIVE = ("native-compile-gradient", "native-compile-regular", "native-lanes-vectors", "native-lanes-exp",
+               "native-threads", "native-digits-1024", "native-rosenbrock-1000", "native-exp-sum")
+NATIVE = [pytest.param(w, id=w.name, marks=pytest.mark.slow if w.name in SLOW_NATIVE else ())
+          for w in ALL if w.group is groups.NATIVE]
+"""Rows of native code; continuous integration runs one of each kind."""
 
 
 def named(name):
@@ -52,6 +58,53 @@ def test_each_workload_is_right_and_is_timed(workload):
     assert (row["limit"] is None) == (workload.limit is None)
     assert workload.make(True).exact is not None
     assert row["title"] in workload.group.printed([row])
+
+
+@pytest.mark.parametrize("workload", NATIVE)
+def test_each_row_of_native_code_is_right_and_has_limits(workload):
+    row = race.measure(workload, rounds=1, quick=True)
+    made = workload.make(True)
+    assert made.exact is not None
+    if made.missing:
+        assert row["problems"]["tape"] == made.missing
+    else:
+        assert row["deviation"]["tape"] < 1e-6
+        assert {"tape", *made.rivals, *made.values, *made.free} == set(row["seconds"])
+        assert [bound["than"] for bound in row["bounds"]] == [bound.than for bound in made.bounds]
+        assert any(bound.than in made.peers or not bound.than or bound.than in row["seconds"] for bound in made.bounds)
+    printed = groups.NATIVE.printed([row])
+    assert all(str(bound) in printed for bound in made.bounds) or made.missing
+
+
+def test_limits_are_met_or_not():
+    for bound, jax, met in ((race.Bound("jax", faster=6.0), 12.1, True), (race.Bound("jax", faster=6.0), 11.9, False),
+                            (race.Bound("jax", times=2.0), 1.1, True), (race.Bound("jax", times=2.0), 0.9, False),
+                            (race.Bound(seconds=2.1), 1.0, True), (race.Bound(seconds=1.9), 1.0, False)):
+        row = {"name": "w", "title": "w", "seconds": {"tape": 2.0, "jax": jax}, "problems": {}, "bounds": []}
+        row["bounds"] = [bound.judged(row["seconds"])]
+        assert row["bounds"][0]["met"] is met
+        assert ("NOT MET" in groups.NATIVE.printed([row])) is not met
+    assert race.Bound("jax", faster=6.0).judged({"tape": 1.0})["met"] is None
+
+
+def test_a_row_of_native_code_that_is_wrong_is_not_timed():
+    right = lambda x: (np.sum(x), (np.ones_like(x),))
+    options = {"function": np.sum, "args": (np.arange(1.0, 4.0),), "exact": lambda x: (np.ones(3),)}
+    workload = lambda **more: Workload("w", "w", lambda quick: race.Race(**options, **more), groups.NATIVE)
+    assert race.measure(workload(derivative=lambda: right), 1, True)["deviation"]["tape"] < 1e-6
+    with pytest.raises(VerificationError, match="our gradient"):
+        race.measure(workload(derivative=lambda: lambda x: (np.sum(x), (2 * x,))), 1, True)
+    with pytest.raises(VerificationError, match="our value"):
+        race.measure(workload(derivative=lambda: right, values={"another": lambda: 7.0}), 1, True)
+    with pytest.raises(VerificationError, match="by hand: its gradient"):
+        race.measure(workload(derivative=lambda: right, rivals={"by hand": lambda: lambda: (np.zeros(3),)}), 1, True)
+    peers = {"torch.nn": lambda: lambda: (np.zeros(3),)}
+    row = race.measure(workload(derivative=lambda: right, peers=peers), 1, True, ["torch"])
+    assert "torch.nn" in row["problems"]
+    assert "torch.nn" not in row["seconds"]
+    row = race.measure(workload(missing="no such thing"), 1, True)
+    assert "w: no such thing" in groups.NATIVE.printed([row])
+    assert "not measured" in groups.NATIVE.printed([row])
 
 
 def _map_first(tree, function):
@@ -107,7 +160,8 @@ def test_a_primal_that_is_another_function_is_caught():
         verify_ours(case, value, gradient)
 
 
-@pytest.mark.parametrize("workload", [w for w in ALL if w.make(True).plain], ids=lambda w: w.name)
+@pytest.mark.parametrize("workload", [w for w in ALL if w.group is not groups.NATIVE and w.make(True).plain],
+                         ids=lambda w: w.name)
 def test_the_primal_calls_nothing_of_ours(workload, monkeypatch):
     case = workload.make(True)
     for name in ("relu", "sigmoid", "logsumexp", "dropout"):
@@ -157,13 +211,13 @@ def test_a_group_is_selected_by_its_name_and_has_tables_of_its_own(monkeypatch, 
 
 
 def test_the_groups_hold_all_workloads(monkeypatch):
-    assert {group.name for group in groups.GROUPS} == {"recorded", "njit"}
+    assert {group.name for group in groups.GROUPS} == {"recorded", "njit", "native"}
     chosen = []
     monkeypatch.setattr(command, "_compare", lambda workloads, options, report: chosen.append([w.name for w in workloads]) or 0)
-    for options in ("recorded", "njit", "njit,heat", "heat", "rosen"):
+    for options in ("recorded", "njit", "njit,heat", "heat", "rosen", "native"):
         command.main(["--only", options])
-    recorded, jitted, both, exact, beginning = chosen
-    assert [*recorded, *jitted] == [w.name for w in ALL]
+    recorded, jitted, both, exact, beginning, native = chosen
+    assert [*recorded, *jitted, *native] == [w.name for w in ALL]
     assert {"heat", "mixture"} <= set(recorded)
     assert {"oscillator", "lorenz", "nbody", "logistic-loop", "black-scholes", "heat-loop", "scalar-inside",
             "scalar-python"} == set(jitted)
@@ -325,11 +379,12 @@ def test_the_command_keeps_figures_and_draws_the_curve(tmp_path):
 
 def test_names(capsys):
     assert command.main(["--list"]) == 0
-    assert capsys.readouterr().out.split() == ["digits", *(w.name for w in ALL), "startup", "recorded", "njit"]
+    assert capsys.readouterr().out.split() == ["digits", *(w.name for w in ALL), "startup", "recorded", "njit", "native"]
 
 
 @pytest.mark.parametrize(("options", "complaint"), [
-    (["--only", "nothing-of-the-kind"], "expected names among digits, .*startup, recorded, njit, got 'nothing-of-the-kind'"),
+    (["--only", "nothing-of-the-kind"],
+     "expected names among digits, .*startup, recorded, njit, native, got 'nothing-of-the-kind'"),
     (["--only", "heat,"], "expected names among .* got ''"),
     (["--json", "no/such/folder/figures.json"], "expected a file in a folder that exists"),
     (["--hidden", "64,many"], "expected a whole number above zero, got 'many'"),

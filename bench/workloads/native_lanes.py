@@ -4,6 +4,7 @@ import functools
 import os
 
 import numpy as np
+from scipy.optimize import rosen_der
 
 import tape
 from bench.groups import NATIVE
@@ -19,6 +20,15 @@ def arithmetic(np, x):
     for k in range(20):
         y = y * (ONE - 0.1 * y) + (0.01 + 0.001 * k) * x
     return y
+
+
+def of_vectors(np, x):
+    """About a hundred operations on the ten elements of an array, none of them transcendental: Rosenbrock's function."""
+    total = 0.0
+    for k in range(9):
+        rest, miss = x[..., k + 1] - x[..., k] * x[..., k], ONE - x[..., k]
+        total = total + 100.0 * rest * rest + miss * miss
+    return total
 
 
 def transcendental(np, x):
@@ -54,9 +64,9 @@ def _batched(function, threads):
     return tape.batch(tape.grad(functools.partial(function, np)), threads=threads)
 
 
-def _make(function, bounds, threads=1):
+def _make(function, bounds, threads=1, exact=None, size=()):
     def make(quick):
-        args = (np.linspace(0.1, 1.5, 500 if quick else 100_000),)
+        args = (np.random.default_rng(0).uniform(0.1, 1.5, (500 if quick else 100_000, *size)),)
 
         def total(x):
             return np.sum(function(np, x))
@@ -65,7 +75,7 @@ def _make(function, bounds, threads=1):
             run = _batched(function, 1)
             return lambda: [run(*args)]
 
-        race = Race(total, args, exact=functools.partial(_derivative, function), bounds=bounds, threads=threads,
+        race = Race(total, args, exact=exact or functools.partial(_derivative, function), bounds=bounds, threads=threads,
                     derivative=lambda: _batched(function, threads), answer=lambda gradient: (total(*args), (gradient,)),
                     peers={"jax": _jax(function, *args)} if threads == 1 else {},
                     rivals={"one thread": one_thread} if threads > 1 else {})
@@ -81,6 +91,8 @@ def _make(function, bounds, threads=1):
 WORKLOADS = [
     Workload("native-lanes", "100 operations, arithmetic, 100,000 samples", _make(arithmetic, (Bound("jax", faster=10.0),)),
              NATIVE),
+    Workload("native-lanes-vectors", "the same of 10 numbers each (Rosenbrock), arithmetic, 100,000 samples",
+             _make(of_vectors, (Bound("jax", faster=10.0),), exact=lambda x: (rosen_der(x.T).T,), size=(10,)), NATIVE),
     Workload("native-lanes-exp", "100 operations with exp, log, sin, 100,000 samples",
              _make(transcendental, (Bound("jax", faster=3.0),)), NATIVE),
     Workload("native-threads", "the same with exp, log, sin on two threads",
