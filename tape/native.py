@@ -237,14 +237,18 @@ class Call:
 
 
 def converted(leaf, shape, name, dtype) -> np.ndarray:
-    """An argument as native code takes it."""
+    """An argument as native code takes it: itself where it is that already, else a copy."""
+    if leaf.__class__ is np.ndarray and leaf.dtype is dtype and leaf.shape == shape and leaf.ndim:
+        flags = leaf.flags
+        if flags.c_contiguous and flags.aligned:
+            return leaf
     if np.shape(leaf) != shape:
         raise ValueError(f"argument {name}: compiled for shape {shape}, got {np.shape(leaf)}; compile again for other shapes")
     array = np.asarray(leaf)
     if array.dtype.kind not in "fiub":
         raise NotDifferentiable(f"argument {name}: expected numbers, got {array.dtype}")
     check_integers(array, dtype)
-    result = np.empty(shape, dtype)  # always a copy: an array may be out of line, or of a dtype that is equal but not the same
+    result = np.empty(shape, dtype)  # a copy: an array may be out of line, or of a dtype that is equal but not the same
     result[...] = array
     return result
 

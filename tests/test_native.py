@@ -28,7 +28,7 @@ from compiled.engine import ENGINE
 from compiled.listing import Listing
 from compiled.native import machine
 from compiled.native.function import NativeFunction
-from tape.native import native_listing
+from tape.native import converted, native_listing
 from tape.transforms.build import with_gradients
 
 ROUNDING = 1e-11
@@ -1128,3 +1128,20 @@ def test_report():
     lines = c.report().splitlines()
     assert [line.split(":")[0].strip() for line in lines] == ["polynomial", "value", "value_and_grad"]
     assert all("instructions after simplification, native" in line for line in lines[1:])
+
+
+def test_arguments_that_fit_are_not_copied_where_others_are_converted():
+    labels, X = np.arange(4) % 3, np.random.default_rng(0).normal(size=(4, 3))
+    c = tape.compile(lambda x, k: np.sum(x[np.arange(4), k] ** 2), X, labels)
+    expected = np.zeros_like(X)
+    expected[np.arange(4), labels] = 2.0 * X[np.arange(4), labels]
+    for x in (X, np.asfortranarray(X), X[::-1][::-1], X.astype(">f8")):
+        gradient = c.value_and_grad(x, labels)[1]
+        np.testing.assert_allclose(gradient, expected)
+        assert gradient.flags.owndata or gradient.base is not x
+        assert gradient.flags.writeable
+    assert converted(X, X.shape, "x", X.dtype) is X
+    assert converted(X.T, X.T.shape, "x", X.dtype) is not X
+    again = c.value_and_grad(X, labels)[1]
+    gradient[...] = 0.0
+    np.testing.assert_allclose(again, expected)
