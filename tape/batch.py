@@ -20,7 +20,7 @@ from tape.errors import NotDifferentiable
 from tape.gradients import value_and_grad
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
-from tape.native import native_listing
+from tape.lists import native_listing
 from tape.recorder import check_integers, current_recorder
 from tape.traces import Trace, traces_of
 from tape.tracing import RecordedArray

@@ -86,7 +86,7 @@ class NativeGradient:
 
     def __call__(self, leaves):
         """The value and the gradients' leaves, or None where a guard or an index fails: the sweeps say which."""
-        from tape.native import converted
+        from tape.lists import converted
 
         trace = self.trace
         leaves = leaves if len(trace.dynamic) == len(leaves) else [leaves[k] for k in trace.dynamic]
@@ -108,7 +108,7 @@ class NativeGradient:
 
 def lists_of(trace: Trace):
     """The derivatives' lists of a trace, run as `TAPE_NATIVE` says."""
-    from tape.native import Lists, SweptFunction
+    from tape.lists import Lists, SweptFunction
 
     return Lists(trace, "f", make=SweptFunction if mode() == "0" else None)
 
@@ -119,7 +119,7 @@ def run(traces: Traces, args, kwargs, numbers, name, extra=()):
     Returns
     -------
     trace, workspace, results
-        `results` are the arrays of list `name` (see `native.Lists`), which takes the leaves `extra` after the arguments; None
+        `results` are the arrays of list `name` (see `lists.Lists`), which takes the leaves `extra` after the arguments; None
         where the sweeps are to run it: then the workspace holds the values.
     """
     key, leaves, found = traces.find(args, kwargs, numbers)

@@ -28,7 +28,7 @@ from compiled.engine import ENGINE
 from compiled.listing import Listing
 from compiled.native import machine
 from compiled.native.function import NativeFunction
-from tape.native import converted, native_listing
+from tape.lists import converted, native_listing
 from tape.transforms.build import with_gradients
 
 ROUNDING = 1e-11

@@ -155,9 +155,6 @@ class LoopEmitter:
         number = builder.fptosi(builder.load(self.pointer(0, self.packs.count)), I64)
         return builder.select(builder.icmp_signed("<", number, self.word(loop.length)), number, self.word(loop.length))
 
-    def _is_number(self, place):
-        return math.prod(place[1]) == 1
-
     def _start(self):
         """Put the carry where the first step looks for it; clear the sums."""
         builder, piece = self.builder, self.piece

@@ -5,8 +5,6 @@ What is here: an emitter a row of `structural.STRUCTURAL_ROWS`, all shapes known
 
 from __future__ import annotations
 
-import math
-
 from llvmlite import ir
 from numba.core import cgutils
 
@@ -285,9 +283,6 @@ class _BlasCall:
         return self.builder.bitcast(self.builder.gep(pointer, [matrix[1]]), cgutils.voidptr_t)
 
 
-def is_small(words) -> bool:
-    """Whether a matmul of this block is emitted as loops."""
-    return math.prod(words[1:4]) <= SMALL_PRODUCT
 
 
 def _loop(piece, step):

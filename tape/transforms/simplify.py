@@ -180,10 +180,6 @@ class _Rewriter:
 
     # ------------------------------------------------------------------ reading
 
-    def _stable(self, slot) -> bool:
-        """Whether no later step writes the slot."""
-        return self.last.get(slot, -1) < self.now
-
     def _read(self, ref: Ref, shape, strides):
         """Where a view of an old slot is in the new list: (ref, strides)."""
         alias = self.aliases.get(ref.slot)
