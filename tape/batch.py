@@ -217,7 +217,7 @@ class _Batch:
             listing = Listing.of(trace.program)
             listing.outputs = [result_of(trace.program, view) for view in trace.program.outputs]
             listing = native_listing(listing)
-            kept[key] = LanesFunction(listing, *key[:2], self.lanes or lanes_of(listing.dtype)) if has_lanes(listing) else None
+            kept[key] = LanesFunction(listing, *key[:2], self.lanes or lanes_of(listing)) if has_lanes(listing) else None
         return kept[key]
 
     # ------------------------------------------------------------------ results

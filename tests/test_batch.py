@@ -8,9 +8,9 @@ from numba import njit
 
 import tape
 from compiled.native import threads as native_threads
-from compiled.native.lanes import lanes_of
+from compiled.native.lanes import most_lanes
 
-WIDTH = lanes_of(np.dtype(np.float64))
+WIDTH = most_lanes(np.dtype(np.float64))
 TAILS = [0, 1, WIDTH - 1, WIDTH, WIDTH + 1, 3 * WIDTH + 5]
 RNG = np.random.default_rng(7)
 

@@ -50,9 +50,10 @@ MOST_BITS = 1024
 for each other, and eight are slower again. Two of the widest registers are as many lanes."""
 
 
-def lanes_of(dtype) -> int:
-    """Samples at once."""
-    return min(4 * machine.vector_bits(), MOST_BITS) // (8 * dtype.itemsize)
+def lanes_of(listing: Listing) -> int:
+    """Samples at once; fewer of lists over arrays, whose cells go through memory."""
+    arrays = any(step.row.structural or step.space.shape for step in listing.steps)
+    return min((2 if arrays else 4) * machine.vector_bits(), MOST_BITS) // (8 * listing.dtype.itemsize)
 
 
 def most_lanes(dtype) -> int:
