@@ -8,6 +8,7 @@ array([0.    , 1.3818])
 from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout
+from tape.eager import EagerVariable, no_grad, variable
 from tape.errors import (
     CapacityError,
     GuardFailed,
@@ -19,6 +20,7 @@ from tape.errors import (
 )
 from tape.functions import relu, sigmoid
 from tape.gradients import grad, stop_gradient, value_and_grad
+from tape.graph import Operation
 from tape.jacobians import hessian, jacobian
 from tape.jitted import workspace_limit
 from tape.loops import cond, fori, while_loop
@@ -30,8 +32,9 @@ from tape.recorder import memory_limit
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 
-__all__ = ["CapacityError", "Compiled", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray",
-           "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch", "check_grads", "checkpoint",
-           "compile", "cond", "dropout", "fori", "grad", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load",
-           "logsumexp", "memory_limit", "operation", "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad",
-           "vjp", "while_loop", "workspace_limit"]
+__all__ = ["CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation",
+           "NotDifferentiable", "Operation", "RecordedArray", "Tape", "TapeError", "UndefinedGradient",
+           "UndefinedGradientWarning", "batch", "check_grads", "checkpoint", "compile", "cond", "dropout", "fori", "grad",
+           "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation",
+           "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad", "variable", "vjp", "while_loop",
+           "workspace_limit"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tape.eager import EagerVariable, computed
 from tape.errors import NotDifferentiable
 from tape.recorder import current_recorder
 from tape.tracing import RecordedArray, evaluated, record
@@ -54,6 +55,8 @@ def dropout(x, rate, seed):
     integer = isinstance(seed, (int, np.integer)) or getattr(seed, "dtype", np.dtype(float)).kind in "iu"
     if not integer or isinstance(seed, bool):
         raise NotDifferentiable(f"tape.dropout: expected an integer seed, got {seed!r:.60}")
+    if isinstance(x, EagerVariable):
+        return computed(dropout, (x, rate, np.asarray(seed)), {})  # an array, so that another seed needs no other list
     if current_recorder() is None:
         return evaluated(lambda recorded: dropout(recorded, rate, seed), np.asarray(x))
     recorder = current_recorder()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from tape.eager import EagerVariable, computed
 from tape.tracing import RecordedArray, evaluated, record
 
 
 def _elementwise(name, x):
     if isinstance(x, RecordedArray):
         return record(name, (x,))
+    if isinstance(x, EagerVariable):
+        return computed(_elementwise, (name, x), {})
     array = np.asarray(x)
     return evaluated(lambda recorded: record(name, (recorded,)), array)
 

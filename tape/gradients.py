@@ -11,6 +11,7 @@ import functools
 import numpy as np
 
 from tape.arguments import argument_numbers, arranged, check_argument_numbers, leaves_of, with_leaves
+from tape.eager import EagerVariable
 from tape.jitted import is_jitted, jitted_grad, jitted_value_and_grad
 from tape.nested import nested_value_and_grad
 from tape.recorder import current_recorder
@@ -129,6 +130,8 @@ def stop_gradient(x):
         out = recorder.new_slot(x.shape)
         recorder.elementwise("stop", [x.view], x.shape, out)
         return RecordedArray(recorder, out, x.dtype)
+    if isinstance(x, EagerVariable):
+        return x.detach()
     if isinstance(x, (float, int, np.ndarray, np.generic)):
         return x
     leaves, structure = leaves_of(x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from compiled import file, loops
@@ -12,6 +14,7 @@ from compiled.memory import View
 from compiled.program import Program
 from tape.arguments import Leaf, leaves_of, like_argument, with_leaves
 from tape.errors import GuardFailed, InvalidTape, NotDifferentiable
+from tape.graph import Graph, Operation
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
 from tape.recorder import raise_status
@@ -93,7 +96,7 @@ class Tape:
         self._trace, self._structure = trace, structure
         self._program: Program = trace.program
         self._workspace = workspace or Workspace(trace.program, trace.wrt)
-        self._rewound = False
+        self._rewound = bool(self._program.bodies)  # the values are not there: recording a loop does not run it
         self.grad_table = GradTable(self)
 
     # ------------------------------------------------------------------ arrays
@@ -156,6 +159,99 @@ class Tape:
         if isinstance(variable, (int, np.integer)) and 0 <= variable < len(self._program.slots):
             return self._program.slot_view(int(variable))
         raise KeyError(f"expected a variable of this tape or a slot number below {len(self._program.slots)}, got {variable!r}")
+
+    # ------------------------------------------------------------------ the textbook's graph
+
+    @functools.cached_property
+    def _graph(self) -> Graph:
+        return Graph(Listing.of(self._program))
+
+    @property
+    def edges(self) -> int:
+        """Number of edges of the computational graph: pairs of an operation and a variable that it reads."""
+        return self._graph.edges
+
+    def get_operation(self, variable) -> Operation | None:
+        """The operation that computes a variable, as in the textbook; None for an input or a constant.
+
+        Parameters
+        ----------
+        variable : Variable, slot number or recorded array
+            A variable is a slot: all instructions that write it are one operation (a sum is an initial zero and what is added
+            to it). Of a recorded array that is a part of a slot, the slot is meant.
+
+        Returns
+        -------
+        Operation or None
+            With `name`, `f`, `bprop`, `row` and `line`.
+
+        Raises
+        ------
+        NotDifferentiable
+            When cells of the variable are assigned to after they were read: they hold several variables, one after the other,
+            which no table of gradients by variable can tell apart (`reverse` and `build_grad` can).
+
+        Notes
+        -----
+        Source: Goodfellow, Bengio, Courville, "Deep learning", MIT Press 2016, section 6.5.6.
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
+        >>> product = t.get_operation(t.results)
+        >>> product.name, t.get_inputs(t.results), t.get_operation(t.inputs[0])
+        ('mul', [%3 (), %2 ()], None)
+        >>> float(product.bprop(t.get_inputs(t.results), t.inputs[2], 1.0))
+        3.0
+        """
+        number = self._number_of(variable)
+        if number not in self._graph.writers:
+            return None
+        self._graph.check_single(number)
+        return Operation(self, self._graph, number)
+
+    def get_inputs(self, variable) -> list[Variable]:
+        """The variables that the operation of a variable reads, constants included, each once; see `get_operation`."""
+        return [self._numbered(k) for k in self._graph.inputs.get(self._number_of(variable), ())]
+
+    def get_consumers(self, variable) -> list[Variable]:
+        """The variables whose operations read a variable, in the order of the list; see `get_operation`.
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x: x * (x + 1.0), 3.0)
+        >>> t.get_consumers(t.inputs[0]), t.get_consumers(t.results), t.edges
+        ([%2 (), %3 ()], [], 4)
+        """
+        return [self._numbered(k) for k in self._graph.consumers.get(self._number_of(variable), ())]
+
+    def _number_of(self, variable) -> int:
+        return self._graph.variable_of(int(self._program.slot_of(self._view_of(variable).cell)))
+
+    def _numbered(self, number: int) -> Variable:
+        return Variable(number, self._program.slot_view(number))
+
+    def _value_of(self, variable) -> np.ndarray:
+        """What a variable holds after the last forward sweep, as a new array."""
+        if self._rewound:
+            self._swept()
+        return self._view_of(variable).of(self._workspace.values).copy()
+
+    def _of_variables(self, listing, variables, wanted=None) -> Tape:
+        """The tape of a list whose inputs are `variables`, in nested containers, and that computes `wanted`."""
+        arguments = variables if isinstance(variables, tuple) else (variables,)
+        leaves, structure = leaves_of((arguments, {}))
+        described = [Leaf("array", self._view_of(v).shape, listing.dtype) for v in leaves]
+        results, result_structure = leaves_of(wanted if wanted is not None else 0)
+        program = listing.program()
+        program.check()
+        guards = np.flatnonzero(program.code[:, OPCODE] == program.table.opcode["guard"]).tolist()
+        numbers = list(range(len(leaves)))
+        trace = Trace(program, described, numbers, numbers, list(range(len(results))), [listing.dtype] * len(results),
+                      result_structure, (), guards)
+        return Tape(trace, structure)
 
     # ------------------------------------------------------------------ sweeps
 
@@ -356,18 +452,28 @@ class Tape:
         parts = (which, dtypes, self._trace.structure)
         return self._longer(program, outputs, parts, value, described, dynamic, arguments)
 
-    def prune(self, targets=None) -> Tape:
+    def prune(self, targets=None, of=None) -> Tape:
         """Build the list that computes the targets alone, without what they do not need.
+
+        With `of`, the textbook's other pruning: only ancestors of the output that descend from the targets stay.
 
         Parameters
         ----------
         targets : Variable, slot number, or nested containers of them, optional
-            What to compute; by default the results.
+            What to compute; by default the results. With `of`, what the new list is a function of; by default the arguments.
+        of : Variable, slot number, or nested containers of them, optional
+            The outputs.
 
         Returns
         -------
         Tape
-            Of the same arguments.
+            Of the same arguments. With `of`, its arguments are the targets (a tuple gives as many arguments), its result is in
+            the structure of `of`, and all else that it needs is constant, with the values of the last forward sweep.
+
+        Raises
+        ------
+        NotDifferentiable
+            With `of`, when a target is a part of a variable, or assigned to after it was read.
 
         Examples
         --------
@@ -375,7 +481,13 @@ class Tape:
         >>> t = tape.record(lambda x: (np.sin(x), np.cos(x)), 1.0)
         >>> len(t), len(t.prune(t.results[0]))
         (2, 1)
+        >>> t = tape.record(lambda x, y: np.sin(x) * np.exp(y), 0.0, 1.0)
+        >>> between = t.prune(t.inputs[1], of=t.results)
+        >>> len(t), len(between), float(between.forward(5.0))
+        (3, 2, 0.0)
         """
+        if of is not None:
+            return self._between(self._float_inputs() if targets is None else targets, of)
         listing = Listing.of(self._program)
         if targets is None:
             return self._rewritten(simplified(listing, (dead_code,)), self._trace.results, self._trace.result_dtypes,
@@ -385,6 +497,24 @@ class Tape:
         listing.outputs = [result_of(self._program, view) for view in views]
         return self._rewritten(simplified(listing, (dead_code,)), list(range(len(views))),
                                [self._program.values.dtype] * len(views), structure, self._structure)
+
+    def _between(self, targets, of) -> Tape:
+        """The list of the outputs `of` as a function of the targets, at the values of now."""
+        numbers = [int(self._program.slot_of(view.cell)) for view in self._targets(targets)[0]]
+        for number in numbers:
+            self._graph.check_single(number)
+        wanted, structure = leaves_of(of)
+        outputs = [result_of(self._program, self._view_of(v)) for v in wanted]
+        listing = self._graph.between(numbers, outputs, self._constant_of)
+        pruned = self._of_variables(listing, targets, with_leaves(structure, list(range(len(wanted)))))
+        for cells, number in zip(pruned._workspace.inputs, numbers, strict=True):
+            cells[...] = self._value_of(number)
+        pruned._rewound = True
+        return pruned
+
+    def _constant_of(self, number: int) -> np.ndarray:
+        self._graph.check_single(number)  # an argument that is assigned to no longer holds what the list began with
+        return self._value_of(number)
 
     def simplify(self, passes=None) -> Tape:
         """Build an equal list of fewer instructions.
