@@ -5,6 +5,7 @@
 array([0.    , 1.3818])
 """
 
+from tape import assembling, cumulative, nan_reductions, sorting  # noqa: F401 (they register what they record)
 from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout

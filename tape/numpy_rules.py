@@ -35,6 +35,10 @@ def call_ufunc(ufunc, method, inputs, kwargs):
     if method == "outer":
         a, b = (plain(x) for x in inputs)
         return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
+    if method == "accumulate":
+        from tape.cumulative import accumulate
+
+        return accumulate(ufunc, *inputs, **kwargs)
     if method != "__call__":
         raise NotDifferentiable(f"numpy.{name}.{method}: not supported; nearest: numpy.{name} itself, or sum, prod, max, min")
     if set(kwargs) - {"dtype", "casting"}:
@@ -175,11 +179,8 @@ def call_function(function, args, kwargs):
 
 
 NEAREST = {
-    "cumsum": "np.tril(np.ones((n, n))) @ x", "cumprod": "a loop of products", "log2": "np.log(x) / np.log(2.0)",
-    "log10": "np.log(x) / np.log(10.0)", "exp2": "2.0 ** x", "cbrt": "np.sign(x) * np.abs(x) ** (1 / 3)",
-    "median": "a recorded array indexed by np.argsort of plain values", "sort": "x[order] with a plain order",
-    "tile": "np.concatenate", "pad": "np.concatenate with zeros", "cross": "np.stack of products of components",
-    "rint": "np.floor(x + 0.5)", "trunc": "np.where(x < 0, np.ceil(x), np.floor(x))", "average": "np.sum(w * x) / np.sum(w)",
+    "unwrap": "np.cumsum of wrapped differences", "polyfit": "np.linalg.lstsq of plain values", "lexsort": "np.argsort",
+    "histogram": "np.sum of comparisons", "apply_along_axis": "a loop over rows, and np.stack", "vectorize": "array code",
 }
 """What to write in place of functions that are not here."""
 
@@ -695,15 +696,6 @@ def roll(a, shift, axis=None):
 def trace(a, offset=0, axis1=0, axis2=1, dtype=None, out=None):
     """`numpy.trace`."""
     return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
-
-
-@implements(np.diff)
-def diff(a, n=1, axis=-1):
-    """`numpy.diff`."""
-    for _ in range(n):
-        before = (slice(None),) * (axis % a.ndim)
-        a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
-    return a
 
 
 @implements(np.repeat)

@@ -621,7 +621,9 @@ def test_function_of_non_contiguous_arguments(f, args):
 
 
 def test_every_supported_function_has_a_case():
-    missing = {f.__name__ for f in numpy_rules.FUNCTIONS} - {f.__name__ for f in (*CASES, *REFUSED, *CONTRACTIONS)}
+    elsewhere = ("tape.assembling", "tape.cumulative", "tape.nan_reductions", "tape.sorting")  # test_numpy_breadth.py
+    rules = {f.__name__ for f, rule in numpy_rules.FUNCTIONS.items() if rule.__module__ not in elsewhere}
+    missing = rules - {f.__name__ for f in (*CASES, *REFUSED, *CONTRACTIONS)}
     assert not missing, f"add cases for {sorted(missing)}"
     tested = {*ELEMENTWISE, *LOGICAL, *ELSEWHERE, "vecdot", "clip"}
     assert tested == set(TABLE.ufuncs) | set(numpy_rules._UFUNCS)
