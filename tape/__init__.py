@@ -5,7 +5,7 @@
 array([0.    , 1.3818])
 """
 
-from tape import assembling, cumulative, nan_reductions, sorting  # noqa: F401 (they register what they record)
+from tape import assembling, cumulative, nan_reductions, scipy, sorting  # noqa: F401 (some register what they record)
 from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout
@@ -18,7 +18,7 @@ from tape.errors import (
     UndefinedGradient,
     UndefinedGradientWarning,
 )
-from tape.functions import relu, sigmoid
+from tape.functions import relu, sigmoid, softplus
 from tape.gradients import grad, stop_gradient, value_and_grad
 from tape.jacobians import hessian, jacobian
 from tape.jitted import workspace_limit
@@ -34,5 +34,5 @@ from tape.tracing import RecordedArray
 __all__ = ["CapacityError", "Compiled", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable", "RecordedArray",
            "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch", "check_grads", "checkpoint",
            "compile", "cond", "dropout", "fori", "grad", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load",
-           "logsumexp", "memory_limit", "operation", "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad",
-           "vjp", "while_loop", "workspace_limit"]
+           "logsumexp", "memory_limit", "operation", "record", "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient",
+           "value_and_grad", "vjp", "while_loop", "workspace_limit"]

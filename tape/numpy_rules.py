@@ -136,7 +136,18 @@ def _integer_result(x, y):
     return np.result_type(*kinds)
 
 
+def _logit(x):
+    """Near 1/2, where the logarithm of the quotient would cancel, by the inverse hyperbolic tangent."""
+    middle = record("and", (record("lt", (0.3, x)), record("lt", (x, 0.7))))
+    near = 2.0 * np.arctanh(2.0 * np.where(middle, x, 0.5) - 1.0)
+    return np.where(middle, near, np.log(x) - np.log1p(-x))
+
+
 _UFUNCS = {
+    "logit": _logit,
+    "log_expit": lambda x: -record("softplus", (-x,)),
+    "entr": lambda x: np.where(record("lt", (x, 0.0)), -math.inf, -record("xlogy", (x, x))),
+    "exp10": lambda x: record("pow", (10.0, x)),
     "power": _power,
     "float_power": _float_power,
     "fabs": _fabs,
@@ -195,7 +206,7 @@ def _no_rule(name: str) -> NotDifferentiable:
 
 def supported() -> list[str]:
     """Names of the NumPy functions that recorded arrays support."""
-    functions = {f.__name__ for f, rule in FUNCTIONS.items() if rule is not _no_comparison}
+    functions = {f.__name__ for f, rule in FUNCTIONS.items() if not getattr(rule, "refuses", False)}
     return sorted(functions | set(TABLE.ufuncs) | set(_UFUNCS))
 
 
@@ -730,6 +741,9 @@ def broadcast_arrays(*arrays, subok=False):
 def _no_comparison(*_, **__):
     raise NotDifferentiable("numpy.allclose, isclose and array_equal: not supported on recorded arrays; nearest: "
                             "np.all(np.abs(a - b) <= tolerance)")
+
+
+_no_comparison.refuses = True
 
 
 # ---------------------------------------------------------------------- linear algebra

@@ -90,6 +90,9 @@ def _unique(*_, **__):
     raise NotDifferentiable("numpy.unique: the number of results depends on the values; nearest: np.sort")
 
 
+_unique.refuses = True
+
+
 # ---------------------------------------------------------------------- quantiles
 
 

@@ -10,10 +10,11 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.special
 from test_numpy_functions import arguments, assert_agrees, assert_same, drawn
 
 import tape
-from tape import assembling, cumulative, nan_reductions, numpy_rules, sorting
+from tape import assembling, cumulative, nan_reductions, numpy_rules, sorting, supported
 
 CASES: dict = {}
 
@@ -301,3 +302,37 @@ def test_native_code_computes_the_same(name):
         expected, slope = tape.value_and_grad(f)(point)
         np.testing.assert_allclose(value, expected, rtol=1e-13)
         np.testing.assert_allclose(gradient, slope, rtol=1e-12, atol=1e-14)
+
+
+# ---------------------------------------------------------------------- SciPy's names, and the table of what is supported
+
+
+@pytest.mark.parametrize("name", ["logsumexp", "softmax", "log_softmax"])
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, 1)])
+def test_scipy_functions_that_are_no_ufuncs(name, axis):
+    x = drawn((3, 4), -3.0, 3.0)
+    f = functools.partial(getattr(tape.scipy.special, name), axis=axis)
+    for point in (x, 300.0 * x):
+        expected = getattr(scipy.special, name)(point, axis=axis)
+        np.testing.assert_allclose(f(point), expected, rtol=1e-13)
+        np.testing.assert_allclose(tape.vjp(f, point)[0], expected, rtol=1e-13)
+    tape.check_grads(f, (x,))
+
+
+@pytest.mark.parametrize("name", ["entr", "logit", "log_expit"])
+def test_scipy_ufuncs_at_the_edges_of_their_domain(name):
+    function = getattr(scipy.special, name)
+    points = [0.0, 1.0, 0.5, np.nan, 2.0] if name == "logit" else [0.0, 1.0, -1.0, np.nan, np.inf, 40.0]
+    x = np.array(points)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(tape.vjp(lambda x: function(x), x)[0], function(x), rtol=1e-14)
+
+
+def test_the_table_of_supported_functions(capsys):
+    entries = {name: rest for name, *rest in supported.table()}
+    assert entries["numpy.maximum"] == [True, "x = y: each operand takes half of the adjoint"]
+    assert entries["scipy.special.xlogy"][0]
+    assert not entries["numpy.unique"][0]
+    assert {f"numpy.{f.__name__}" for f in CASES if f.__module__ == "numpy"} - {"numpy.unique"} <= set(entries)
+    supported.main()
+    assert "functions are supported" in capsys.readouterr().out
