@@ -5,6 +5,7 @@
 array([0.    , 1.3818])
 """
 
+from tape import assembling, cumulative, nan_reductions, scipy, sorting  # noqa: F401 (some register what they record)
 from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout
@@ -18,7 +19,7 @@ from tape.errors import (
     UndefinedGradient,
     UndefinedGradientWarning,
 )
-from tape.functions import relu, sigmoid
+from tape.functions import relu, sigmoid, softplus
 from tape.gradients import grad, stop_gradient, value_and_grad
 from tape.graph import Operation
 from tape.jacobians import hessian, jacobian
@@ -32,9 +33,10 @@ from tape.recorder import memory_limit
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 
-__all__ = ["CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation",
-           "NotDifferentiable", "Operation", "RecordedArray", "Tape", "TapeError", "UndefinedGradient",
-           "UndefinedGradientWarning", "batch", "check_grads", "checkpoint", "compile", "cond", "dropout", "fori", "grad",
-           "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation",
-           "record", "relu", "scan", "sigmoid", "stop_gradient", "value_and_grad", "variable", "vjp", "while_loop",
-           "workspace_limit"]
+__all__ = [
+    "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
+    "Operation", "RecordedArray", "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch",
+    "check_grads", "checkpoint", "compile", "cond", "dropout", "fori", "grad", "hessian", "hessian_operator", "hvp",
+    "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy",
+    "sigmoid", "softplus", "stop_gradient", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+]

@@ -73,3 +73,30 @@ def sigmoid(x):
     (0.5, 0.25)
     """
     return _elementwise("sigmoid", x)
+
+
+def softplus(x):
+    """Smooth rectifier ``log(1 + exp(x))``, without overflow.
+
+    Parameters
+    ----------
+    x : array or float
+        Plain or recorded, any shape.
+
+    Returns
+    -------
+    array
+        Of the shape and precision of `x`; its derivative is the sigmoid.
+
+    Raises
+    ------
+    NotDifferentiable
+        For arrays that are not numeric.
+
+    Examples
+    --------
+    >>> import tape
+    >>> float(tape.softplus(1000.0)), float(tape.grad(tape.softplus)(0.0))
+    (1000.0, 0.5)
+    """
+    return _elementwise("softplus", x)

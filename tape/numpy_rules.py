@@ -35,6 +35,10 @@ def call_ufunc(ufunc, method, inputs, kwargs):
     if method == "outer":
         a, b = (plain(x) for x in inputs)
         return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
+    if method == "accumulate":
+        from tape.cumulative import accumulate
+
+        return accumulate(ufunc, *inputs, **kwargs)
     if method != "__call__":
         raise NotDifferentiable(f"numpy.{name}.{method}: not supported; nearest: numpy.{name} itself, or sum, prod, max, min")
     if set(kwargs) - {"dtype", "casting"}:
@@ -132,7 +136,18 @@ def _integer_result(x, y):
     return np.result_type(*kinds)
 
 
+def _logit(x):
+    """Near 1/2, where the logarithm of the quotient would cancel, by the inverse hyperbolic tangent."""
+    middle = record("and", (record("lt", (0.3, x)), record("lt", (x, 0.7))))
+    near = 2.0 * np.arctanh(2.0 * np.where(middle, x, 0.5) - 1.0)
+    return np.where(middle, near, np.log(x) - np.log1p(-x))
+
+
 _UFUNCS = {
+    "logit": _logit,
+    "log_expit": lambda x: -record("softplus", (-x,)),
+    "entr": lambda x: np.where(record("lt", (x, 0.0)), -math.inf, -record("xlogy", (x, x))),
+    "exp10": lambda x: record("pow", (10.0, x)),
     "power": _power,
     "float_power": _float_power,
     "fabs": _fabs,
@@ -175,11 +190,8 @@ def call_function(function, args, kwargs):
 
 
 NEAREST = {
-    "cumsum": "np.tril(np.ones((n, n))) @ x", "cumprod": "a loop of products", "log2": "np.log(x) / np.log(2.0)",
-    "log10": "np.log(x) / np.log(10.0)", "exp2": "2.0 ** x", "cbrt": "np.sign(x) * np.abs(x) ** (1 / 3)",
-    "median": "a recorded array indexed by np.argsort of plain values", "sort": "x[order] with a plain order",
-    "tile": "np.concatenate", "pad": "np.concatenate with zeros", "cross": "np.stack of products of components",
-    "rint": "np.floor(x + 0.5)", "trunc": "np.where(x < 0, np.ceil(x), np.floor(x))", "average": "np.sum(w * x) / np.sum(w)",
+    "unwrap": "np.cumsum of wrapped differences", "polyfit": "np.linalg.lstsq of plain values", "lexsort": "np.argsort",
+    "histogram": "np.sum of comparisons", "apply_along_axis": "a loop over rows, and np.stack", "vectorize": "array code",
 }
 """What to write in place of functions that are not here."""
 
@@ -194,7 +206,7 @@ def _no_rule(name: str) -> NotDifferentiable:
 
 def supported() -> list[str]:
     """Names of the NumPy functions that recorded arrays support."""
-    functions = {f.__name__ for f, rule in FUNCTIONS.items() if rule is not _no_comparison}
+    functions = {f.__name__ for f, rule in FUNCTIONS.items() if not getattr(rule, "refuses", False)}
     return sorted(functions | set(TABLE.ufuncs) | set(_UFUNCS))
 
 
@@ -697,15 +709,6 @@ def trace(a, offset=0, axis1=0, axis2=1, dtype=None, out=None):
     return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
 
 
-@implements(np.diff)
-def diff(a, n=1, axis=-1):
-    """`numpy.diff`."""
-    for _ in range(n):
-        before = (slice(None),) * (axis % a.ndim)
-        a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
-    return a
-
-
 @implements(np.repeat)
 def repeat(a, repeats, axis=None):
     """`numpy.repeat`."""
@@ -738,6 +741,9 @@ def broadcast_arrays(*arrays, subok=False):
 def _no_comparison(*_, **__):
     raise NotDifferentiable("numpy.allclose, isclose and array_equal: not supported on recorded arrays; nearest: "
                             "np.all(np.abs(a - b) <= tolerance)")
+
+
+_no_comparison.refuses = True
 
 
 # ---------------------------------------------------------------------- linear algebra

@@ -333,7 +333,8 @@ def _method(name):
 
 
 for _name in ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take", "clip",
-              "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod"):
+              "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod", "argsort", "searchsorted",
+              "choose"):
     setattr(RecordedArray, _name, _method(_name))
 
 

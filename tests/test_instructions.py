@@ -214,7 +214,7 @@ def ufunc_of(row):
     return getattr(np, name, None) or getattr(scipy.special, name)
 
 
-SIGN_OF_ZERO_IS_OPEN = ("max", "min", "clip")
+SIGN_OF_ZERO_IS_OPEN = ("max", "min", "clip", "fmax", "fmin")
 """Of 0 and -0 NumPy takes either, depending on the processor."""
 
 SPECIAL_ULPS = 4
@@ -332,6 +332,19 @@ KINKS = [
     ("max", (1.0, 1.0), (0.5, 0.5)),
     ("max", (0.0, -0.0), (0.5, 0.5)),
     ("min", (1.0, 1.0), (0.5, 0.5)),
+    ("fmax", (1.0, 1.0), (0.5, 0.5)),
+    ("fmax", (NAN, 1.0), (0.0, 1.0)),
+    ("fmax", (1.0, NAN), (1.0, 0.0)),
+    ("fmin", (1.0, 1.0), (0.5, 0.5)),
+    ("fmin", (NAN, 1.0), (0.0, 1.0)),
+    ("fmin", (1.0, NAN), (1.0, 0.0)),
+    ("copysign", (0.0, -1.0), (0.0, 0.0)),
+    ("copysign", (-2.0, -0.0), (1.0, 0.0)),
+    ("heaviside", (0.0, 0.5), (0.0, 1.0)),
+    ("heaviside", (1.0, 0.5), (0.0, 0.0)),
+    ("xlogy", (0.0, 0.0), (-INF, 0.0)),
+    ("xlogy", (0.0, 2.0), (math.log(2.0), 0.0)),
+    ("xlog1py", (0.0, -1.0), (-INF, 0.0)),
     ("clip", (-1.0, -1.0, 1.0), (1.0, 0.0, 0.0)),
     ("clip", (1.0, -1.0, 1.0), (1.0, 0.0, 0.0)),
     ("clip", (2.0, 2.0, 2.0), (1.0, 0.0, 0.0)),

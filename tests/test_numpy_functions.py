@@ -75,6 +75,10 @@ SPECIAL_DOMAINS = {
     "conjugate": ((-1.0, 1.0),),
     "vecdot": ((-1.0, 1.0), (-1.0, 1.0)),
     "add": ((-1.0, 1.0), (-1.0, 1.0)),
+    "logit": ((0.05, 0.95),),
+    "log_expit": ((-3.0, 3.0),),
+    "entr": ((0.1, 3.0),),
+    "exp10": ((-1.0, 1.0),),
 }
 
 LOGICAL = ("bitwise_and", "bitwise_or", "bitwise_xor", "invert")
@@ -163,6 +167,8 @@ def test_ufunc_of_integers(name):
         with pytest.raises(tape.NotDifferentiable, match="nearest: 1 / x"):
             tape.record(np.reciprocal, np.array([1, 2]))
         return
+    if name == "logit":  # infinite at 1
+        return
     if name in ("arcsin", "arccos"):
         arrays = [np.array([1, 1, 1])]
     else:
@@ -191,7 +197,8 @@ def test_binary_ufunc_with_a_constant(name, constant, side):
         assert_agrees(f, np.array([0.3, 0.45, 0.7]))
     else:
         assert_agrees(f, arrays[side])
-    if constant in ("float", "int"):
+    # SciPy computes xlogy of single precision and a Python number in double precision; here such a number is weak everywhere.
+    if constant in ("float", "int") and name not in ("xlogy", "xlog1py"):
         assert_agrees(f, arrays[side].astype(np.float32))
 
 
@@ -621,7 +628,9 @@ def test_function_of_non_contiguous_arguments(f, args):
 
 
 def test_every_supported_function_has_a_case():
-    missing = {f.__name__ for f in numpy_rules.FUNCTIONS} - {f.__name__ for f in (*CASES, *REFUSED, *CONTRACTIONS)}
+    elsewhere = ("tape.assembling", "tape.cumulative", "tape.nan_reductions", "tape.sorting")  # test_numpy_breadth.py
+    rules = {f.__name__ for f, rule in numpy_rules.FUNCTIONS.items() if rule.__module__ not in elsewhere}
+    missing = rules - {f.__name__ for f in (*CASES, *REFUSED, *CONTRACTIONS)}
     assert not missing, f"add cases for {sorted(missing)}"
     tested = {*ELEMENTWISE, *LOGICAL, *ELSEWHERE, "vecdot", "clip"}
     assert tested == set(TABLE.ufuncs) | set(numpy_rules._UFUNCS)

@@ -1,0 +1,434 @@
+"""Arrays made of others: joined, repeated, padded, masked, chosen from, and products that lay arrays side by side.
+
+What is not here: concatenate, stack and the splits (`numpy_rules.py`), matrix products (`contractions.py`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tape.contractions import as_recorded
+from tape.errors import NotDifferentiable
+from tape.numpy_rules import _first_recorded, _recorded_items, implements
+from tape.tracing import RecordedArray, plain, record
+
+# ---------------------------------------------------------------------- joining and repeating
+
+
+@implements(np.atleast_3d)
+def atleast_3d(*arrays):
+    """`numpy.atleast_3d`."""
+    results = [np.reshape(x, {0: (1, 1, 1), 1: (1, -1, 1), 2: (*np.shape(x), 1)}[np.ndim(x)]) if np.ndim(x) < 3 else x
+               for x in map(plain, arrays)]
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@implements(np.dstack)
+def dstack(tup):
+    """`numpy.dstack`."""
+    return np.concatenate([np.atleast_3d(x) for x in _recorded_items(list(tup))[1]], axis=2)
+
+
+@implements(np.column_stack)
+def column_stack(tup):
+    """`numpy.column_stack`."""
+    arrays = _recorded_items(list(tup))[1]
+    return np.concatenate([x if x.ndim > 1 else np.reshape(x, (-1, 1)) for x in arrays], axis=1)
+
+
+@implements(np.tile)
+def tile(A, reps):
+    """`numpy.tile`."""
+    reps = (reps,) if np.ndim(reps) == 0 else tuple(reps)
+    ndim = max(len(reps), A.ndim)
+    reps = (1,) * (ndim - len(reps)) + reps
+    shape = (1,) * (ndim - A.ndim) + A.shape
+    apart = np.reshape(A, [m for n in shape for m in (1, n)])
+    whole = np.broadcast_to(apart, [m for r, n in zip(reps, shape, strict=True) for m in (r, n)])
+    return np.reshape(whole.copy(), [r * n for r, n in zip(reps, shape, strict=True)])
+
+
+@implements(np.resize)
+def resize(a, new_shape):
+    """`numpy.resize`: the elements again and again."""
+    shape = (new_shape,) if np.ndim(new_shape) == 0 else tuple(new_shape)
+    flat = np.ravel(a)
+    if flat.size == 0:
+        return np.zeros_like(a, shape=shape)
+    return np.reshape(flat[np.arange(math.prod(shape)) % flat.size], shape)
+
+
+@implements(np.meshgrid)
+def meshgrid(*xi, copy=True, sparse=False, indexing="xy"):
+    """`numpy.meshgrid`."""
+    if indexing not in ("xy", "ij"):
+        raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
+    order = list(range(len(xi)))
+    if indexing == "xy" and len(xi) > 1:
+        order[:2] = 1, 0
+    recorder = _first_recorded(*xi).recorder
+    arrays = [as_recorded(recorder, x) for x in xi]
+    arrays = [np.reshape(x, tuple(-1 if k == axis else 1 for k in range(len(xi))))
+              for x, axis in zip(arrays, order, strict=True)]
+    if not sparse:
+        arrays = np.broadcast_arrays(*arrays)
+    return tuple(x.copy() if copy else x for x in arrays)
+
+
+@implements(np.delete)
+def delete(arr, obj, axis=None):
+    """`numpy.delete`."""
+    arr, axis = (np.ravel(arr), 0) if axis is None else (arr, axis)
+    return np.take(arr, np.delete(np.arange(arr.shape[axis]), obj), axis=axis)
+
+
+@implements(np.insert)
+def insert(arr, obj, values, axis=None):
+    """`numpy.insert` at one place."""
+    if np.ndim(obj) or isinstance(obj, (slice, RecordedArray)):
+        raise NotDifferentiable("numpy.insert: expected one integer as the place; nearest: np.concatenate of parts")
+    arr = as_recorded(_first_recorded(arr, values).recorder, arr)
+    arr, axis = (np.ravel(arr), 0) if axis is None else (arr, np.lib.array_utils.normalize_axis_index(axis, arr.ndim))
+    obj = int(obj) + (arr.shape[axis] if obj < 0 else 0)
+    values = as_recorded(arr.recorder, values).astype(arr.dtype)
+    values = np.reshape(values, (1,) * (arr.ndim - np.ndim(values)) + np.shape(values))
+    values = np.moveaxis(values, 0, axis)  # as NumPy takes them for one place
+    shape = list(arr.shape)
+    shape[axis] = values.shape[axis]
+    before = (slice(None),) * axis
+    parts = [arr[(*before, slice(None, obj))], np.broadcast_to(values, shape), arr[(*before, slice(obj, None))]]
+    return np.concatenate(parts, axis=axis)
+
+
+# ---------------------------------------------------------------------- padding
+
+BY_POSITION = ("edge", "reflect", "symmetric", "wrap")
+BY_STATISTIC = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": np.median}
+
+
+@implements(np.pad)
+def pad(array, pad_width, mode="constant", **kwargs):
+    """`numpy.pad` in every mode but a function; `reflect` and `symmetric` with even reflection."""
+    if isinstance(pad_width, dict):
+        pad_width = [pad_width.get(k, pad_width.get(k - array.ndim, 0)) for k in range(array.ndim)]
+        pad_width = [w if np.ndim(w) else (w, w) for w in pad_width]
+    if mode not in ("constant", "empty", "linear_ramp", *BY_POSITION, *BY_STATISTIC):
+        raise NotDifferentiable(f"numpy.pad with mode={mode!r}: not supported; nearest: np.concatenate")
+    if kwargs.pop("reflect_type", "even") != "even":
+        raise NotDifferentiable("numpy.pad with reflect_type='odd': expected 'even'")
+    widths = _pairs(pad_width, array.ndim, "pad_width")
+    if mode == "constant":
+        return _padded_with_constants(array, widths, _pairs(kwargs.pop("constant_values", 0), array.ndim, "constant_values"))
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            array = _padded_along(array, int(before), int(after), axis, mode, kwargs)
+    return array
+
+
+def _pairs(x, ndim, name):
+    """(before, after) for each axis, as NumPy broadcasts them."""
+    if _first_recorded(x) is not None:
+        raise NotDifferentiable(f"numpy.pad with a recorded {name}: expected constants; nearest: np.concatenate")
+    return np.broadcast_to(np.asarray(x), (ndim, 2)).tolist() if ndim else []
+
+
+def _padded_with_constants(array, widths, constants):
+    for axis, ((before, after), (low, high)) in enumerate(zip(widths, constants, strict=True)):
+        ends = [tuple(w if k == axis else n for k, n in enumerate(array.shape)) for w in (before, after)]
+        low, high = (np.full(end, x).astype(array.dtype) for end, x in zip(ends, (low, high), strict=True))
+        array = np.concatenate([low, array, high], axis=axis) if before or after else array
+    return array
+
+
+def _padded_along(array, before, after, axis, mode, kwargs):
+    n = array.shape[axis]
+    if mode in BY_POSITION:
+        return np.take(array, np.pad(np.arange(n), (before, after), mode), axis=axis)
+    if mode == "empty":
+        mode, kwargs = "linear_ramp", {}  # any values will do
+    lead = (slice(None),) * axis
+    if mode == "linear_ramp":
+        low, high = _pairs(kwargs.get("end_values", 0), array.ndim, "end_values")[axis]
+        weights = (np.arange(before) / max(before, 1), np.arange(after)[::-1] / max(after, 1))
+        edges = array[(*lead, slice(None, 1))], array[(*lead, slice(n - 1, None))]
+        ends = [_ramp(edge, end, weight.astype(array.dtype).reshape((-1,) + (1,) * (array.ndim - axis - 1)))
+                for edge, end, weight in zip(edges, (low, high), weights, strict=True)]
+    else:
+        lengths = kwargs.get("stat_length")
+        lengths = (n, n) if lengths is None else _pairs(lengths, array.ndim, "stat_length")[axis]
+        parts = array[(*lead, slice(None, lengths[0]))], array[(*lead, slice(max(n - lengths[1], 0), None))]
+        ends = []
+        for part, width in zip(parts, (before, after), strict=True):
+            shape = tuple(width if k == axis else m for k, m in enumerate(array.shape))
+            ends.append(np.broadcast_to(BY_STATISTIC[mode](part, axis=axis, keepdims=True), shape))
+    return np.concatenate([ends[0], array, ends[1]], axis=axis)
+
+
+def _ramp(edge, end, weight):
+    return edge * weight + end * (1 - weight)
+
+
+# ---------------------------------------------------------------------- diagonals and triangles
+
+
+@implements(np.diag)
+def diag(v, k=0):
+    """`numpy.diag`."""
+    if v.ndim == 2:
+        return np.diagonal(v, k).copy()
+    if v.ndim != 1:
+        raise ValueError("Input must be 1- or 2-d.")
+    n = v.shape[0] + abs(k)
+    result = np.zeros_like(v, shape=(n * n,))
+    start = k if k > 0 else -k * n
+    result[start : start + v.shape[0] * (n + 1) : n + 1] = v
+    return np.reshape(result, (n, n))
+
+
+@implements(np.diagflat)
+def diagflat(v, k=0):
+    """`numpy.diagflat`."""
+    return diag(np.ravel(v), k)
+
+
+@implements(np.tril)
+def tril(m, k=0):
+    """`numpy.tril`."""
+    return np.where(np.tri(*_matrix_shape(m), k=k, dtype=bool), m, 0)
+
+
+@implements(np.triu)
+def triu(m, k=0):
+    """`numpy.triu`."""
+    return np.where(np.tri(*_matrix_shape(m), k=k - 1, dtype=bool), 0, m)
+
+
+def _matrix_shape(m):
+    return m.shape[-2:] if m.ndim > 1 else (m.shape[0], m.shape[0])
+
+
+@implements(np.vander)
+def vander(x, N=None, increasing=False):
+    """`numpy.vander`, by running products: exact at 0."""
+    n, x = x.shape[0] if N is None else N, x.astype(np.result_type(x.dtype, int))
+    columns = [np.ones_like(x)]
+    for _ in range(n - 1):
+        columns.append(columns[-1] * x)
+    return np.stack(columns[:n] if increasing else columns[:n][::-1], axis=1) if n else np.zeros_like(x, shape=(x.size, 0))
+
+
+# ---------------------------------------------------------------------- choosing
+
+
+@implements(np.select)
+def select(condlist, choicelist, default=0):
+    """`numpy.select`: branches that are not taken get exactly 0."""
+    if len(condlist) != len(choicelist) or not condlist:
+        raise ValueError("list of cases must be same length as list of conditions, and not empty")
+    kind = np.result_type(*(x.dtype if hasattr(x, "dtype") else x for x in (*choicelist, default)))
+    result = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        result = record("where", (condition, choice, result)) if _first_recorded(condition, choice, result) is not None else (
+            np.where(condition, choice, result))
+    return result.astype(kind) if result.dtype != kind else result
+
+
+@implements(np.piecewise)
+def piecewise(x, condlist, funclist, *args, **kw):
+    """`numpy.piecewise`: each function sees the whole array, and what is not taken is left out."""
+    conditions = [condlist] if not isinstance(condlist, (list, tuple)) else list(condlist)
+    if len(funclist) not in (len(conditions), len(conditions) + 1):
+        raise ValueError(f"with {len(conditions)} conditions, as many functions are expected, or one more")
+    values = [f(x, *args, **kw) if callable(f) else f for f in funclist]
+    default = values.pop() if len(values) > len(conditions) else 0
+    for condition, value in zip(conditions, values, strict=True):  # where several hold, NumPy takes the last
+        default = np.where(condition, value, default)
+    return default
+
+
+@implements(np.compress)
+def compress(condition, a, axis=None, out=None):
+    """`numpy.compress`; a recorded condition is a guard."""
+    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
+    return np.take(a, np.nonzero(condition)[0], axis=axis)
+
+
+@implements(np.extract)
+def extract(condition, arr):
+    """`numpy.extract`; a recorded condition is a guard."""
+    return np.ravel(plain(arr))[np.nonzero(np.ravel(plain(condition)))[0]]
+
+
+@implements(np.choose)
+def choose(a, choices, out=None, mode="raise"):
+    """`numpy.choose` with mode 'raise'."""
+    if mode != "raise" or out is not None:
+        raise NotDifferentiable("numpy.choose: expected mode='raise' and no out")
+    arrays = np.broadcast_arrays(a, *[plain(x) for x in choices])
+    return np.take_along_axis(np.stack(arrays[1:]), arrays[0][None], axis=0)[0]
+
+
+# ---------------------------------------------------------------------- statistics
+
+
+@implements(np.ptp)
+def ptp(a, axis=None, out=None, keepdims=False):
+    """`numpy.ptp`."""
+    return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
+
+
+@implements(np.average)
+def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
+    """`numpy.average`."""
+    keepdims = keepdims is True
+    a = as_recorded(_first_recorded(a, weights).recorder, a)
+    if weights is None:
+        result = np.mean(a, axis=axis, keepdims=keepdims)
+        scale = np.full(result.shape, a.size / max(result.size, 1))
+    else:
+        weights = plain(weights)
+        if np.shape(weights) != a.shape:
+            if axis is None or np.ndim(weights) != 1 or np.ndim(axis):
+                raise TypeError("Axis must be specified when shapes of a and weights differ.")
+            weights = np.reshape(weights, (-1,) + (1,) * (a.ndim - axis % a.ndim - 1))
+        scale = np.sum(np.broadcast_to(weights, a.shape), axis=axis, keepdims=keepdims)
+        result = np.sum(a * weights, axis=axis, keepdims=keepdims) / scale
+    return (result, scale) if returned else result
+
+
+@implements(np.cov)
+def cov(m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=None, *, dtype=None):
+    """`numpy.cov` without weights."""
+    if fweights is not None or aweights is not None or dtype is not None:
+        raise NotDifferentiable("numpy.cov with weights or dtype: not supported; nearest: the product of the centred matrix")
+    rows = [np.atleast_2d(plain(x)) for x in (m, y) if x is not None]
+    rows = [x if rowvar or np.ndim(original) < 2 else np.transpose(x) for x, original in zip(rows, (m, y), strict=False)]
+    x = (np.concatenate(rows) if len(rows) > 1 else rows[0]).astype(np.float64)  # NumPy has no other precision here
+    ddof = (0 if bias else 1) if ddof is None else ddof
+    centred = x - np.mean(x, axis=1, keepdims=True)
+    return np.squeeze(np.matmul(centred, np.transpose(centred)) / (x.shape[1] - ddof))
+
+
+@implements(np.corrcoef)
+def corrcoef(x, y=None, rowvar=True, *, dtype=None):
+    """`numpy.corrcoef`."""
+    c = np.cov(x, y, rowvar, dtype=dtype)
+    if c.ndim == 0:
+        return c / c
+    deviation = np.sqrt(np.diagonal(c))
+    return np.clip(c / deviation[:, None] / deviation[None, :], -1, 1)
+
+
+# ---------------------------------------------------------------------- products
+
+
+@implements(np.kron)
+def kron(a, b):
+    """`numpy.kron`."""
+    recorder = _first_recorded(a, b).recorder
+    a, b = as_recorded(recorder, a), as_recorded(recorder, b)
+    ndim = max(a.ndim, b.ndim)
+    rows, columns = ((1,) * (ndim - x.ndim) + x.shape for x in (a, b))
+    left = np.reshape(a, [m for n in rows for m in (n, 1)])
+    right = np.reshape(b, [m for n in columns for m in (1, n)])
+    return np.reshape(left * right, [m * n for m, n in zip(rows, columns, strict=True)])
+
+
+@implements(np.cross)
+def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
+    """`numpy.cross` of vectors of length 3 (2 counts as a third component of 0)."""
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+    a, b = np.moveaxis(plain(a), axisa, -1), np.moveaxis(plain(b), axisb, -1)
+    lengths = a.shape[-1], b.shape[-1]
+    if not set(lengths) <= {2, 3}:
+        raise ValueError(f"incompatible dimensions for cross product (dimension must be 2 or 3), got {lengths}")
+    a, b = ([x[..., k] for k in range(n)] + [0.0] * (3 - n) for x, n in zip((a, b), lengths, strict=True))
+    last = a[0] * b[1] - a[1] * b[0]
+    if lengths == (2, 2):
+        return last
+    parts = np.broadcast_arrays(a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], last)
+    return np.moveaxis(np.stack(parts, axis=-1), -1, axisc)
+
+
+@implements(np.linalg.cross)
+def _vector_cross(x1, x2, /, *, axis=-1):
+    return np.cross(x1, x2, axis=axis)
+
+
+@implements(np.convolve)
+def convolve(a, v, mode="full"):
+    """`numpy.convolve`."""
+    recorder = _first_recorded(a, v).recorder
+    a, v = (np.atleast_1d(as_recorded(recorder, x)) for x in (a, v))
+    if a.ndim != 1 or v.ndim != 1 or not a.size or not v.size:
+        raise ValueError("convolve: expected two arrays of one axis, not empty")
+    a, v = (v, a) if v.size > a.size else (a, v)
+    if mode not in ("full", "same", "valid"):
+        raise ValueError(f"mode must be one of 'valid', 'same', or 'full' (got {mode!r})")
+    m = v.size
+    zeros = {"full": (m - 1, m - 1), "same": (m // 2, (m - 1) // 2), "valid": (0, 0)}[mode]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(a, zeros) if any(zeros) else a, m)
+    return np.matmul(windows, v[::-1])
+
+
+@implements(np.correlate)
+def correlate(a, v, mode="valid"):
+    """`numpy.correlate`."""
+    a, v = (np.atleast_1d(plain(x)) for x in (a, v))
+    if v.size > a.size:
+        return np.correlate(v, a, mode)[::-1]
+    windows = {"full": "full", "same": "same", "valid": "valid"}[mode]
+    return np.convolve(a, v[::-1], windows)
+
+
+@implements(np.polyval)
+def polyval(p, x):
+    """`numpy.polyval`, by Horner's rule."""
+    p, x = plain(p), plain(x)
+    x = x if isinstance(x, RecordedArray) else np.asarray(x)[()]
+    result = 0.0 * x
+    for k in range(len(p)):
+        result = result * x + p[k]
+    return result
+
+
+@implements(np.linalg.matrix_power)
+def matrix_power(a, n):
+    """`numpy.linalg.matrix_power` for n >= 0."""
+    if n < 0:
+        raise NotDifferentiable("numpy.linalg.matrix_power with a negative exponent: expected n >= 0")
+    if n == 0:
+        return np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape) + 0.0 * a
+    half = matrix_power(a, n // 2) if n > 1 else None
+    square = a if half is None else np.matmul(half, half)
+    return np.matmul(square, a) if n % 2 and n > 1 else square
+
+
+@implements(np.linalg.multi_dot)
+def multi_dot(arrays, *, out=None):
+    """`numpy.linalg.multi_dot`, from left to right."""
+    result = arrays[0]
+    for x in arrays[1:]:
+        result = np.dot(result, x)
+    return result
+
+
+@implements(np.matrix_transpose, np.linalg.matrix_transpose)
+def matrix_transpose(x, /):
+    """`numpy.matrix_transpose`."""
+    return np.swapaxes(x, -1, -2)
+
+
+@implements(np.sinc)
+def sinc(x):
+    """`numpy.sinc`; near 0 by its series, so that derivatives of every order hold there."""
+    y = math.pi * x
+    near = np.abs(y) < 1.0
+    z = np.square(np.where(near, y, 0.0))
+    series = 0.0
+    for k in range(10, -1, -1):  # the next term is 1 / 23!
+        series = series * z + (-1.0) ** k / math.factorial(2 * k + 1)
+    far = np.where(near, 1.0, y)
+    return np.where(near, series, np.sin(far) / far)

@@ -1,0 +1,5 @@
+"""Functions under SciPy's names, for recorded arrays, where SciPy's own are no ufuncs and cannot hand over to us."""
+
+from tape.scipy import special
+
+__all__ = ["special"]
