@@ -246,7 +246,7 @@ ROWS = (
         numpy=("logaddexp",), domain=(ANY, ANY), exact=lambda mp, x, y: mp.log(mp.exp(x) + mp.exp(y)),
         kinks="an operand of -inf has the partial 0; one of +inf NaN"),
     Row("sigmoid", 1, lambda x: f.where(f.lt(x, 0.0), f.exp(-f.abs(x)), 1.0) / (1.0 + f.exp(-f.abs(x))),
-        (lambda x, o: o / (1.0 + f.exp(x)),), numpy=("expit",), domain=(ANY,),
+        (lambda x, o: o * f.sigmoid(-x),), numpy=("expit",), domain=(ANY,),
         exact=lambda mp, x: 1 / (1 + mp.exp(-x))),
     Row("exp2", 1, np.exp2, (lambda x, o: math.log(2.0) * o,), "elementary:exp2", ("exp2",), domain=(ANY,),
         exact=lambda mp, x: mp.power(2, x)),
