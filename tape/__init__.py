@@ -5,7 +5,7 @@
 array([0.    , 1.3818])
 """
 
-from tape import assembling, cumulative, nan_reductions, scipy, sorting  # noqa: F401 (some register what they record)
+from tape import assembling, cumulative, linear_algebra, nan_reductions, scipy, sorting  # noqa: F401 (some register what they record)
 from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout

@@ -16,7 +16,7 @@ from compiled.memory import View
 from tape import contractions
 from tape.errors import NotDifferentiable
 from tape.indexing import located
-from tape.recorder import Promote, current_recorder
+from tape.recorder import current_recorder
 from tape.tracing import RecordedArray, _recorder_of, plain, record
 
 # ---------------------------------------------------------------------- ufuncs
@@ -591,9 +591,7 @@ def _array(x, dtype=None, *, copy=True, order="K", subok=False, ndmin=0, like=No
 
 
 def _filled(recorder, shape, value, dtype):
-    dtype = np.dtype(dtype)
-    if dtype == np.float64 and recorder.dtype == np.float32:
-        raise Promote
+    dtype = recorder.fitting(np.dtype(dtype))
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     out = recorder.zeros(shape)
     if not (isinstance(value, (int, float)) and value == 0):
@@ -756,22 +754,3 @@ FUNCTIONS.update({np.dot: contractions.dot, np.inner: contractions.inner, np.out
 def vdot(a, b):
     """`numpy.vdot`."""
     return np.dot(np.ravel(plain(a)), np.ravel(plain(b)))
-
-
-@implements(np.linalg.norm)
-def norm(x, ord=None, axis=None, keepdims=False):
-    """`numpy.linalg.norm`, of vectors and the Frobenius norm of matrices; at the origin the subgradient is 0."""
-    axes = _axes(axis, x.ndim)
-    if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
-        if not keepdims and len(axes) == x.ndim:
-            flat = np.ravel(x)
-            return record("root_of_squares", (contractions._vector_product(flat, flat),))
-        return record("root_of_squares", (np.sum(np.square(x), axis=axes, keepdims=keepdims),))
-    if len(axes) == 1 and ord == 1:
-        return np.sum(np.abs(x), axis=axes, keepdims=keepdims)
-    if len(axes) == 1 and ord in (math.inf, -math.inf):
-        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axes, keepdims=keepdims)
-    if len(axes) == 1 and isinstance(ord, (int, float)) and ord != 0:
-        return np.sum(np.abs(x) ** ord, axis=axes, keepdims=keepdims) ** (1.0 / ord)
-    raise NotDifferentiable(f"numpy.linalg.norm with ord={ord!r} over {len(axes)} axes: not supported; nearest: the Frobenius "
-                            "norm")

@@ -93,12 +93,24 @@ class Recorder:
         self._arrays: dict[int, tuple[np.ndarray, View]] = {}
         self._slot_numbers: dict[int, int] = {}
         self.bodies: list[Program | Call] = []
+        self.is_finished = False  # whether this goes on from a finished list, with a derivative of it
         self.without_values = 0  # how deep in what is recorded without values: bodies of loops, rules, derivatives
 
     @property
     def dtype(self) -> np.dtype:
         """Of the list's cells."""
         return self.memory.dtype
+
+    def fitting(self, dtype: np.dtype) -> np.dtype:
+        """The dtype of a result that NumPy would give `dtype`.
+
+        A float32 list is recorded anew in float64 when it meets that; derivatives of a finished list keep its precision.
+        """
+        if dtype == np.float64 and self.dtype == np.float32:
+            if not self.is_finished:
+                raise Promote
+            return self.dtype
+        return dtype
 
     @property
     def code(self) -> np.ndarray:
