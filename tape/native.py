@@ -15,13 +15,12 @@ import numpy as np
 from compiled.layout import GUARD_FAILED, STATUS_BITS
 from compiled.native.export import export
 from compiled.native.function import NativeFunction
-from compiled.native.wrappers import NOT_TAKEN
 from tape.arguments import argument_numbers, check_argument_numbers, leaves_of, like_argument, require_scalar, with_leaves
 from tape.c_names import c_name, leaf_names
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
-from tape.lists import Lists, converted
+from tape.lists import Lists, called, converted
 from tape.recorder import current_recorder, raise_status
 from tape.traces import Traces
 
@@ -69,10 +68,7 @@ class Call:
 
     def results(self, leaves):
         """Run the function on leaves; returns new arrays (or a number, for a first result of no axes)."""
-        status, results = self.native.results(leaves)
-        if status == NOT_TAKEN:
-            status, results = self.native.results([converted(leaf, slot.shape, slot.name, self._dtype) for leaf, slot in zip(
-                leaves, self.native.signature.inputs, strict=True)])
+        status, results = called(self.native, leaves)
         if status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
             raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these "
                               "arguments")
