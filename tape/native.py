@@ -21,7 +21,7 @@ from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
 from tape.lists import Lists, called, converted
-from tape.recorder import current_recorder, raise_status
+from tape.recorder import current_recorder
 from tape.traces import Traces
 
 
@@ -250,13 +250,10 @@ class Compiled:
 
     def replay(self, leaves):
         """Run the sweeps, which say where an index is out of bounds."""
-        trace = self._trace
-        workspace = trace.workspace()
-        every = [leaf.dtype for leaf in trace.leaves]
-        for k, leaf in zip(trace.dynamic, leaves, strict=False):
+        every = [leaf.dtype for leaf in self._trace.leaves]
+        for k, leaf in zip(self._trace.dynamic, leaves, strict=False):  # tangents or seeds may follow
             every[k] = leaf
-        trace.load(workspace, every)
-        raise_status(trace.forward(workspace), trace.program)
+        self._trace.explain(self._trace.workspace(), every)
 
     def other_branch(self, args, name):
         """The function `name` of the compiled branch that these arguments take."""
