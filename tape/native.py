@@ -220,18 +220,6 @@ class Compiled:
                 raise NotDifferentiable(f"argument leaf {k}: compiled for {expected}, got {got}; compile again for others")
         return [leaves[k] for k in self._trace.dynamic]
 
-    def result(self, arrays):
-        """The function's result, of the arrays of its leaves."""
-        trace = self._trace
-        leaves = []
-        for which, dtype in zip(trace.results, trace.result_dtypes, strict=True):
-            if isinstance(which, int):
-                array = arrays[which] if arrays[which].dtype == dtype else arrays[which].astype(dtype)
-                leaves.append(array if array.ndim else array[()])
-            else:
-                leaves.append(which[0])
-        return with_leaves(trace.structure, leaves)
-
     def gradients(self, arrays):
         """Derivatives with respect to the differentiated arguments, in their structure; the arrays are the caller's to keep."""
         leaves = [as_derivative(a, leaf) for a, leaf in zip(arrays, self._wanted, strict=True)]
@@ -285,7 +273,7 @@ class _Value(Call):
             results = self.results(self.owner.leaves(args))
         except GuardFailed:
             return self.owner.other_branch(args, "value")
-        return self.owner.result(results)
+        return self.owner._trace.assembled(results)
 
 
 class _ValueAndGrad(Call):
@@ -311,8 +299,9 @@ class _ValueAndGrad(Call):
             results = self.results(self.owner.leaves(args))
         except GuardFailed:
             return self.owner.other_branch(args, "value_and_grad")
-        count = len(self.owner._trace.program.outputs)
-        return self.owner.result(results[:count]), self.owner.gradients(results[count:])
+        trace = self.owner._trace
+        count = len(trace.program.outputs)
+        return trace.assembled(results[:count]), self.owner.gradients(results[count:])
 
 
 class _Jvp(Call):
@@ -325,14 +314,9 @@ class _Jvp(Call):
             results = self.results([*owner.leaves(tuple(primals)), *given])
         except GuardFailed:
             return owner.other_branch((primals, tangents), "jvp")
-        count = len(owner._trace.program.outputs)
-        return owner.result(results[:count]), _tangent(owner, results[count:])
-
-
-def _tangent(owner, arrays):
-    trace = owner._trace
-    leaves = [arrays[w] if isinstance(w, int) else np.zeros_like(w[0]) for w in trace.results]
-    return with_leaves(trace.structure, [leaf if np.ndim(leaf) else leaf[()] for leaf in leaves])
+        trace = owner._trace
+        count = len(trace.program.outputs)
+        return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
 
 
 class _Vjp(Call):
@@ -342,7 +326,7 @@ class _Vjp(Call):
         owner = self.owner
         saved = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in owner.leaves(primals)]
         try:
-            value = owner.result(owner.value.results(saved))
+            value = owner._trace.assembled(owner.value.results(saved))
         except GuardFailed:
             return owner.other_branch(primals, "vjp")
 
