@@ -24,8 +24,8 @@ import scipy.linalg
 from tape.calls import TracedOperation, recorded
 from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import implements
 from tape.recorder import current_recorder
+from tape.rules import implements
 from tape.tracing import RecordedArray, record
 
 

@@ -137,13 +137,7 @@ class Lists:
 
     def run(self, name, leaves, extra):
         """Run a list on all leaves of the arguments and on `extra`; None where it does not hold for them."""
-        function = getattr(self, name)
-        leaves = [*(leaves[k] for k in self.trace.dynamic), *extra]
-        status, results = function.results(leaves)
-        if status == NOT_TAKEN:
-            slots = function.signature.inputs
-            status, results = function.results([converted(leaf, slot.shape, slot.name, function.dtype)
-                                                for leaf, slot in zip(leaves, slots, strict=True)])
+        status, results = called(getattr(self, name), [*(leaves[k] for k in self.trace.dynamic), *extra])
         return None if status else results
 
 
@@ -181,6 +175,16 @@ def _loop_body(listing, step, loop) -> LoopBody:
     body.outputs = [body.outputs[k] for k in wanted]
     return LoopBody(native_listing(body), tuple(wanted), rows, tuple(v.shape for v in program.inputs),
                     tuple(v.shape for v in program.outputs))
+
+
+def called(function: NativeFunction, leaves) -> tuple[int, list]:
+    """Run a function on leaves, which are converted when it does not take them as they are; returns status and results."""
+    status, results = function.results(leaves)
+    if status == NOT_TAKEN:
+        slots = function.signature.inputs
+        return function.results([converted(leaf, slot.shape, slot.name, function.dtype)
+                                 for leaf, slot in zip(leaves, slots, strict=True)])
+    return status, results
 
 
 def converted(leaf, shape, name, dtype) -> np.ndarray:
