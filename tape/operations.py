@@ -17,7 +17,9 @@ from tape.errors import NotDifferentiable
 from tape.jitted import is_jitted, jitted_caller, remembered
 from tape.loops import checkpointed as traced_checkpoint
 from tape.loops import eager_scan, traced_scan
+from tape.products import vjp
 from tape.recorder import current_recorder
+from tape.tracing import RecordedArray
 
 
 class JittedOperation(Operation):
@@ -32,7 +34,21 @@ class JittedOperation(Operation):
         self.caller = jitted_caller(self, function)
 
     def __call__(self, *args):
+        if any(isinstance(leaf, RecordedArray) for leaf in leaves_of(args)[0]):
+            return self._traced(*args)
         return self.function(*args)
+
+    @property
+    def _traced(self) -> TracedOperation:
+        """The operation as traced code calls it: jitted code between segments of the sweep."""
+        twin = TracedOperation(self.function)
+        if self.rule is None or self.body is not None:
+            twin.bprop(lambda grad, out, *args: vjp(self.function, *args)[1](grad))
+        else:
+            twin.bprop(self.rule)
+        if self.tangent_rule is not None:
+            twin.jvp(self.tangent_rule)
+        return twin
 
     def bprop(self, rule):
         """Decorator: ``rule(adjoint, out, *args)`` returns the adjoint of each argument (a tuple if there are several).

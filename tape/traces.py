@@ -168,6 +168,7 @@ class Trace:
         The adjoint buffer, all zero but for the seeds before, is all zero after.
         """
         program = self.program
+        assert not program.bodies, "the sweeps do not go into loops and calls"
         ENGINE.reverse(program.code, program.geometry, workspace.values, workspace.adjoints, False)
         if self._copies:
             gradients = [adjoint.copy() for adjoint in workspace.gradients]

@@ -49,10 +49,15 @@ class Emitter:
         Samples that are computed at once, each cell a vector of as many numbers; 1 for numbers.
     blas : bool
         Whether BLAS may be called.
+    loop : (LoopBody, Loop), optional
+        Of the list that is a loop's body.
+    calls : list of Call
+        What the module's calls are numbered by.
     """
 
-    def __init__(self, module: ir.Module, listing: Listing, name: str, lanes: int = 1, blas: bool = True, loop=None):
-        self.module, self.name, self.blas = module, name, blas and lanes == 1
+    def __init__(self, module: ir.Module, listing: Listing, name: str, lanes: int = 1, blas: bool = True, loop=None,
+                 calls=()):
+        self.module, self.name, self.blas, self.calls = module, name, blas and lanes == 1, calls
         # In the body of a loop sums are added to in place.
         self.listing, self.totals = (listing, {}) if loop is None else with_totals(*loop)
         self.number = KINDS[listing.dtype.name]
@@ -73,7 +78,7 @@ class Emitter:
     def _add_body(self, loop, blas):
         body = self.listing.bodies[loop.body]
         name = f"{self.name}.body{loop.body}"
-        self.bodies[loop.body] = Emitter(self.module, body.listing, name, self.lanes, blas, loop=(body, loop))
+        self.bodies[loop.body] = Emitter(self.module, body.listing, name, self.lanes, blas, (body, loop), self.calls)
         self.loops[loop.body] = buffer_cells(body, loop)
 
     def piece(self, builder, arguments, work) -> Piece:

@@ -18,11 +18,13 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from compiled.active.emitter import Emitter as Callable
+from compiled.calls import Call
 from compiled.errors import GuardFailed
-from compiled.layout import GUARD_FAILED
+from compiled.layout import CALL_FAILED, GUARD_FAILED
 from compiled.listing import Listing
 from compiled.llvm import I64
 from compiled.native import machine
+from compiled.native.calls import CallTable, calls_of, declare_table, raise_pending
 from compiled.native.emit import Emitter
 from compiled.native.schedule import LOOP, STRAIGHT
 from compiled.native.wrappers import Signature, emit_c, emit_python, emit_scipy
@@ -35,7 +37,7 @@ def content_key(listing: Listing) -> bytes:
     """Bytes that tell lists apart by what they compute."""
     steps = [(s.row.name, s.operands, s.out, s.space) for s in listing.steps]
     constants = [(slot, a.shape, a.tobytes()) for slot, a in sorted(listing.constants.items())]
-    bodies = [(content_key(b.listing), b.wanted, b.rows) for b in listing.bodies]
+    bodies = [b.text() if isinstance(b, Call) else (content_key(b.listing), b.wanted, b.rows) for b in listing.bodies]
     parts = (bodies, steps, constants, listing.shapes, listing.inputs, listing.outputs, listing.dtype.str,
              listing.table.digest())
     return hashlib.sha256(pickle.dumps(parts, protocol=5)).digest()
@@ -44,7 +46,10 @@ def content_key(listing: Listing) -> bytes:
 def build_module(listing: Listing, signature: Signature, name: str, python: bool = True, blas: bool = True):
     """The IR of a function and its wrappers; returns the module, the units, and SciPy's signature."""
     module = ir.Module(name)
-    emitter = Emitter(module, listing, f"{name}.core", blas=blas)
+    calls = calls_of(listing)
+    if calls:
+        declare_table(module)
+    emitter = Emitter(module, listing, f"{name}.core", blas=blas, calls=calls)
     core = emitter.function()
     emit_c(module, core, signature, name)
     scipy = emit_scipy(module, core, signature, f"{name}_scipy")
@@ -95,7 +100,9 @@ class NativeFunction:
     def __init__(self, listing: Listing, inputs, outputs, name: str):
         self.listing, self.name = listing, name
         self.signature = Signature.of(listing, inputs, outputs)
+        self._table = CallTable(calls_of(listing), listing.dtype)
         self.loaded = machine.compiled(self._text, f"{name}{self.signature}{content_key(listing).hex()}", self._has_loops())
+        self._table.attach(self.loaded)
         self.call = _builtin(self, self.loaded.address(f"{name}_python"))
         self.dtype = listing.dtype
 
@@ -105,6 +112,8 @@ class NativeFunction:
         answer = self.call(*leaves, *arrays)
         if type(answer) is float:
             return 0, [self.dtype.type(answer), *arrays]
+        if answer == CALL_FAILED:
+            raise_pending()
         return answer, arrays
 
     def _has_loops(self):
@@ -211,6 +220,9 @@ class NativeCall(Callable):
             guard = builder.icmp_signed("==", status, ir.Constant(I64, GUARD_FAILED))
             with builder.if_then(guard):
                 context.call_conv.return_user_exc(builder, *_guard_failed(self.function.name))
+            with builder.if_then(builder.icmp_signed("==", status, ir.Constant(I64, CALL_FAILED))):
+                context.call_conv.return_user_exc(builder, RuntimeError, (f"{self.function.name}: a Python function that it "
+                                                                          "calls has raised; call it from Python to see what",))
             context.call_conv.return_user_exc(builder, IndexError, (f"{self.function.name}: an index is out of bounds",))
         return builder.load(first[0]) if first else context.get_dummy_value()
 
@@ -256,7 +268,7 @@ def _builtin(owner, address):
     definition = _MethodDef(owner.name.encode(), address, METH_FASTCALL, None)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    return make(ctypes.addressof(definition), (owner.loaded, definition), None)
+    return make(ctypes.addressof(definition), (owner.loaded, owner._table, definition), None)
 
 
 @intrinsic
