@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import pathlib
-import types
 
 import numpy as np
 
@@ -77,13 +76,6 @@ class Call:
         return results
 
 
-def as_derivative(array, leaf):
-    """An array that nobody else holds, in the dtype of its argument; a NumPy scalar for a number."""
-    if leaf.kind == "array" and array.dtype == leaf.dtype:
-        return array
-    return like_argument(np.asarray(array), leaf)
-
-
 MOST_BRANCHES = 32
 """Branches of Python code that a compiled function keeps."""
 
@@ -120,10 +112,8 @@ class Compiled:
                        and not self._whole)
         self._native = Lists(trace, c_name(function), leaf_names(function, args))
         self._branches: list[Compiled] = []
-        self._wanted = [trace.leaves[trace.dynamic[k]] for k in trace.wrt]
         self._arrangement = self._arranged()
         self._single = not isinstance(argnums, tuple) and not isinstance(args[argnums], (tuple, list, dict))
-        self.njit = types.SimpleNamespace()
         self.njit = _Jitted(self)
 
     # ------------------------------------------------------------------ the functions
@@ -222,7 +212,7 @@ class Compiled:
 
     def gradients(self, arrays):
         """Derivatives with respect to the differentiated arguments, in their structure; the arrays are the caller's to keep."""
-        leaves = [as_derivative(a, leaf) for a, leaf in zip(arrays, self._wanted, strict=True)]
+        leaves = self._trace.like_arguments(arrays)
         if self._single:
             return leaves[0]
         parts = [with_leaves(structure, [leaves[k] for k in places]) for places, structure in self._arrangement]
