@@ -1,6 +1,6 @@
 """A scheduled list as one LLVM function: single cells in registers, loops that LLVM can vectorise, memory only where needed.
 
-What is here: where each slot lives, straight code, loop nests. What is not: structural steps (`products.py`), signatures
+What is here: where each slot lives, straight code, loop nests. What is not: structural steps (`structural.py`), signatures
 (`wrappers.py`), LLVM's own passes (`machine.py`).
 
 The function's arguments are a pointer for each argument of the list, then one for each result; it returns 0, or what a guard
@@ -418,16 +418,13 @@ class Nest:
         self.piece, self.unit, self.builder = piece, unit, piece.builder
         self.shape, self.inner = unit.shape, piece.emitter.inner
         self.sums: dict[int, tuple] = {}  # member number: (depth, accumulator)
-        self.hoisted: dict[tuple, object] = {}
+        self.hoisted: dict[Ref, object] = {}
 
     def emit(self):
         """Emit the nest."""
         for number, (step, strides) in enumerate(self.unit.members):
             self._prepare(number, step, strides)
         self.piece.nest(self.shape, self._body, self._enter, self._leave)
-        for step, strides in self.unit.members:
-            if self._is_sum(step, strides) or any(strides[OUT]):
-                self.piece.registers.pop(step.out.slot, None) if self.piece.listing.size(step.out.slot) > 1 else None
 
     def _is_sum(self, step, strides):
         return step.row.accumulates and self.shape and strides[OUT][-1] == 0 and self.shape[-1] > 1
@@ -436,10 +433,8 @@ class Nest:
         """Load what does not change in the loops; make accumulators."""
         written = {other.out.slot for other, _ in self.unit.members}
         for k, ref in enumerate(step.operands):
-            if not any(strides[k]) and (ref.slot not in written or ref.slot not in self.inner) and ref.slot not in self.inner:
-                key = (ref, None)
-                if key not in self.hoisted and ref.slot not in written:
-                    self.hoisted[key] = self.piece.cell(ref, inline=True)
+            if not any(strides[k]) and ref.slot not in written and ref not in self.hoisted:
+                self.hoisted[ref] = self.piece.cell(ref, inline=True)
         if self._is_sum(step, strides):
             depth = len(self.shape)
             while depth and (strides[OUT][depth - 1] == 0 or self.shape[depth - 1] == 1):
@@ -487,13 +482,11 @@ class Nest:
                 before = self._operand(step.out, strides[OUT], indices, values)
                 value = self.piece.table.apply("add", before, value)
             injective = all(s or n == 1 for s, n in zip(strides[OUT], self.shape, strict=True))
-            if injective:
-                values[key] = value
-                if step.out.slot not in self.inner:
-                    dirty[key] = (step.out, strides[OUT])
-            else:
-                values[key] = value  # a later step of the loop adds to it
+            values[key] = value  # a later step of the loop may read it, or add to it
+            if not injective:
                 self._store(step.out, strides[OUT], indices, value)
+            elif step.out.slot not in self.inner:
+                dirty[key] = (step.out, strides[OUT])
         for key, (ref, strides) in dirty.items():
             self._store(ref, strides, indices, values[key])
 
@@ -504,8 +497,8 @@ class Nest:
         known = values.get((ref, strides))
         if known is not None:
             return known
-        if (ref, None) in self.hoisted and not any(strides):
-            return self.hoisted[ref, None]
+        if ref in self.hoisted and not any(strides):
+            return self.hoisted[ref]
         if self.piece.listing.size(ref.slot) == 1:
             return self.piece.cell(ref, inline=True)
         loaded = self.piece.load(ref.slot, self.piece.offset(ref.offset, strides, indices))

@@ -15,7 +15,6 @@ import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from compiled.active.emitter import Emitter as Callable
 from compiled.errors import GuardFailed
@@ -257,15 +256,3 @@ def _builtin(owner, address):
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
     return make(ctypes.addressof(definition), (owner.loaded, definition), None)
-
-
-@intrinsic
-def call_address(typingctx, address, *arguments):
-    """`call_address(address, *pointers)` calls a native function that returns a status."""
-
-    def emit(context, builder, signature, args):
-        pointer, *rest = args
-        kind = ir.FunctionType(I64, [a.type for a in rest])
-        return builder.call(builder.inttoptr(pointer, kind.as_pointer()), rest)
-
-    return types.int64(types.intp, *([types.intp] * len(arguments))), emit
