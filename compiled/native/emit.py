@@ -9,15 +9,17 @@ or an index found wrong, as the sweeps do.
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
+from compiled.emitter import splat
 from compiled.layout import OUT
 from compiled.listing import Listing, Ref, Result, is_dense
-from compiled.llvm import I64, LLVMValue
+from compiled.llvm import I32, I64, LLVMValue
 from compiled.loops import Loop
 from compiled.memory import contiguous
 from compiled.native.loops import buffer_cells, with_totals
@@ -241,9 +243,7 @@ class Piece:
 
     def constant(self, value):
         """A number of the function's kind."""
-        if isinstance(self.kind, ir.VectorType):
-            return ir.Constant(self.kind, [float(value)] * self.kind.count)
-        return ir.Constant(self.kind, float(value))
+        return splat(self.kind, float(value))
 
     def base(self, slot):
         """Pointer to a slot's first cell, and whether its cells are numbers although the function's are vectors."""
@@ -261,15 +261,7 @@ class Piece:
         """Load a cell of a slot."""
         pointer, narrow = self.base(slot)
         value = self.builder.load(self.builder.gep(pointer, [index]))
-        if narrow:
-            return self.splat(value)
-        return value
-
-    def splat(self, value):
-        """A vector of equal numbers."""
-        vector = self.builder.insert_element(ir.Constant(self.kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.kind.count), [0] * self.kind.count)
-        return self.builder.shuffle_vector(vector, ir.Constant(self.kind, ir.Undefined), mask)
+        return spread(self.builder, value, self.emitter.lanes) if narrow else value
 
     def store(self, slot, index, value):
         """Store into a cell of a slot."""
@@ -387,28 +379,37 @@ class Piece:
             leave(depth, indices)
 
 
-class counted_loop:  # noqa: N801  used as a context manager function
-    """`for index in range(n)`, n > 0 known, its test at the end."""
+@contextlib.contextmanager
+def counted_loop(builder, stop, start=0, step=1, going=None):
+    """`for index in range(start, stop, step)`, its test at the end: the body runs at least once.
 
-    def __init__(self, builder, n):
-        self.builder, self.n = builder, n if isinstance(n, ir.Value) else ir.Constant(I64, n)
+    `going()`, if given, emits a condition besides the test.
+    """
+    before = builder.block
+    body, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+    builder.branch(body)
+    builder.position_at_end(body)
+    index = builder.phi(I64)
+    index.add_incoming(_word(start), before)
+    yield index
+    following = builder.add(index, _word(step), flags=("nuw", "nsw"))
+    index.add_incoming(following, builder.block)
+    more = builder.icmp_signed("<", following, _word(stop))
+    if going is not None:
+        more = builder.and_(going(), more)
+    builder.cbranch(more, body, after)
+    builder.position_at_end(after)
 
-    def __enter__(self):
-        builder = self.builder
-        before = builder.block
-        self.body, self.after = builder.append_basic_block("loop"), builder.append_basic_block("after")
-        builder.branch(self.body)
-        builder.position_at_end(self.body)
-        self.index = builder.phi(I64)
-        self.index.add_incoming(ir.Constant(I64, 0), before)
-        return self.index
 
-    def __exit__(self, *error):
-        builder = self.builder
-        following = builder.add(self.index, ir.Constant(I64, 1), flags=("nuw", "nsw"))
-        self.index.add_incoming(following, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, self.n), self.body, self.after)
-        builder.position_at_end(self.after)
+def _word(n):
+    return n if isinstance(n, ir.Value) else ir.Constant(I64, n)
+
+
+def spread(builder, value, count: int):
+    """A vector of equal numbers or words."""
+    nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    vector = builder.insert_element(nothing, value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(vector, nothing, ir.Constant(ir.VectorType(I32, count), [0] * count))
 
 
 class Nest:
