@@ -94,6 +94,16 @@ class Compiled:
         ``jvp(*args, *tangents, *out)``, ``vjp(*args, *seeds, *out)``. Arguments are floats and C-contiguous arrays; a scalar
         first result is returned, every other result is written to an array that is passed. Results must not overlap
         arguments.
+
+    Examples
+    --------
+    >>> import numba, numpy as np, tape
+    >>> c = tape.compile(lambda x: np.sum(x**2), np.ones(2))
+    >>> float(c.value(np.array([3.0, 4.0]))), c.value.declaration
+    (25.0, 'double ..._value(const double *x);')
+    >>> gradient, value_and_grad = np.empty(2), c.njit.value_and_grad
+    >>> numba.njit(lambda x, gradient: value_and_grad(x, gradient))(np.array([3.0, 4.0]), gradient), gradient
+    (25.0, array([6., 8.]))
     """
 
     def __init__(self, function, args, argnums=0):
