@@ -26,6 +26,19 @@ class JittedOperation(Operation):
     """A jitted function with a rule of its own: called like the function, from Python and in nopython mode.
 
     Its rule takes the place of whatever differentiating its body would give. Made by `tape.operation` or `tape.checkpoint`.
+
+    Examples
+    --------
+    >>> import numba, tape
+    >>> @tape.operation
+    ... @numba.njit
+    ... def clipped(x):
+    ...     return min(x, 1.0)
+    >>> @clipped.bprop
+    ... def _(grad, out, x):
+    ...     return grad  # straight through
+    >>> isinstance(clipped, tape.JittedOperation), clipped(3.0), tape.grad(numba.njit(lambda x: clipped(x)))(3.0)
+    (True, 1.0, 1.0)
     """
 
     def __init__(self, function, **rules):

@@ -12,7 +12,6 @@ import time
 
 from compiled.calls import Call
 from compiled.native.function import NativeFunction
-from tape.arguments import like_argument
 from tape.lists import Lists, SweptFunction, called, native_listing
 from tape.traces import Trace, Traces
 
@@ -99,10 +98,7 @@ class NativeGradient:
         if status:
             return None
         value = results[0] if self.count and trace.result_dtypes[0] == self.function.dtype else self._value(results)
-        gradients = results[self.count :]
-        if not trace._copies:
-            gradients = [like_argument(g, trace.leaves[trace.dynamic[k]]) for g, k in zip(gradients, trace.wrt, strict=True)]
-        return value, gradients
+        return value, trace.like_arguments(results[self.count :])
 
     def _value(self, results):
         return self.trace.result_dtypes[0].type(results[0]) if self.count else self.trace.results[0][0]

@@ -28,7 +28,7 @@ def export(directory: pathlib.Path, name: str, functions, cpu: str) -> pathlib.P
     with tempfile.TemporaryDirectory() as scratch:
         objects = []
         for k, function in enumerate(functions):
-            module, _, _ = build_module(function.listing, function.signature, function.name, python=False, blas=False)
+            module = build_module(function.listing, function.signature, function.name, python=False, blas=False)
             path = pathlib.Path(scratch) / f"{k}.o"
             path.write_bytes(target.emit_object(machine.optimised(str(module), target, True)))
             objects.append(str(path))

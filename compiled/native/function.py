@@ -15,7 +15,6 @@ import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from compiled.active.emitter import Emitter as Callable
 from compiled.calls import Call
@@ -43,8 +42,8 @@ def content_key(listing: Listing) -> bytes:
     return hashlib.sha256(pickle.dumps(parts, protocol=5)).digest()
 
 
-def build_module(listing: Listing, signature: Signature, name: str, python: bool = True, blas: bool = True):
-    """The IR of a function and its wrappers; returns the module, the units, and SciPy's signature."""
+def build_module(listing: Listing, signature: Signature, name: str, python: bool = True, blas: bool = True) -> ir.Module:
+    """The IR of a function and its wrappers."""
     module = ir.Module(name)
     calls = calls_of(listing)
     if calls:
@@ -52,11 +51,11 @@ def build_module(listing: Listing, signature: Signature, name: str, python: bool
     emitter = Emitter(module, listing, f"{name}.core", blas=blas, calls=calls)
     core = emitter.function()
     emit_c(module, core, signature, name)
-    scipy = emit_scipy(module, core, signature, f"{name}_scipy")
+    emit_scipy(module, core, signature, f"{name}_scipy")
     if python:
         _export_core(module, core, f"{name}_core")
         emit_python(module, core, signature, f"{name}_python", work_of(emitter.units) > LONG_WORK)
-    return module, emitter.units, scipy
+    return module
 
 
 def _export_core(module, core, name):
@@ -120,7 +119,7 @@ class NativeFunction:
         return any(step.row.structural or step.space.shape for step in self.listing.steps)
 
     def _text(self) -> str:
-        return str(build_module(self.listing, self.signature, self.name)[0])
+        return str(build_module(self.listing, self.signature, self.name))
 
     @property
     def address(self) -> int:
@@ -143,7 +142,7 @@ class NativeFunction:
         """The function as SciPy's compiled code calls it."""
         from scipy import LowLevelCallable
 
-        scipy = emit_scipy(ir.Module(), _no_core(self.signature), self.signature, "probe")
+        scipy = self.signature.scipy()
         if scipy is None:
             raise TypeError("SciPy takes functions of numbers, or of one array with one axis, with one number as the result; "
                             f"this one is {self.signature.c(self.name)}")
@@ -164,13 +163,6 @@ class NativeFunction:
 
         native.__name__ = native.__qualname__ = self.name
         return njit(nogil=True)(native)
-
-
-def _no_core(signature):
-    """A core's declaration, to ask which signatures there are."""
-    pointer = (ir.DoubleType() if signature.number == "double" else ir.FloatType()).as_pointer()
-    count = len(signature.inputs) + len(signature.outputs)
-    return ir.Function(ir.Module(), ir.FunctionType(I64, [pointer] * count), "core")
 
 
 class NativeCall(Callable):
@@ -205,7 +197,7 @@ class NativeCall(Callable):
     def emit(self, context, builder, signature, args):
         _named_in_code.append(self.function)
         own = self.function.signature
-        number = ir.DoubleType() if own.number == "double" else ir.FloatType()
+        number = own.kind
         pointers = []
         for slot, kind, value in zip((*own.inputs, *own.pointers()), signature.args, args, strict=True):
             pointers.append(self._pointer(context, builder, slot, kind, value, number))
@@ -269,15 +261,3 @@ def _builtin(owner, address):
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
     return make(ctypes.addressof(definition), (owner.loaded, owner._table, definition), None)
-
-
-@intrinsic
-def call_address(typingctx, address, *arguments):
-    """`call_address(address, *pointers)` calls a native function that returns a status."""
-
-    def emit(context, builder, signature, args):
-        pointer, *rest = args
-        kind = ir.FunctionType(I64, [a.type for a in rest])
-        return builder.call(builder.inttoptr(pointer, kind.as_pointer()), rest)
-
-    return types.int64(types.intp, *([types.intp] * len(arguments))), emit
