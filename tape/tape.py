@@ -628,7 +628,7 @@ class Tape:
         >>> import tape
         >>> t = tape.record(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
         >>> [(node.title, node.value, node.gradient) for node in t.draw().nodes]
-        [('x', '-2', '∂ -4'), ('y', '5', '∂ -4'), ('+', '3', '∂ -4'), ('z', '-4', '∂ 3'), ('×', '-12', '∂ 1')]
+        [('x', '-2', '∂ -4'), ('y', '5', '∂ -4'), ('z', '-4', '∂ 3'), ('+', '3', '∂ -4'), ('×', '-12', '∂ 1')]
         """
         return draw(self, path, values, gradients, fold)
 

@@ -1,6 +1,7 @@
 """Outlines and text, and how they become an SVG or a PNG.
 
-What is here: the two things pictures are made of, their writers, and `Picture`. What is not: what is drawn (`graph.py`, `norms.py`).
+What is here: the two things pictures are made of, their writers, and `Picture`. What is not: what is drawn (`graph.py`,
+`norms.py`).
 """
 
 from __future__ import annotations

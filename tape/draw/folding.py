@@ -86,7 +86,7 @@ def _in_order(keys, members, variables) -> list:
     for v, variable in enumerate(variables):
         for u in variable.reads:
             first[keys[u]] = min(first[keys[u]], at[keys[v]] - 0.5)
-    constant = {keys[k] for k, variable in enumerate(variables) if variable.role == "constant"}
+    constant = {key for key, own in members.items() if all(variables[k].role == "constant" for k in own)}
     return sorted(members, key=lambda key: min(at[key], first[key]) if key in constant else at[key])
 
 

@@ -1,7 +1,7 @@
 """The picture of a computational graph, as textbooks draw it.
 
-What is here: how nodes, edges and legend look, and the DOT text. What is not: what they say (`contents.py`, `folding.py`), where
-they stand (`layers.py`).
+What is here: how nodes, edges and legend look, and the DOT text. What is not: what they say (`contents.py`, `folding.py`)
+and where they stand (`layers.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TITLE_SIZE, TEXT_SIZE, LEADING = 13.0, 12.0, 16.0
 MARGIN, PADDING, MOST_WIDTH = 12.0, 9.0, 960.0
 """Pixels; a picture that would be wider from left to right goes downwards."""
 
-LEGEND_WIDTH = 620.0
+LEGEND_WIDTH = 680.0
 """Pixels that the legend may take below a narrower graph."""
 
 RIM = 4.0
@@ -28,8 +28,8 @@ RIM = 4.0
 SWATCH = 22.0
 """Width of a sample in the legend."""
 
-MOST_CHARACTERS = 40
-"""Of a line in a node."""
+MOST_CHARACTERS, MOST_BESIDE = 40, 24
+"""Of a line in a node; of title and note side by side."""
 
 
 class Look:
@@ -149,10 +149,7 @@ def _card_lines(node: Node) -> list[list[tuple]]:
     """The lines of a node, each a list of (text, colour, size, bold)."""
     title = [(_short(node.title), INK, TITLE_SIZE, True)] if node.title else []
     note = [(_short(node.note), NOTE, TEXT_SIZE - 1, False)] if node.note else []
-    if len(node.title) + len(node.note) <= 24:
-        lines = [title + note]
-    else:
-        lines = [title, note]
+    lines = [title + note] if len(node.title) + len(node.note) <= MOST_BESIDE else [title, note]
     lines.append([(_short(node.value), VALUE, TEXT_SIZE, False)] if node.value else [])
     lines.append([(_short(node.gradient), GRADIENT, TEXT_SIZE, False)] if node.gradient else [])
     return [line for line in lines if line]

@@ -8,6 +8,7 @@ What is not here: what nodes look like (`graph.py`).
 from __future__ import annotations
 
 import bisect
+import itertools
 from typing import NamedTuple
 
 GAP_ALONG, GAP_ACROSS, GAP_LINE = 52.0, 18.0, 12.0
@@ -28,7 +29,10 @@ SWEEPS = 24
 
 
 class Route(NamedTuple):
-    """A line: its commands (see `canvas.Outline`), those of its head, and whether it goes back to an earlier node."""
+    """A line: its commands (see `canvas.Outline`), those of its head, and whether it goes back to an earlier node.
+
+    A way that edges from one node have in common is in the line of the first of them alone.
+    """
 
     line: tuple
     head: tuple
@@ -109,7 +113,7 @@ class _Segments:
                 path.append(bends[low, back, at])
             path.append(high)
             self.paths.append(path)
-            links.update(dict.fromkeys(zip(path[:-1], path[1:], strict=True)))
+            links.update(dict.fromkeys(itertools.pairwise(path)))
         self.before, self.after = [[] for _ in self.layer], [[] for _ in self.layer]
         for a, b in links:
             self.before[b].append(a)
@@ -188,7 +192,7 @@ def _layout(sizes, segments, orders, downwards) -> Layout:
             return tuple(commands)
         return tuple((name, *(x for k in range(0, len(p), 2) for x in (p[k + 1], p[k]))) for name, *p in commands)
 
-    routes = []
+    routes, drawn = [], set()
     for number, path in enumerate(segments.paths):
         u, v = path[0], path[-1]
         leaving, arriving, back = ports[number]
@@ -196,8 +200,13 @@ def _layout(sizes, segments, orders, downwards) -> Layout:
         start, end = (first + ARROW, last) if back else (first, last - ARROW)
         line = [("M", start, leaving), ("L", max(start, ends[segments.layer[u]]), leaving)]
         here = leaving
-        for item in path[1:]:
+        for before, item in itertools.pairwise(path):
             layer = segments.layer[item]
+            if (before, item, back) in drawn:  # by another edge from the same node
+                here = places[item]
+                line = [("M", ends[layer], here)]
+                continue
+            drawn.add((before, item, back))
             there = places[item] if item >= segments.count else arriving
             begin, stop = max(ends[layer - 1], start), min(starts[layer], end) if item == v else starts[layer]
             middle = (begin + stop) / 2
@@ -218,19 +227,18 @@ def _places(across, segments, orders) -> list[float]:
     half = [size / 2 for size in across] + [0.0] * (len(segments.layer) - count)
     distances = []
     for order in orders:
-        gaps = [GAP_ACROSS if a < count and b < count else GAP_LINE for a, b in zip(order, order[1:], strict=False)]
-        distances.append([half[a] + half[b] + gap for a, b, gap in zip(order, order[1:], gaps, strict=False)])
+        distances.append([half[a] + half[b] + (GAP_ACROSS if a < count and b < count else GAP_LINE)
+                          for a, b in itertools.pairwise(order)])
     places = [0.0] * len(segments.layer)
     for order, apart in zip(orders, distances, strict=True):
         _fit(order, apart, places, [0.0] * len(order), [1.0] * len(order))
+    rows = list(zip(orders, distances, strict=True))
     for sweep in range(SWEEPS):
-        forth = sweep % 2 == 0
-        sides = (segments.before if forth else segments.after,) if sweep < SWEEPS - 4 else (segments.before, segments.after)
-        rows = list(zip(orders, distances, strict=True))
-        for order, apart in rows if forth else reversed(rows):
+        for order, apart in reversed(rows) if sweep % 2 else rows:
             wanted, weights = [], []
             for item in order:
-                near = [(places[k], PULL[(item >= count) + (k >= count)]) for side in sides for k in side[item]]
+                near = [(places[k], PULL[(item >= count) + (k >= count)])
+                        for side in (segments.before, segments.after) for k in side[item]]
                 pull = sum(weight for _, weight in near)
                 wanted.append(sum(place * weight for place, weight in near) / pull if near else places[item])
                 weights.append(pull + 0.1)

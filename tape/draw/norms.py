@@ -86,7 +86,7 @@ def draw_gradients(norms, path=None) -> Picture:
     --------
     >>> import tape
     >>> tape.draw_gradients({"net": [("0", 1e-3), ("1", 0.5)]})
-    Picture(646 x 304 pixels)
+    Picture(636 x 304 pixels)
     """
     if path is not None:
         check_suffix(path)
@@ -152,7 +152,7 @@ class _Axes:
     def names(self, networks, colours) -> Group:
         """The names of the networks at the ends of their lines, one below the other."""
         items, lowest = [], -math.inf
-        for y, name, layers in sorted((self.up(layers[-1][1]), name, layers) for name, layers in networks.items()):
+        for y, name in sorted((self.up(layers[-1][1]), name) for name, layers in networks.items()):
             lowest = max(y + 4.0, lowest + 15.0)
             items.append(Text(self.across(len(self.longest) - 1) + 12.0, lowest, name, colours[name], TEXT_SIZE, True))
         return Group("names", "", items)
