@@ -601,6 +601,7 @@ class Tape:
         for cells, known in zip(built._workspace.inputs, self._workspace.inputs, strict=False):
             cells[...] = known  # what this tape ran with; a sweep that needs more than these runs forward first
         built._rewound = True
+        built._names = self._names if arguments == self._structure else ()
         return built
 
     def report(self) -> str:

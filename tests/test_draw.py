@@ -231,6 +231,7 @@ def test_a_list_without_derivative_has_no_gradients():
     assert [node.role for node in picture.nodes].count("operation") <= 1
     assert not any(node.gradient for node in picture.nodes if node.role != "parameter")
     assert len(tape.record(lambda x: 2.0, 3.0).draw().nodes) == 1
+    assert not tape.record(lambda: 2.0).draw().nodes
 
 
 def test_arguments_have_the_names_of_the_function():
@@ -242,6 +243,9 @@ def test_arguments_have_the_names_of_the_function():
     assert {"rest[0]", "scale[0]", "scale[1]"} <= set(titles)
     assert tape.record(np.sin, 1.0).draw().nodes[0].title in ("x", "argument 0")
     assert jitted().draw(fold=False).nodes[0].title == "k"
+    t = product()
+    assert [node.title for node in t.build_grad().draw().nodes[:3]] == ["x", "y", "z = result[0]"]  # the derivative with respect to x
+    assert t.build_jvp().draw().nodes[0].title == "argument 0[0]"
 
 
 def test_several_results_are_named():
@@ -426,6 +430,11 @@ def test_files(suffix, tmp_path):
         assert (width, height) == pytest.approx((2 * picture._width, 2 * picture._height), abs=2)
     else:
         assert path.read_text(encoding="utf-8") == str(picture)
+
+
+def test_a_tall_picture_has_fewer_pixels(tmp_path):
+    tape.draw.Picture(10.0, 160_000.0, []).save(tmp_path / "tall.png")
+    assert int.from_bytes((tmp_path / "tall.png").read_bytes()[20:24], "big") == 32_000
 
 
 @pytest.mark.parametrize("name", ["picture.gif", "picture", ".svg"])

@@ -21,6 +21,9 @@ ADVANCE = 0.605
 PNG_DPI = 192
 """Twice the pixels of a plain screen."""
 
+MOST_PIXELS = 32_000
+"""Of a side of a PNG."""
+
 POINTS = 72 / 96
 """Points in a pixel of CSS, which all lengths here are."""
 
@@ -160,7 +163,7 @@ def _svg_outline(outline: Outline) -> str:
 def _svg_text(text: Text) -> str:
     place = f'x="{_length(text.x)}" y="{_length(text.y)}" font-size="{_length(text.size)}" fill="{text.colour}"'
     style = (' font-weight="bold"' if text.bold else "") + (f' text-anchor="{text.anchor}"' if text.anchor != "start" else "")
-    return f'<text {place}{style} xml:space="preserve">{escaped(text.text)}</text>'
+    return f'<text {place}{style}>{escaped(text.text)}</text>'
 
 
 def _length(x: float) -> str:
@@ -187,7 +190,7 @@ def _write_png(path, width, height, groups) -> None:
             axes.add_artist(_artist(item))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # of a font that lacks a character of a file's name
-        figure.savefig(path, dpi=PNG_DPI, format="png")
+        figure.savefig(path, dpi=min(PNG_DPI, 96 * MOST_PIXELS / max(width, height)), format="png")
 
 
 def _artist(item):

@@ -204,7 +204,8 @@ def loop_text(tape, variable: Variable) -> str:
     step = tape._graph.listing.steps[variable.steps[0]]
     loop = Loop.of(step.space.words)
     size = len(tape._program.bodies[loop.body].code)
-    return f"{'up to ' if loop.ends or loop.counted else ''}{loop.length} steps of {size} instruction{'s' * (size != 1)}"
+    most = "up to " if loop.ends or loop.counted else ""
+    return f"{most}{loop.length} step{'s' * (loop.length != 1)} of {size} instruction{'s' * (size != 1)}"
 
 
 # ---------------------------------------------------------------------- numbers

@@ -226,6 +226,8 @@ def _legend(nodes, layout, most_width) -> tuple[Group, float, float]:
     if any(route.back for route in layout.routes):
         entries.append((SWATCH + 13.0, [Outline((("M", 0.0, -4.0), ("L", SWATCH + 4, -4.0)), stroke=BACK, dashed=True)],
                         "to the next pass", INK))
+    if not entries:
+        return Group("legend", "", []), 0.0, 0.0
     items, x, y, widest = [], PADDING, LEADING, 0.0
     for indent, outlines, label, colour in entries:
         width = indent + text_width(label, TEXT_SIZE - 1)
