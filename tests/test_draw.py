@@ -244,7 +244,7 @@ def test_arguments_have_the_names_of_the_function():
     assert tape.record(np.sin, 1.0).draw().nodes[0].title in ("x", "argument 0")
     assert jitted().draw(fold=False).nodes[0].title == "k"
     t = product()
-    assert [node.title for node in t.build_grad().draw().nodes[:3]] == ["x", "y", "z = result[0]"]  # the derivative with respect to x
+    assert [node.title for node in t.build_grad().draw().nodes[:3]] == ["x", "y", "z = result[0]"]
     assert t.build_jvp().draw().nodes[0].title == "argument 0[0]"
 
 
