@@ -11,7 +11,8 @@ import numpy as np
 
 from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _first_recorded, _recorded_items, implements
+from tape.numpy_rules import _first_recorded, _recorded_items
+from tape.rules import implements
 from tape.tracing import RecordedArray, plain, record
 
 # ---------------------------------------------------------------------- joining and repeating
@@ -392,18 +393,6 @@ def polyval(p, x):
     for k in range(len(p)):
         result = result * x + p[k]
     return result
-
-
-@implements(np.linalg.matrix_power)
-def matrix_power(a, n):
-    """`numpy.linalg.matrix_power` for n >= 0."""
-    if n < 0:
-        raise NotDifferentiable("numpy.linalg.matrix_power with a negative exponent: expected n >= 0")
-    if n == 0:
-        return np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape) + 0.0 * a
-    half = matrix_power(a, n // 2) if n > 1 else None
-    square = a if half is None else np.matmul(half, half)
-    return np.matmul(square, a) if n % 2 and n > 1 else square
 
 
 @implements(np.linalg.multi_dot)

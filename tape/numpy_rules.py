@@ -1,223 +1,22 @@
-"""Which NumPy function is which list.
+"""Which NumPy function is which list: views, joining, making, choosing.
 
-Ufuncs that name a row of the table are that row. Functions that give views ask NumPy for the view. Reductions and the
-rest are written here in terms of those. What is not here raises NotDifferentiable with the nearest alternative.
+Functions that give views ask NumPy for the view. What is not here: ufuncs (`ufuncs.py`), reductions (`reductions.py`), matrix
+products (`contractions.py`), and the tables into which all of them go (`rules.py`).
 """
 
 from __future__ import annotations
 
-import difflib
-import math
-
 import numpy as np
 
-from compiled.instructions import TABLE
 from compiled.memory import View
 from tape import contractions
 from tape.errors import NotDifferentiable
 from tape.indexing import located
-from tape.recorder import Promote, current_recorder
-from tape.tracing import RecordedArray, _recorder_of, plain, record
+from tape.recorder import current_recorder
+from tape.rules import FUNCTIONS, implements
+from tape.tracing import RecordedArray, plain, record
 
-# ---------------------------------------------------------------------- ufuncs
-
-
-def call_ufunc(ufunc, method, inputs, kwargs):
-    """Record a NumPy or SciPy ufunc (`__array_ufunc__`)."""
-    name = ufunc.__name__
-    kwargs = {k: v for k, v in kwargs.items() if not (k == "where" and v is True)}
-    if kwargs.get("out") is not None:
-        raise NotDifferentiable(f"numpy.{name} into an existing array: a plain array cannot hold recorded values; "
-                                "make it with np.zeros_like(x) or np.zeros(shape, like=x), or write a = a + x for a += x")
-    _recorder_of(inputs)  # refuses arrays of another recording
-    if method == "reduce":
-        return _reduce(ufunc, *inputs, **kwargs)
-    if method == "outer":
-        a, b = (plain(x) for x in inputs)
-        return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
-    if method == "accumulate":
-        from tape.cumulative import accumulate
-
-        return accumulate(ufunc, *inputs, **kwargs)
-    if method != "__call__":
-        raise NotDifferentiable(f"numpy.{name}.{method}: not supported; nearest: numpy.{name} itself, or sum, prod, max, min")
-    if set(kwargs) - {"dtype", "casting"}:
-        raise NotDifferentiable(f"numpy.{name} with {', '.join(kwargs)}: not supported; nearest: numpy.where on the result")
-    special = _UFUNCS.get(name)
-    if special is not None:
-        return special(*(plain(x) for x in inputs))
-    row = TABLE.ufuncs.get(name)
-    if row is None:
-        raise _no_rule(name)
-    result = record(row, inputs)
-    return result.astype(kwargs["dtype"]) if "dtype" in kwargs else result
-
-
-def _reduce(ufunc, array, axis=0, dtype=None, keepdims=False, **_):
-    reducers = {"add": np.sum, "multiply": np.prod, "maximum": np.max, "minimum": np.min, "logaddexp": logsumexp,
-                "logical_and": np.all, "logical_or": np.any}
-    if ufunc.__name__ not in reducers:
-        raise NotDifferentiable(f"numpy.{ufunc.__name__}.reduce: not supported; supported: {', '.join(reducers)}")
-    return reducers[ufunc.__name__](array, axis=axis, keepdims=keepdims)
-
-
-def _is_bool(x):
-    return isinstance(x, bool) or getattr(x, "dtype", None) == np.dtype(bool)
-
-
-def _logical(row, name):
-    def function(*operands):
-        if not all(_is_bool(x) for x in operands):
-            raise NotDifferentiable(f"numpy.{name} of numbers: expected booleans (comparisons)")
-        return record(row, operands)
-
-    return function
-
-
-MOST_MULTIPLICATIONS = 16
-"""Integer exponents up to this size become multiplications."""
-
-
-def _power(x, y):
-    if isinstance(y, (int, float, np.integer, np.floating)) and not isinstance(x, (int, float)):
-        if y == 1:
-            return record("copy", (x,))
-        if y == 0.5:
-            return record("sqrt", (x,))
-        if y == int(y) if math.isfinite(y) else False:
-            n = int(y)
-            if 2 <= abs(n) <= MOST_MULTIPLICATIONS and (n > 0 or x.dtype.kind == "f"):
-                product = _integer_power(x, abs(n))
-                return product if n > 0 else record("reciprocal", (product,))
-            if n == -1:
-                return record("reciprocal", (x,))
-    return record("pow", (x, y))
-
-
-def _integer_power(x, n):
-    """x**n by squaring."""
-    if n == 1:
-        return x
-    half = _integer_power(x, n // 2)
-    square = record("square", (half,))
-    return record("mul", (square, x)) if n % 2 else square
-
-
-def _float_power(x, y):
-    """NumPy computes this one in double precision whatever the operands are."""
-    return _power(*(v if isinstance(v, (int, float)) or v.dtype == np.float64 else v.astype(np.float64) for v in (x, y)))
-
-
-def _fabs(x):
-    result = record("abs", (x,))
-    return result if result.dtype.kind == "f" else result.astype(np.float64)
-
-
-def _reciprocal(x):
-    if x.dtype.kind != "f":
-        raise NotDifferentiable("numpy.reciprocal of integers would round; nearest: 1 / x")
-    return record("reciprocal", (x,))
-
-
-def _add(x, y):
-    return record("or" if _is_bool(x) and _is_bool(y) else "add", (x, y))
-
-
-def _floor_divide(x, y):
-    return record("floor", (record("div", (x, y)),)).astype(_integer_result(x, y))
-
-
-def _mod(x, y):
-    return (x - record("floor", (record("div", (x, y)),)) * y).astype(_integer_result(x, y))
-
-
-def _integer_result(x, y):
-    kinds = [x.dtype if hasattr(x, "dtype") else x for x in (x, y)]
-    return np.result_type(*kinds)
-
-
-def _logit(x):
-    """Near 1/2, where the logarithm of the quotient would cancel, by the inverse hyperbolic tangent."""
-    middle = record("and", (record("lt", (0.3, x)), record("lt", (x, 0.7))))
-    near = 2.0 * np.arctanh(2.0 * np.where(middle, x, 0.5) - 1.0)
-    return np.where(middle, near, np.log(x) - np.log1p(-x))
-
-
-_UFUNCS = {
-    "logit": _logit,
-    "log_expit": lambda x: -record("softplus", (-x,)),
-    "entr": lambda x: np.where(record("lt", (x, 0.0)), -math.inf, -record("xlogy", (x, x))),
-    "exp10": lambda x: record("pow", (10.0, x)),
-    "power": _power,
-    "float_power": _float_power,
-    "fabs": _fabs,
-    "reciprocal": _reciprocal,
-    "add": _add,
-    "floor_divide": _floor_divide,
-    "remainder": _mod,
-    "bitwise_and": _logical("and", "bitwise_and"),
-    "bitwise_or": _logical("or", "bitwise_or"),
-    "bitwise_xor": _logical("xor", "bitwise_xor"),
-    "invert": _logical("not", "invert"),
-    "isnan": lambda x: record("ne", (x, x)),
-    "isfinite": lambda x: record("lt", (record("abs", (x,)), math.inf)),
-    "isinf": lambda x: record("eq", (record("abs", (x,)), math.inf)),
-    "matmul": lambda a, b: contractions.matmul(a, b),
-    "vecdot": lambda a, b: np.sum(a * b, axis=-1),
-    "conjugate": lambda x: x,
-}
-
-
-# ---------------------------------------------------------------------- array functions
-
-FUNCTIONS: dict = {}
-"""NumPy function → the function that records it."""
-
-
-def call_function(function, args, kwargs):
-    """Record a NumPy function (`__array_function__`)."""
-    rule = FUNCTIONS.get(function)
-    name = f"{function.__module__}.{function.__name__}"
-    if rule is None:
-        raise _no_rule(name)
-    _recorder_of(args)  # refuses arrays of another recording
-    try:
-        return rule(*args, **kwargs)
-    except TypeError as error:
-        if isinstance(error, NotDifferentiable) or "argument" not in str(error):
-            raise
-        raise NotDifferentiable(f"{name}: {error}; this argument is not supported on recorded arrays") from None
-
-
-NEAREST = {
-    "unwrap": "np.cumsum of wrapped differences", "polyfit": "np.linalg.lstsq of plain values", "lexsort": "np.argsort",
-    "histogram": "np.sum of comparisons", "apply_along_axis": "a loop over rows, and np.stack", "vectorize": "array code",
-}
-"""What to write in place of functions that are not here."""
-
-
-def _no_rule(name: str) -> NotDifferentiable:
-    """The error for a function without a rule: it names the nearest alternative."""
-    short = name.rpartition(".")[2]
-    nearest = NEAREST.get(short) or ", ".join(difflib.get_close_matches(short, supported(), n=3, cutoff=0.75))
-    hint = f"nearest: {nearest}; " if nearest else "write it in terms of the supported ones; "
-    return NotDifferentiable(f"{name}: no rule for this function; {hint}supported: {', '.join(supported())}")
-
-
-def supported() -> list[str]:
-    """Names of the NumPy functions that recorded arrays support."""
-    functions = {f.__name__ for f, rule in FUNCTIONS.items() if not getattr(rule, "refuses", False)}
-    return sorted(functions | set(TABLE.ufuncs) | set(_UFUNCS))
-
-
-def implements(*functions):
-    """Decorator: this records those NumPy functions."""
-
-    def register(rule):
-        FUNCTIONS.update(dict.fromkeys(functions, rule))
-        return rule
-
-    return register
+# ---------------------------------------------------------------------- views, and what they are
 
 
 def _views(function):
@@ -310,188 +109,6 @@ def _result_type(*args):
 @implements(np.real, np.real_if_close)
 def _real(array, *_, **__):
     return array
-
-
-# ---------------------------------------------------------------------- reductions
-
-
-def _axes(axis, ndim) -> tuple[int, ...]:
-    """Normalised axes, as NumPy checks them."""
-    if axis is None:
-        return tuple(range(ndim))
-    return tuple(np.lib.array_utils.normalize_axis_tuple(axis, ndim))
-
-
-def _reduced_view(recorder, shape, axes, out: View) -> View:
-    """`out`, which has the shape without `axes`, as a view of the whole shape that does not move along them."""
-    kept = iter(out.strides)
-    return View(out.cell, shape, tuple(0 if k in axes else next(kept) for k in range(len(shape))))
-
-
-def _with_kept(array, shape, axes, keepdims):
-    return np.reshape(array, tuple(1 if k in axes else n for k, n in enumerate(shape))) if keepdims else array
-
-
-def _check_reduction(name, dtype, out, where):
-    if out is not None or (where is not np._NoValue and where is not True):
-        raise NotDifferentiable(f"numpy.{name} with out= or where=: not supported; nearest: numpy.where on the argument")
-    if dtype is not None and np.dtype(dtype).kind != "f":
-        raise NotDifferentiable(f"numpy.{name} with dtype={dtype}: expected a float dtype")
-
-
-@implements(np.sum)
-def sum_(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np._NoValue):
-    """`numpy.sum`."""
-    _check_reduction("sum", dtype, out, where)
-    recorder = a.recorder
-    axes = _axes(axis, a.ndim)
-    result = recorder.zeros(tuple(n for k, n in enumerate(a.shape) if k not in axes))
-    recorder.elementwise("accumulate", [a.view], a.shape, _reduced_view(recorder, a.shape, axes, result))
-    kind = np.dtype(np.int64) if a.dtype.kind in "ib" else a.dtype
-    total = _with_kept(RecordedArray(recorder, result, kind), a.shape, axes, keepdims is True)
-    return total if (isinstance(initial, int) and initial == 0) or initial is np._NoValue else total + initial
-
-
-@implements(np.mean)
-def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=np._NoValue):
-    """`numpy.mean`."""
-    _check_reduction("mean", dtype, out, where)
-    count = math.prod(a.shape[k] for k in _axes(axis, a.ndim))
-    return np.sum(a, axis=axis, keepdims=keepdims) / count
-
-
-@implements(np.var)
-def var(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=np._NoValue, mean=None, correction=None):
-    """`numpy.var`."""
-    _check_reduction("var", dtype, out, where)
-    count = math.prod(a.shape[k] for k in _axes(axis, a.ndim))
-    center = np.mean(a, axis=axis, keepdims=True) if mean is None else mean
-    squares = np.sum(np.square(a - center), axis=axis, keepdims=keepdims)
-    return squares / (count - (ddof if correction is None else correction))
-
-
-@implements(np.std)
-def std(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=np._NoValue, mean=None, correction=None):
-    """`numpy.std`; of equal elements the derivative is the subgradient 0."""
-    variance = var(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction)
-    return record("root_of_squares", (variance,))
-
-
-@implements(np.prod)
-def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np._NoValue):
-    """`numpy.prod`: a tree of products of halves, so that zeros need no division and any order of derivative is exact."""
-    _check_reduction("prod", dtype, out, where)
-    axes = _axes(axis, a.ndim)
-    kept = [k for k in range(a.ndim) if k not in axes]
-    shape = tuple(a.shape[k] for k in kept)
-    n = math.prod(a.shape[k] for k in axes)
-    x = np.reshape(np.transpose(a, [*axes, *kept]), (n, *shape))
-    if n == 0:
-        x = np.ones((1, *shape), a.dtype, like=a)
-    while x.shape[0] > 1:
-        half = x.shape[0] // 2
-        product = x[:half] * x[half : 2 * half]
-        x = np.concatenate([product, x[2 * half :]]) if x.shape[0] % 2 else product
-    product = x[0].astype(np.int64) if a.dtype.kind in "ib" else x[0]
-    result = _with_kept(product, a.shape, axes, keepdims is True)
-    return result if (isinstance(initial, int) and initial == 1) or initial is np._NoValue else result * initial
-
-
-def _extreme(sign, name, pair):
-    def rule(a, axis=None, out=None, keepdims=False, initial=np._NoValue, where=np._NoValue):
-        _check_reduction(name, None, out, where)
-        recorder, axes = a.recorder, _axes(axis, a.ndim)
-        kept = [k for k in range(a.ndim) if k not in axes]
-        if not axes:
-            return a.copy()
-        if any(a.shape[k] == 0 for k in axes):
-            raise ValueError(f"zero-size array to reduction operation {name} which has no identity")
-        shape, reduced = [a.shape[k] for k in kept], [a.shape[k] for k in axes]
-        strides = [a.view.strides[k] for k in kept], [a.view.strides[k] for k in axes]
-        result = recorder.new_slot(tuple(shape))
-        words = (sign, len(kept), len(axes), *shape, *reduced, *strides[0], *strides[1])
-        recorder.structural("amax", [a.view], result, words, result.size)
-        result = _with_kept(RecordedArray(recorder, result, a.dtype), a.shape, axes, keepdims is True)
-        return result if initial is np._NoValue else pair(result, initial)
-
-    return rule
-
-
-FUNCTIONS[np.max] = _extreme(1, "max", np.maximum)
-FUNCTIONS[np.min] = _extreme(-1, "min", np.minimum)
-
-
-@implements(np.all)
-def _all(a, axis=None, out=None, keepdims=False, **_):
-    return np.min(record("ne", (a, 0)), axis=axis, keepdims=keepdims) if a.size else np.ones((), bool, like=a)
-
-
-@implements(np.any)
-def _any(a, axis=None, out=None, keepdims=False, **_):
-    return np.max(record("ne", (a, 0)), axis=axis, keepdims=keepdims) if a.size else np.zeros((), bool, like=a)
-
-
-def _arg_extreme(extreme, name):
-    def rule(a, axis=None, out=None, *, keepdims=False):
-        array, axis, ones = (np.ravel(a), 0, (1,) * a.ndim) if axis is None else (a, axis, None)
-        axis = np.lib.array_utils.normalize_axis_index(axis, array.ndim)
-        n = array.shape[axis]
-        order = np.arange(n).reshape((n,) + (1,) * (array.ndim - axis - 1))
-        best = extreme(array, axis=axis, keepdims=True)
-        hit = record("or", (record("eq", (array, best)), record("ne", (array, array))))
-        index = np.min(np.where(hit, order, n), axis=axis, keepdims=keepdims is True)
-        index = np.reshape(index, ones) if ones is not None and keepdims is True else index
-        return RecordedArray(a.recorder, index.view, np.dtype(np.int64))
-
-    return rule
-
-
-FUNCTIONS[np.argmax] = _arg_extreme(np.max, "argmax")
-FUNCTIONS[np.argmin] = _arg_extreme(np.min, "argmin")
-
-
-def logsumexp(a, axis=None, b=None, keepdims=False):
-    """Logarithm of a sum of exponentials, without overflow; plain or recorded arrays.
-
-    Parameters
-    ----------
-    a : array
-        Exponents.
-    axis : None, int or tuple of ints
-        Axes to sum over; None for all.
-    b : array, optional
-        Factors of the exponentials, broadcast to `a`.
-    keepdims : bool
-        Whether the summed axes stay, with length 1.
-
-    Returns
-    -------
-    array
-        ``log(sum(b * exp(a), axis))``; its derivative is the softmax.
-
-    Notes
-    -----
-    The largest exponent is subtracted first, as in SciPy's function of the same name (which cannot take recorded arrays).
-
-    Examples
-    --------
-    >>> import numpy as np, tape
-    >>> bool(np.isclose(tape.logsumexp(np.array([1000.0, 1000.0])), 1000.0 + np.log(2.0)))
-    True
-    >>> tape.grad(tape.logsumexp)(np.array([0.0, 0.0]))
-    array([0.5, 0.5])
-    """
-    from tape.gradients import stop_gradient
-
-    largest = stop_gradient(np.max(a, axis=axis, keepdims=True))
-    largest = np.where(np.isfinite(largest), largest, 0.0)
-    terms = np.exp(a - largest)
-    total = np.sum(terms if b is None else b * terms, axis=axis, keepdims=True)
-    result = np.log(total) + largest
-    if keepdims:
-        return result
-    axes = _axes(axis, np.ndim(a))
-    return np.reshape(result, tuple(n for k, n in enumerate(np.shape(a)) if k not in axes))
 
 
 # ---------------------------------------------------------------------- joining
@@ -591,9 +208,7 @@ def _array(x, dtype=None, *, copy=True, order="K", subok=False, ndmin=0, like=No
 
 
 def _filled(recorder, shape, value, dtype):
-    dtype = np.dtype(dtype)
-    if dtype == np.float64 and recorder.dtype == np.float32:
-        raise Promote
+    dtype = recorder.fitting(np.dtype(dtype))
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     out = recorder.zeros(shape)
     if not (isinstance(value, (int, float)) and value == 0):
@@ -746,7 +361,7 @@ def _no_comparison(*_, **__):
 _no_comparison.refuses = True
 
 
-# ---------------------------------------------------------------------- linear algebra
+# ---------------------------------------------------------------------- products
 
 FUNCTIONS.update({np.dot: contractions.dot, np.inner: contractions.inner, np.outer: contractions.outer,
                   np.tensordot: contractions.tensordot, np.einsum: contractions.einsum})
@@ -756,22 +371,3 @@ FUNCTIONS.update({np.dot: contractions.dot, np.inner: contractions.inner, np.out
 def vdot(a, b):
     """`numpy.vdot`."""
     return np.dot(np.ravel(plain(a)), np.ravel(plain(b)))
-
-
-@implements(np.linalg.norm)
-def norm(x, ord=None, axis=None, keepdims=False):
-    """`numpy.linalg.norm`, of vectors and the Frobenius norm of matrices; at the origin the subgradient is 0."""
-    axes = _axes(axis, x.ndim)
-    if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
-        if not keepdims and len(axes) == x.ndim:
-            flat = np.ravel(x)
-            return record("root_of_squares", (contractions._vector_product(flat, flat),))
-        return record("root_of_squares", (np.sum(np.square(x), axis=axes, keepdims=keepdims),))
-    if len(axes) == 1 and ord == 1:
-        return np.sum(np.abs(x), axis=axes, keepdims=keepdims)
-    if len(axes) == 1 and ord in (math.inf, -math.inf):
-        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axes, keepdims=keepdims)
-    if len(axes) == 1 and isinstance(ord, (int, float)) and ord != 0:
-        return np.sum(np.abs(x) ** ord, axis=axes, keepdims=keepdims) ** (1.0 / ord)
-    raise NotDifferentiable(f"numpy.linalg.norm with ord={ord!r} over {len(axes)} axes: not supported; nearest: the Frobenius "
-                            "norm")

@@ -84,7 +84,20 @@ def jitted():
     return tape.record(_jitted, 2.0)
 
 
-TAPES = {f.__name__: f for f in (product, neuron, network, several_results, loop, jitted)}
+def calls():
+    @tape.operation
+    def cube(x):
+        return np.array([float(v) ** 3 for v in x])
+
+    @cube.bprop
+    def _(grad, out, x):
+        return 3.0 * grad * x**2
+
+    a, b = np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([1.0, 2.0])
+    return tape.record(lambda a, b: np.sum(cube(np.linalg.solve(a, b))), a, b)
+
+
+TAPES = {f.__name__: f for f in (product, neuron, network, several_results, loop, jitted, calls)}
 TAPES["float32"] = lambda: network(np.float32)
 UNFOLDED = pytest.mark.parametrize("name", TAPES)
 
@@ -245,7 +258,7 @@ def test_arguments_have_the_names_of_the_function():
     assert jitted().draw(fold=False).nodes[0].title == "k"
     t = product()
     assert [node.title for node in t.build_grad().draw().nodes[:3]] == ["x", "y", "z = result[0]"]
-    assert t.build_jvp().draw().nodes[0].title == "argument 0[0]"
+    assert t.build_jvp().draw().nodes[0].title == "argument 0"
 
 
 def test_several_results_are_named():
@@ -277,6 +290,12 @@ def test_the_svg_is_well_formed_and_roles_have_their_colours(name, fold):
     (legend,) = groups(picture, "legend")
     said = [text.text for text in legend.findall(f"{SVG}text")]
     assert {look.label for role, look in LOOKS.items() if role in {node.role for node in picture.nodes}} <= set(said)
+
+
+def test_calls_have_the_name_of_their_function():
+    picture = calls().draw()
+    assert {"solve", "cube"} <= {node.title for node in picture.nodes}
+    assert any("solve, cube" in node.note for node in calls().draw(fold=True).nodes)
 
 
 def test_roles():

@@ -12,7 +12,7 @@ import numpy as np
 
 from compiled.engine import ENGINE
 from compiled.layout import FLAGS, OUTPUT
-from compiled.listing import covers
+from compiled.listing import body_of, covers
 from compiled.loops import Loop
 
 ACTIVE = 7
@@ -206,6 +206,11 @@ def loop_text(tape, variable: Variable) -> str:
     size = len(tape._program.bodies[loop.body].code)
     most = "up to " if loop.ends or loop.counted else ""
     return f"{most}{loop.length} step{'s' * (loop.length != 1)} of {size} instruction{'s' * (size != 1)}"
+
+
+def step_name(tape, step) -> str:
+    """The name of a step's instruction; of a call that of the function."""
+    return tape._program.bodies[body_of(step)].name if step.row.name == "call" else step.row.name
 
 
 # ---------------------------------------------------------------------- numbers

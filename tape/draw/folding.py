@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from tape.draw.contents import Summary, Variable, loop_text
+from tape.draw.contents import Summary, Variable, loop_text, step_name
 
 MOST_UNFOLDED = 50
 """A picture of more variables is folded unless it is told not to."""
@@ -144,7 +144,7 @@ def _single(tape, variable, lines, folded) -> Node:
     if variable.role == "loop":
         title, notes = "loop", [f"%{variable.slot}", loop_text(tape, variable)]
     elif steps:
-        names = [name for name in dict.fromkeys(step.row.name for step in steps) if name != "zero"] or ["zero"]
+        names = _names(tape, steps)
         title = " + ".join(SYMBOLS.get(name, name) for name in names[:MOST_NAMES])
         tip = [f"%{variable.slot} = {' + '.join(names)}"]
         if variable.name:
@@ -166,6 +166,12 @@ def _single(tape, variable, lines, folded) -> Node:
     return Node(variable.role, variable.result, title, note, value, gradient, "\n".join(tip), (variable.slot,))
 
 
+def _names(tape, steps) -> list[str]:
+    """The different names of some steps; a zero that others add to is none."""
+    names = list(dict.fromkeys(step_name(tape, step) for step in steps))
+    return [name for name in names if name != "zero"] or names
+
+
 def _text(summary: Summary | None, letter: str) -> str:
     if summary is None:
         return ""
@@ -178,7 +184,7 @@ def _several(tape, key, variables, seen, lines) -> Node:
     steps = [tape._graph.listing.steps[k] for variable in variables for k in variable.steps]
     role = next((v.role for v in variables if v.steps), variables[0].role)
     if steps:
-        names = [name for name in dict.fromkeys(step.row.name for step in steps) if name != "zero"]
+        names = _names(tape, steps)
         if role == "loop":
             names = [loop_text(tape, variables[0]), *(["…"] if len(variables) > 1 else [])]
         more = ", …" if len(names) > MOST_NAMES else ""
