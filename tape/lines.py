@@ -1,14 +1,17 @@
-"""Finding the user's own line: the innermost frame that is neither this project's nor NumPy's."""
+"""Finding the user's own line: the innermost frame that is neither this project's nor NumPy's or SciPy's."""
 
 import pathlib
 import sys
 
 import numpy as np
 import optree
+import scipy
 
 import compiled
 
-_INTERNAL = tuple(str(pathlib.Path(module).parent) for module in (__file__, compiled.__file__, np.__file__, optree.__file__))
+_SCIPY = str(pathlib.Path(scipy.__file__).parent)
+_MODULES = __file__, compiled.__file__, np.__file__, optree.__file__
+_INTERNAL = (*(str(pathlib.Path(module).parent) for module in _MODULES), _SCIPY)
 _is_internal: dict[str, bool] = {}
 
 
@@ -24,3 +27,13 @@ def user_line() -> tuple[str, int]:
             return name, frame.f_lineno
         frame = frame.f_back
     return "<unknown>", 0
+
+
+def called_by_scipy() -> str | None:
+    """The function of SciPy's that the user called, if what is running was called from one."""
+    frame, found = sys._getframe(1), None
+    while frame is not None and frame.f_code.co_filename.startswith(_INTERNAL):
+        if frame.f_code.co_filename.startswith(_SCIPY):
+            found = frame.f_code.co_name
+        frame = frame.f_back
+    return found
