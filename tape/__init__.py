@@ -19,6 +19,7 @@ from tape import (  # noqa: F401 (most register what they record)
 from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout
+from tape.draw import draw_gradients, gradient_norms
 from tape.eager import EagerVariable, no_grad, variable
 from tape.errors import (
     CapacityError,
@@ -46,7 +47,8 @@ from tape.tracing import RecordedArray
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
     "Operation", "RecordedArray", "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch",
-    "check_grads", "checkpoint", "compile", "cond", "dropout", "fori", "grad", "hessian", "hessian_operator", "hvp",
-    "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy",
-    "sigmoid", "softplus", "stop_gradient", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+    "check_grads", "checkpoint", "compile", "cond", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian",
+    "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record",
+    "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient", "value_and_grad", "variable", "vjp", "while_loop",
+    "workspace_limit",
 ]

@@ -14,6 +14,8 @@ from compiled.memory import View
 from compiled.program import Program
 from tape import saving
 from tape.arguments import Leaf, leaves_of, like_argument, with_leaves
+from tape.draw import GraphPicture, draw
+from tape.draw.contents import parameter_names
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.graph import Graph, Operation
 from tape.jitted import is_jitted
@@ -97,7 +99,10 @@ class Tape:
         self._trace, self._structure = trace, structure
         self._program: Program = trace.program
         self._workspace = workspace or Workspace(trace.program, trace.wrt)
-        self._rewound = bool(self._program.bodies)  # the values are not there: recording a loop does not run it
+        # Whether the values are not there: recording a loop does not run it.
+        self._rewound = bool(self._program.bodies) or workspace is None
+        self._seeded = None  # what the last reverse sweep began with; None when it was not run on these values
+        self._names: tuple[str, ...] = ()
         self.grad_table = GradTable(self)
 
     # ------------------------------------------------------------------ arrays
@@ -278,6 +283,7 @@ class Tape:
                 raise ValueError(f"argument leaf {k}: expected the recorded shape {recorded.shape}, got {np.shape(leaf)}")
             if recorded.kind == "static" and leaf != recorded.dtype:
                 raise ValueError(f"argument leaf {k}: expected the recorded {recorded.dtype!r}, got {leaf!r:.60}")
+        self._rewound, self._seeded = True, None  # stays so where a guard fails
         self._trace.load(self._workspace, leaves)
         return self._swept()
 
@@ -307,18 +313,19 @@ class Tape:
         ValueError
             For a seed of another structure or shape.
         """
+        pairs = self._seeds(seed)
         if self._program.bodies:
-            self._reverse_with_loops(seed)
+            self._reverse_with_loops(pairs)
             return
         if self._rewound:
             # The last reverse sweep undid the assignments; run them again.
             self._swept()
         adjoints = self._workspace.adjoints
         adjoints[...] = 0.0
-        for view, one in self._seeds(seed):
+        for view, one in pairs:
             view.of(adjoints)[...] += one
         ENGINE.reverse(self._program.code, self._program.geometry, self._workspace.values, adjoints, True)
-        self._rewound = self._program.overwrites
+        self._rewound, self._seeded = self._program.overwrites, pairs
 
     def _seeds(self, seed):
         """Each dynamic result's view with its seed."""
@@ -336,14 +343,13 @@ class Tape:
                 view = self._program.outputs[w]
                 if np.shape(seeds[k]) not in ((), view.shape):
                     raise ValueError(f"the seed: expected shape {view.shape} for result {k}, got {np.shape(seeds[k])}")
-                pairs.append((view, seeds[k]))
+                pairs.append((view, np.array(seeds[k])))
         return pairs
 
-    def _reverse_with_loops(self, seed):
+    def _reverse_with_loops(self, pairs):
         """Adjoints by the list that computes them, as the sweeps do not go into loops."""
         program, adjoints = self._program, self._workspace.adjoints
         adjoints[...] = 0.0
-        pairs = self._seeds(seed)
         slots = [program.slot_view(k) for k in range(len(program.slots)) if k not in program.constants]
         longer, views = with_gradients(program, self._dynamic_outputs(), slots, seeded=True)
         values = longer.values.copy()
@@ -353,6 +359,7 @@ class Tape:
         loops.forward(ENGINE, longer, values, 0, len(longer.code))
         for slot, view in zip(slots, views, strict=True):
             slot.of(adjoints)[...] = view.of(values)
+        self._seeded = pairs
 
     @property
     def gradients(self):
@@ -595,6 +602,7 @@ class Tape:
         for cells, known in zip(built._workspace.inputs, self._workspace.inputs, strict=False):
             cells[...] = known  # what this tape ran with; a sweep that needs more than these runs forward first
         built._rewound = True
+        built._names = self._names if arguments == self._structure else ()
         return built
 
     def report(self) -> str:
@@ -613,6 +621,18 @@ class Tape:
         guards = f"{len(self._trace.guards)} guards, {names.count('loop')} loops"
         size = f"{len(self)} instructions ({counts}), {len(self._program.slots)} slots, {self.values.nbytes} bytes of values"
         return f"{size}\n{guards}\nrun by the sweeps; tape.compile makes native code"
+
+    def draw(self, path=None, values: bool = True, gradients: bool = True, fold: bool | None = None) -> GraphPicture:
+        """Draw the computational graph, with the values and gradients of the last sweeps; see `tape.draw.draw`.
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
+        >>> [(node.title, node.value, node.gradient) for node in t.draw().nodes]
+        [('x', '-2', '∂ -4'), ('y', '5', '∂ -4'), ('z', '-4', '∂ 3'), ('+', '3', '∂ -4'), ('×', '-12', '∂ 1')]
+        """
+        return draw(self, path, values, gradients, fold)
 
     # ------------------------------------------------------------------ check, save
 
@@ -676,7 +696,9 @@ def record(f, *args, **kwargs) -> Tape:
     else:
         trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
     trace.program.check()
-    return Tape(trace, structure, workspace)
+    recorded = Tape(trace, structure, workspace)
+    recorded._names = parameter_names(f, len(args))
+    return recorded
 
 
 def _float_arguments(args) -> tuple[int, ...]:
