@@ -30,13 +30,15 @@ from tape.numpy_rules import logsumexp
 from tape.operations import JittedOperation, checkpoint, operation, scan
 from tape.products import hessian_operator, hvp, jvp, vjp
 from tape.recorder import memory_limit
+from tape.report import Report
+from tape.strictness import strict
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
-    "Operation", "RecordedArray", "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch",
+    "Operation", "RecordedArray", "Report", "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch",
     "check_grads", "checkpoint", "compile", "cond", "dropout", "fori", "grad", "hessian", "hessian_operator", "hvp",
     "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy",
-    "sigmoid", "softplus", "stop_gradient", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+    "sigmoid", "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
 ]

@@ -9,8 +9,9 @@ import functools
 import os
 import time
 
-from compiled.native.wrappers import NOT_TAKEN
+from compiled.native.wrappers import NOT_FINITE, NOT_TAKEN
 from tape.arguments import like_argument
+from tape.strictness import strictness, verify
 from tape.traces import Trace, Traces
 
 COMPILING = 0.05, 0.5e-3
@@ -94,12 +95,14 @@ class NativeGradient:
         if status == NOT_TAKEN:
             status, results = self.function.results([converted(leaf, slot.shape, slot.name, self.function.dtype)
                                                      for leaf, slot in zip(leaves, self.slots, strict=True)])
-        if status:
+        if status not in (0, NOT_FINITE):
             return None
         value = results[0] if self.count and trace.result_dtypes[0] == self.function.dtype else self._value(results)
         gradients = results[self.count :]
         if not trace._copies:
             gradients = [like_argument(g, trace.leaves[trace.dynamic[k]]) for g, k in zip(gradients, trace.wrt, strict=True)]
+        if status or strictness() is not None:
+            verify("value_and_grad", trace, leaves, (), gradients, (value,))
         return value, gradients
 
     def _value(self, results):
@@ -157,6 +160,8 @@ def tiered_gradient(traces: Traces, args, kwargs, numbers):
     gradients = trace.sweep_back(workspace)
     trace.idle.append(workspace)
     tier.spent(time.perf_counter() - begin if found else 0.0)  # not what recording took
-    if tier.native is not None and mode() == "always":
-        return tier.native(leaves) or (value, gradients)
+    result = tier.native(leaves) if tier.native is not None and mode() == "always" else None
+    if result is not None:
+        return result
+    verify("value_and_grad", trace, [leaves[k] for k in trace.dynamic], (), gradients, (value,))
     return value, gradients
