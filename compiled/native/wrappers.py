@@ -163,16 +163,19 @@ def emit_python(module, core, signature: Signature, name: str, release: bool, de
 
 
 def _holds_no_number(builder, results, number):
-    """Whether any of the cells behind pointers is an infinity or a NaN: its exponent's bits are all ones."""
-    word = I64 if isinstance(number, ir.DoubleType) else I32
-    exponent = ir.Constant(word, 0x7FF << 52 if word is I64 else 0xFF << 23)
-    found = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(1), 0))
+    """Whether any of the cells behind pointers is an infinity or a NaN.
+
+    Their exponent's bits are all ones, so that one more carries over into the sign's place.
+    """
+    word, bits = (I64, 52) if isinstance(number, ir.DoubleType) else (I32, 23)
+    exponent, one = ir.Constant(word, 2 ** (word.width - 1) - 2**bits), ir.Constant(word, 2**bits)
+    found = cgutils.alloca_once_value(builder, ir.Constant(word, 0))
     for pointer, slot in results:
         words = builder.bitcast(pointer, word.as_pointer())
         with cgutils.for_range(builder, ir.Constant(I64, slot.size)) as loop:
-            bits = builder.and_(builder.load(builder.gep(words, [loop.index])), exponent)
-            builder.store(builder.or_(builder.load(found), builder.icmp_unsigned("==", bits, exponent)), found)
-    return builder.load(found)
+            carried = builder.add(builder.and_(builder.load(builder.gep(words, [loop.index])), exponent), one)
+            builder.store(builder.or_(builder.load(found), carried), found)
+    return builder.icmp_signed("<", builder.load(found), ir.Constant(word, 0))
 
 
 def _call(builder, name, result, arguments):
