@@ -31,7 +31,7 @@ class Place:
     operation : str
         Name of the instruction.
     operands : tuple of float
-        Of the first element concerned; of an extreme over an array the tied value.
+        Of the first element concerned; of an extreme over an array the tied value; none of other structural instructions.
     result : float
         Value of that element.
     derivative : float
@@ -57,7 +57,8 @@ class Place:
     step: str = ""
 
     def __str__(self):
-        call = f"{self.operation}({', '.join(f'{float(x):.6g}' for x in self.operands)})"
+        operands = ", ".join(f"{x:.6g}" for x in self.operands)
+        call = f"{self.operation}({operands})" if operands else self.operation
         many = f" ({self.count} of {self.total} elements)" if self.total > 1 else ""
         step = f", in {self.step}" if self.step else ""
         return f"{call} at {self.line}{step}{many}"
@@ -236,7 +237,7 @@ class _Walk:
     def _enter(self, program, i, k) -> str:
         """Say that the walk is in step k of a loop; returns where it was."""
         before = self.step
-        self.step = f"step {k} of the loop at {_line(program, i)}" + (f", in {before}" if before else "")
+        self.step = f"step {k} of the loop at {line_of(program, i)}" + (f", in {before}" if before else "")
         return before
 
     @staticmethod
@@ -262,7 +263,7 @@ class _Walk:
 
     def look(self, program, numbers, values, weights, depends, forward=False):
         """Judge instructions whose operands' values and result's adjoints (operands' tangents) are in the buffers."""
-        nonfinite = []
+        nonfinite, structural = [], []
         own = program.code[numbers.start : numbers.stop]
         scalar = own[:, SPACE] == SCALAR
         for opcode in np.unique(own[scalar, OPCODE]):
@@ -272,7 +273,9 @@ class _Walk:
             if _is_elementwise(program, i):
                 nonfinite += self._look_at_array(program, int(i), values, weights, depends, forward)
             else:
-                nonfinite += self._look_at_structural(program, int(i), values, weights)
+                structural += self._look_at_structural(program, int(i), values, weights)
+        # A structural one is not looked at element by element: another reader of its operands may have made their adjoints so.
+        nonfinite = nonfinite or structural
         if nonfinite and self.found.first_nonfinite_adjoint is None:
             self.found.first_nonfinite_adjoint = (min if forward else max)(nonfinite, key=lambda pair: pair[0])[1]
 
@@ -314,6 +317,10 @@ class _Walk:
                 extreme = values[out + at]
                 self._noted(i, self._place(program, i, [extreme, extreme], extreme, math.nan, 0, int(ties.sum()), len(ties)),
                             True, False, False)
+        *read, made = _elements(program, i, weights)
+        known = all(np.isfinite(x).all() for x in (made, *_elements(program, i, values)))
+        if code[FLAGS] & 7 and known and not all(np.isfinite(x).all() for x in read):
+            return [(i, self._place(program, i, [], values[out], math.nan, 0, 1, 1))]
         return []
 
     def _noted(self, i, place, kink, undefined, nonfinite):
@@ -327,7 +334,7 @@ class _Walk:
     def _place(self, program, i, operands, out, partial, at, count, total=None):
         row = program.table.rows[program.code[i, OPCODE]]
         element = [float(np.ravel(x)[at]) for x in operands]
-        return Place(row.name, tuple(element), float(np.ravel(out)[at]), float(partial), _line(program, i), count,
+        return Place(row.name, tuple(element), float(np.ravel(out)[at]), float(partial), line_of(program, i), count,
                      np.size(out) if total is None else total, row.kinks, self.step)
 
 
@@ -370,7 +377,8 @@ def _name(program, i) -> str:
     return program.table.rows[program.code[i, OPCODE]].name
 
 
-def _line(program, i) -> str:
+def line_of(program, i) -> str:
+    """The user's file:line of an instruction."""
     return program.lines[program.code[i, LINE]] if program.lines else "<unknown>:0"
 
 

@@ -82,14 +82,14 @@ def vjp(f, *primals):
     leaves = _copied(primals)
 
     def pullback(seed):
+        seeds = _dynamic(_seeds(seed, value), trace)
         work = trace.workspace()
         work.values[...] = saved
-        for which, s in zip(trace.results, _seeds(seed, value), strict=True):
-            if isinstance(which, int):
-                work.output_adjoints[which][...] += s
+        for which, s in enumerate(seeds):
+            work.output_adjoints[which][...] += s
         gradients = trace.sweep_back(work)
         trace.idle.append(work)
-        verify("vjp", trace, [leaves[k] for k in trace.dynamic], _dynamic(_seeds(seed, value), trace), gradients)
+        verify("vjp", trace, [leaves[k] for k in trace.dynamic], seeds, gradients)
         return arranged(gradients, primals, numbers, numbers)
 
     return value, pullback
@@ -113,7 +113,7 @@ def _copied(primals) -> list:
 
 
 def _dynamic(leaves, trace) -> list:
-    """Those leaves of something like the result that belong to outputs of the list."""
+    """Those leaves of something like the result that belong to outputs of the list, in the order of the outputs."""
     return [leaf for leaf, which in zip(leaves, trace.results, strict=True) if isinstance(which, int)]
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from compiled.layout import LINE, OPCODE
+from compiled.layout import OPCODE
 from compiled.program import Program
-from tape.inspection import Findings, Place
+from tape.inspection import Findings, Place, line_of
 
 MOST_SHOWN = 10
 """Places of a kind that the text of a report shows."""
@@ -56,7 +56,7 @@ class Report:
     def of(cls, program: Program, findings: Findings) -> Report:
         """Of a list and what was found in it."""
         names = [program.table.rows[opcode].name for opcode in program.code[:, OPCODE]]
-        guards = tuple(program.lines[program.code[i, LINE]] for i, name in enumerate(names) if name == "guard")
+        guards = tuple(line_of(program, i) for i, name in enumerate(names) if name == "guard")
         size = program.code.nbytes + program.geometry.nbytes + program.values.nbytes
         return cls(len(names), len(program.values), len(program.slots), size, dict(Counter(names)), guards,
                    names.count("loop"), tuple(findings.kinks.values()), tuple(findings.undefined.values()),

@@ -15,6 +15,7 @@ import math
 import threading
 import warnings
 from collections.abc import Iterator
+from inspect import signature
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +60,7 @@ def strict(kinks: bool = False) -> Iterator[None]:
     kinks : bool
         Whether to raise also where the derivative is a convention, as of `abs` at 0 or of a maximum where two operands tie.
         Optimisers meet those all the time and are well served by a subgradient, so it has to be asked for; each call then walks
-        its list slowly, to look.
+        its list slowly, to look. Of jitted functions those are seen that `tape.record` takes.
 
     Raises
     ------
@@ -130,14 +131,14 @@ def examine(kind, program, wrt, initial, extra, derivatives, values=()) -> None:
     if asked is not None and finite and is_finite(values) and not asked.kinks:
         return
     buffer = initial()
-    given = is_finite([*(view.of(buffer) for view in program.inputs), *extra])
+    given, known = is_finite([*(view.of(buffer) for view in program.inputs), *extra]), is_finite([buffer])
     if asked is None and not given:
         return  # what the user put in, not what the function does
     found = _findings(kind, program, wrt, buffer, extra)
     finite = finite and is_finite(values)
     if finite and not (found is not None and found.kinks):
         return
-    text = _explained(SUBJECTS[kind], found, finite, given)
+    text = _explained(SUBJECTS[kind], found, finite, given, known)
     if asked is not None:
         raise UndefinedGradient(text)
     if found is not None and (found.undefined or found.first_nonfinite or found.first_nonfinite_adjoint):
@@ -181,8 +182,8 @@ def _seeded(views, seeds):
     return [(view, 1.0 + np.modf(0.6180339887 * step)[0]) for view, step in zip(views, steps, strict=True)]
 
 
-def _explained(subject, found, finite, given) -> str:
-    """The message of an error or a warning."""
+def _explained(subject, found, finite, given, known) -> str:
+    """The message of an error or a warning; `given` and `known`: what was passed in, and constants, are finite."""
     if finite:
         kinks = list(found.kinks.values())
         return f"{subject} is a convention here: {_named(kink_text, kinks)}; tape.strict() without kinks=True takes it"
@@ -197,6 +198,8 @@ def _explained(subject, found, finite, given) -> str:
         return f"{subject} is not finite: an adjoint overflows at {where}; scale the problem"
     if not given:
         return f"{subject} is not finite, as what was passed in is not: an argument, seed or tangent holds NaN or infinity"
+    if not known:
+        return f"{subject} is not finite, as a constant that the function reads holds NaN or infinity"
     return f"{subject} is not finite; no instruction could be named: look at tape.record(f, ...).report()"
 
 
@@ -245,7 +248,7 @@ def _called(derivative, *args, **kwargs):
     if asked is not None and not isinstance(derivative.emitter, Listing):
         finite = is_finite(_floats(result))
         if not finite or asked.kinks:
-            _examine_jitted(derivative, args, finite)
+            _examine_jitted(derivative, signature(derivative.py_func).bind(*args, **kwargs).args, finite)
     return result
 
 
@@ -260,7 +263,7 @@ def _examine_jitted(derivative, args, finite):
             view.of(buffer)[...] = x
         found = inspect(program, buffer, _seeded(program.outputs, None), [program.inputs[k] for k in trace.wrt])
     if not finite or (found is not None and found.kinks):
-        raise UndefinedGradient(_explained(subject, found, finite, is_finite(_floats(args))))
+        raise UndefinedGradient(_explained(subject, found, finite, is_finite(_floats(args)), True))
 
 
 def _floats(tree):
