@@ -204,8 +204,8 @@ def jvp(f, primals, tangents):
         else:
             out.append(np.zeros(np.shape(which[0]))[()])
     trace.idle.append(workspace)
-    verify("jvp", trace, _inputs(trace, primals, {}), leaves, out, leaves_of(value)[0])
     trace.tier("jvp").spent(time.perf_counter() - begin)
+    verify("jvp", trace, _inputs(trace, primals, {}), leaves, out, leaves_of(value)[0])
     return value, with_leaves(trace.structure, out)
 
 
@@ -304,8 +304,8 @@ class _HessianProduct:
         if products is None:
             products = _PreparedProduct(trace, workspace)(leaves)
             trace.idle.append(workspace)
-            verify("hvp", trace, _inputs(trace, args, kwargs), leaves, products)
             trace.tier("hvp").spent(time.perf_counter() - begin)
+            verify("hvp", trace, _inputs(trace, args, kwargs), leaves, products)
         else:
             trace.check_scalar("tape.hvp")
             products = trace.like_arguments(products)
