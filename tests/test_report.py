@@ -5,6 +5,7 @@ The kinks that the table's rows state by rule are checked against differences fr
 
 import itertools
 import math
+import re
 import sys
 import threading
 import warnings
@@ -348,9 +349,9 @@ def test_kinks_raise_where_that_is_asked_for(name):
 def test_jitted_functions_in_strict(name):
     call = DERIVATIVES[name]
     call(jitted_root, X)  # no warning: their calls are not looked at
-    with tape.strict(), pytest.raises(tape.UndefinedGradient, match=rf"sqrt\(0\) at {__file__}"):
+    with tape.strict(), pytest.raises(tape.UndefinedGradient, match=r"sqrt\(0\) at " + re.escape(__file__)):
         call(jitted_root, X)
-    with tape.strict(kinks=True), pytest.raises(tape.UndefinedGradient, match=rf"abs\(0\) at {__file__}"):
+    with tape.strict(kinks=True), pytest.raises(tape.UndefinedGradient, match=r"abs\(0\) at " + re.escape(__file__)):
         call(jitted_folded, X)
     with tape.strict(kinks=True):
         call(jitted_folded, X + 1.0)
