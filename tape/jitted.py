@@ -249,7 +249,7 @@ def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = 
     made.__name__ = body.__name__
     if not isinstance(function._cache, NullCache):
         made._cache = _DerivativeCache(_original(function), hashlib.sha256(f"{label} {make!r} {source}".encode()).hexdigest())
-    made.original = function
+    made.original, made.emitter, made.count = function, make, len(parameters)
     return made
 
 

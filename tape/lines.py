@@ -20,10 +20,7 @@ def user_line() -> tuple[str, int]:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        internal = _is_internal.get(name)
-        if internal is None:
-            internal = _is_internal[name] = name.startswith(_INTERNAL) or name.startswith("<__array_function__")
-        if not internal:
+        if not _internal(name):
             return name, frame.f_lineno
         frame = frame.f_back
     return "<unknown>", 0
@@ -37,3 +34,19 @@ def called_by_scipy() -> str | None:
             found = frame.f_code.co_name
         frame = frame.f_back
     return found
+
+
+def _internal(name: str) -> bool:
+    """Whether a file is this project's or NumPy's."""
+    internal = _is_internal.get(name)
+    if internal is None:
+        internal = _is_internal[name] = name.startswith(_INTERNAL) or name.startswith("<__array_function__")
+    return internal
+
+
+def user_stacklevel() -> int:
+    """The `stacklevel` at which a warning given by the caller names the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and _internal(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    return level
