@@ -109,8 +109,9 @@ def measure(workload: Workload, rounds: int, quick: bool, names: Iterable[str] =
     Returns
     -------
     dict
-        "seconds" by contestant: "numpy", "eager", and for each engine "<engine> forward" and "<engine> backward"; "deviation" by
-        engine, of the adjoints; "over": the contestants beyond their limits; "compile": seconds of both native functions; "note".
+        "seconds" by contestant: "numpy", "eager", and for each engine "<engine> forward" and "<engine> backward";
+        "deviation" by engine, of the adjoints; "over": the contestants beyond their limits; "compile": seconds of both
+        native functions; "note".
 
     Raises
     ------

@@ -61,7 +61,8 @@ def emit_row_extreme(builder, pointer, count, sign):
     pick = functools.partial(larger, builder)
     lanes = functools.reduce(pick, [builder.load(place) for place in best])
     total = cgutils.alloca_once(builder, kind)
-    builder.store(functools.reduce(pick, [builder.extract_element(lanes, ir.Constant(I32, k)) for k in range(vector.count)]), total)
+    each = [builder.extract_element(lanes, ir.Constant(I32, k)) for k in range(vector.count)]
+    builder.store(functools.reduce(pick, each), total)
     with cgutils.for_range_slice(builder, whole, count, ir.Constant(I64, 1), intp=I64) as (index, _):
         x = builder.fmul(builder.load(builder.gep(pointer, [index])), sign)
         builder.store(larger(builder, builder.load(total), x), total)

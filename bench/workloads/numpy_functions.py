@@ -128,9 +128,11 @@ FUNCTIONS = {
     "var": (np.var, _one), "std, axis 1": (lambda x: np.std(x, axis=1), _matrix),
     "max": (np.max, _apart), "max, axis 0": (lambda x: np.max(x, axis=0), _matrix_apart),
     "min, axis 1": (lambda x: np.min(x, axis=1), _matrix_apart),
-    "prod": (np.prod, lambda d: (d.near_one(),)), "prod, axis 1": (lambda x: np.prod(x, axis=1), lambda d: (d.near_one(d.matrix),)),
+    "prod": (np.prod, lambda d: (d.near_one(),)),
+    "prod, axis 1": (lambda x: np.prod(x, axis=1), lambda d: (d.near_one(d.matrix),)),
     "logaddexp.reduce, axis 1": (lambda x: np.logaddexp.reduce(x, axis=1), _matrix), "linalg.norm": (np.linalg.norm, _signed),
-    "nansum": (np.nansum, _signed), "nanmean, axis 1": (lambda x: np.nanmean(x, axis=1), _matrix), "nanmax": (np.nanmax, _apart),
+    "nansum": (np.nansum, _signed), "nanmean, axis 1": (lambda x: np.nanmean(x, axis=1), _matrix),
+    "nanmax": (np.nanmax, _apart),
     "average with weights": (lambda x, w: np.average(x, weights=w), _pair), "median": (np.median, _apart),
     "cumsum": (np.cumsum, _signed), "cumprod": (np.cumprod, lambda d: (d.near_one(),)),
     "sort": (np.sort, _apart), "sort, rows": (np.sort, _matrix_apart), "x[argsort(x)]": (lambda x: x[np.argsort(x)], _apart),
@@ -148,7 +150,8 @@ FUNCTIONS = {
     "convolve with 16": (np.convolve, lambda d: (d.positive(), d.positive(16))),
     "kron": (np.kron, lambda d: (d.signed((10, 10)), d.signed((d.side // 10, d.side // 10)))),
     "cross": (np.cross, lambda d: (d.signed((d.n // 3, 3)), d.signed((d.n // 3, 3)))),
-    "outer": (np.outer, _short), "dot": (np.dot, _pair), "matrix @ vector": (np.matmul, lambda d: (d.signed(d.matrix), d.positive(d.side))),
+    "outer": (np.outer, _short), "dot": (np.dot, _pair),
+    "matrix @ vector": (np.matmul, lambda d: (d.signed(d.matrix), d.positive(d.side))),
     "matmul": (np.matmul, _matrices), "tensordot": (lambda x, y: np.tensordot(x, y, 1), _matrices),
     "einsum ij,jk->ik": (lambda x, y: np.einsum("ij,jk->ik", x, y, optimize=True), _matrices),
     "einsum ij,ij->i": (lambda x, y: np.einsum("ij,ij->i", x, y), _matrices),
@@ -190,8 +193,8 @@ def _make(title):
 
 def _name(title):
     """For `--only`."""
-    words = "".join(c if c.isalnum() else " " for c in title.replace("**", "power").replace("@", "times").replace("*=", "times"))
-    return "numpy-" + "-".join(words.lower().split())
+    title = title.replace("**", "power").replace("@", "times").replace("*=", "times")
+    return "numpy-" + "-".join("".join(c if c.isalnum() else " " for c in title).lower().split())
 
 
 WORKLOADS = [Workload(_name(title), title, _make(title), NUMPY) for title in (*FUNCTIONS, *INDEXED)]

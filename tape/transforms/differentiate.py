@@ -67,6 +67,7 @@ class Stretch:
         self.stop, self.slots = stop, len(recorder.memory.slots)
         self.kept: dict[int, View] = {}
         self._distinct: dict[int, bool] = {}  # by instruction
+        self._first_use: dict[int, int] | None = None  # by slot
         self.results: list[int] = []  # cells of the results that are differentiated
         # Ranges of the list, after the stretch, that in the end change nothing: its derivatives.
         self.neutral: list[tuple[int, int]] = []
@@ -135,6 +136,17 @@ class Stretch:
     def overwriting(self) -> list[int]:
         """Instructions that overwrite cells."""
         return np.flatnonzero(_overwrites(self.code)).tolist()
+
+    def is_used_before(self, i) -> bool:
+        """Whether an instruction before i, in its derivative, may look at cells of the slot that assignment i overwrote."""
+        if self._first_use is None:
+            self._first_use = {}
+            for j in range(len(self.code)):
+                row = self.row(j)
+                seen = [self._slot(OPERAND + k, j) for k in range(row.arity)]
+                for slot in seen if row.name in ("zero", "copy") else [*seen, self._slot(OUTPUT, j)]:
+                    self._first_use.setdefault(slot, j)
+        return self._first_use.get(self._slot(OUTPUT, i), i) < i
 
     def undo(self, i) -> None:
         """Put back what assignment i overwrote; what stands there now is kept for `redo`."""
@@ -252,10 +264,11 @@ def _pulled_back(stretch, outputs, seeds):
         row = stretch.row(i)
         if recorder.slot_number(stretch.cell(OUTPUT, i)) in stretch.buddies and row.name != "guard":
             (REVERSE[row.name] if row.structural else _reverse_elementwise)(stretch, i)
-        if row.name in OVERWRITING:
+        if row.name in OVERWRITING and stretch.is_used_before(i):
             stretch.undo(i)
     for i in stretch.overwriting():
-        stretch.redo(i)
+        if i in stretch.kept:
+            stretch.redo(i)
     return [stretch.array(stretch.buddy(view)) for view in stretch.inputs]
 
 
@@ -347,7 +360,7 @@ def _reverse_matmul(stretch, i):
 
 
 def _amax_views(stretch, i):
-    """Operand and output of an amax over one space, whose last axis is that of the operand's smallest step, and its reduced axes."""
+    """Operand and output of an amax over one space, the axis of the operand's smallest step last, and the reduced axes."""
     words = [int(w) for w in stretch.words(i)[:3]]
     kept, reduced = words[1:]
     rest = [int(w) for w in stretch.words(i)[3 : 3 + 2 * (kept + reduced)]]
