@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     workloads = all_workloads()
     names = ["digits", *(w.name for w in workloads), "startup"]
     groups = {group.name: [w.name for w in workloads if w.group is group] for group in GROUPS}
-    usual = ["digits", *(w.name for w in workloads if w.group.default and not w.long), "startup"]
+    usual = ["digits", *(w.name for w in workloads if w.group.default), "startup"]
     options = _parser(names, groups, usual).parse_args(arguments)
     if options.list:
         print("\n".join([*names, *groups]))
@@ -74,7 +74,7 @@ def _parser(names: list[str], groups: dict[str, list[str]], usual: list[str]) ->
     default = digits.Settings()
     parser.add_argument("--only", metavar="NAME,...", type=chosen, default=usual,
                         help="only these: names, beginnings of names, or groups of workloads, as --list gives them "
-                             "(default: all that take no more than seconds, without the group numpy)")
+                             "(default: all but the groups native and numpy, which take longer)")
     parser.add_argument("--list", action="store_true", help="print the names, then those of groups, and stop")
     parser.add_argument("--json", metavar="FILE", type=_file, help="keep all figures in this file")
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: a check that everything runs")

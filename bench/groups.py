@@ -40,8 +40,10 @@ class Group:
 
 RECORDED = Group("recorded", "NumPy code, recorded once; in brackets, how many times ours", table.recorded)
 NJIT = Group("njit", "Jitted functions; ratios are to the jitted primal, limits are on tape's value and gradient", table.jitted)
-NATIVE = Group("native", "Native code (tape.compile and what moves to it by itself); one line for each limit", table.native)
-NUMPY = Group("numpy", "NumPy's functions at 10^5 elements; in brackets, how many times NumPy's own call: at most 2 forward, 3 backward.\n"
+NATIVE = Group("native", "Native code (tape.compile and what moves to it by itself); one line for each limit", table.native,
+               default=False)
+NUMPY = Group("numpy", "NumPy's functions at 10^5 elements; in brackets, how many times NumPy's own call:\n"
+              "at most 2 forward, 3 backward.\n"
               "native: compiled, from plain arrays to new ones; backward is what value and adjoints cost more than the value.\n"
               "sweeps: the two sweeps over the list alone. eager: the call on variables that want a gradient",
               table.functions, default=False)

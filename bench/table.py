@@ -65,7 +65,8 @@ def functions(rows: list[dict]) -> list[list[list[str]]]:
     """Return the tables of NumPy's functions: each one's times, and how many of them keep the limits."""
     lines = [["function", "NumPy", *FUNCTION_COLUMNS]]
     for row in rows:
-        lines.append([row["title"], duration(row["seconds"]["numpy"]), *(_beside_numpy(row, name) for name in FUNCTION_COLUMNS)])
+        ours = [_beside_numpy(row, name) for name in FUNCTION_COLUMNS]
+        lines.append([row["title"], duration(row["seconds"]["numpy"]), *ours])
     kept = [sum(name not in row["over"] for row in rows) for name in FUNCTION_COLUMNS]
     within = ["within the limit", *(f"{count} of {len(rows)}" for count in kept)]
     ratios = [[row["seconds"][name] / row["seconds"]["numpy"] for row in rows] for name in FUNCTION_COLUMNS]

@@ -104,8 +104,6 @@ class Workload:
         Which tables it is a row of.
     limit : Limit, optional
         On the time of our value and gradient.
-    long : bool
-        Whether it takes so long that it runs only when it, or its group, is chosen.
     """
 
     name: str
@@ -113,4 +111,3 @@ class Workload:
     make: Callable[[bool], Case]
     group: Group = RECORDED
     limit: Limit | None = None
-    long: bool = False

@@ -276,6 +276,14 @@ def test_the_groups_hold_all_workloads(monkeypatch):
     assert beginning == ["rosenbrock-10", "rosenbrock-1000", "rosenbrock-100000"]
 
 
+def test_groups_that_take_long_run_when_they_are_chosen(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(command, "_train", lambda options, report: 0)
+    monkeypatch.setattr(command, "_compare", lambda workloads, options, report: chosen.extend(workloads) or 0)
+    command.main([])
+    assert {w.group for w in chosen} == {groups.RECORDED, groups.NJIT}
+
+
 def test_a_time_beyond_its_limit_is_marked():
     row = {"name": "w", "title": "w", "seconds": {"primal": 1e-6, "tape": 2.5e-6}, "prepare": {}, "problems": {},
            "compile": 0.1, "first": 2.0}

@@ -131,7 +131,7 @@ def _make_long(kinds_of):
 
 WORKLOADS = [
     Workload("native-compile-value", "compiling 500 instructions", _make_short(False), NATIVE),
-    Workload("native-compile-gradient", "compiling 500 instructions and their gradient", _make_short(True), NATIVE, long=True),
-    Workload("native-compile-long", "compiling 100,000 instructions, for each", _make_long(irregular), NATIVE, long=True),
-    Workload("native-compile-regular", "the same of equal steps, for each", _make_long(regular), NATIVE, long=True),
+    Workload("native-compile-gradient", "compiling 500 instructions and their gradient", _make_short(True), NATIVE),
+    Workload("native-compile-long", "compiling 100,000 instructions, for each", _make_long(irregular), NATIVE),
+    Workload("native-compile-regular", "the same of equal steps, for each", _make_long(regular), NATIVE),
 ]
