@@ -11,8 +11,8 @@ import pathlib
 import sys
 import time
 
-from bench import contest, digits, environment, peers, picture, race, table
-from bench.groups import GROUPS, NATIVE, NJIT
+from bench import contest, digits, environment, functions, peers, picture, race, table
+from bench.groups import GROUPS, NATIVE, NJIT, NUMPY
 from bench.verification import VerificationError
 from bench.workloads import all_workloads
 from tape import TapeError
@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     workloads = all_workloads()
     names = ["digits", *(w.name for w in workloads), "startup"]
     groups = {group.name: [w.name for w in workloads if w.group is group] for group in GROUPS}
-    options = _parser(names, groups).parse_args(arguments)
+    usual = ["digits", *(w.name for w in workloads if w.group.default), "startup"]
+    options = _parser(names, groups, usual).parse_args(arguments)
     if options.list:
         print("\n".join([*names, *groups]))
         return 0
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def _parser(names: list[str], groups: dict[str, list[str]]) -> argparse.ArgumentParser:
+def _parser(names: list[str], groups: dict[str, list[str]], usual: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Trains a network on handwritten digits, then "
                                      "compares gradients: verified, and timed side by side with the peers that are installed.")
 
@@ -71,8 +72,9 @@ def _parser(names: list[str], groups: dict[str, list[str]]) -> argparse.Argument
         return found
 
     default = digits.Settings()
-    parser.add_argument("--only", metavar="NAME,...", type=chosen, default=names,
-                        help="only these: names, beginnings of names, or groups of workloads, as --list gives them")
+    parser.add_argument("--only", metavar="NAME,...", type=chosen, default=usual,
+                        help="only these: names, beginnings of names, or groups of workloads, as --list gives them "
+                             "(default: all but the groups native and numpy, which take longer)")
     parser.add_argument("--list", action="store_true", help="print the names, then those of groups, and stop")
     parser.add_argument("--json", metavar="FILE", type=_file, help="keep all figures in this file")
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: a check that everything runs")
@@ -137,7 +139,8 @@ def _train(options, report: dict) -> int:
 
 def _compare(workloads, options, report: dict) -> int:
     """Measure and print; returns 1 where a gradient of ours is wrong or fails. After Ctrl-C what was measured is printed."""
-    report["imports"], failures = ({}, {}) if options.no_peers else peers.load()
+    alone = options.no_peers or (workloads and all(workload.group is NUMPY for workload in workloads))
+    report["imports"], failures = ({}, {}) if alone else peers.load()
     report["workloads"], report["startup"], report["compiler"], report["wrong"] = [], {}, {}, []
     try:
         _measure(workloads, options, report)
@@ -161,18 +164,25 @@ def _compare(workloads, options, report: dict) -> int:
 def _measure(workloads, options, report: dict) -> None:
     from tqdm import tqdm
 
-    rounds = QUICK_ROUNDS if options.quick else ROUNDS
+    measures = {NATIVE: race.measure, NUMPY: functions.measure}
     if any(workload.group is NJIT for workload in workloads):
         report["compiler"] = contest.first_compilation()
-    with tqdm(total=rounds * len(workloads), unit="round", disable=not workloads) as bar:
-        for number, workload in enumerate(workloads, 1):
+    rounds = [_rounds(workload, options.quick) for workload in workloads]
+    with tqdm(total=sum(rounds), unit="round", disable=not workloads) as bar:
+        for number, workload in enumerate(workloads):
             bar.set_description(workload.name)
-            measure = race.measure if workload.group is NATIVE else contest.measure
+            measure = measures.get(workload.group, contest.measure)
             try:
-                report["workloads"].append(measure(workload, rounds, options.quick, report["imports"], bar.update))
+                report["workloads"].append(measure(workload, rounds[number], options.quick, report["imports"], bar.update))
             except (VerificationError, TapeError) as error:
                 report["wrong"].append(f"{workload.name}: {error}")
-            bar.update(rounds * number - bar.n)
+            bar.update(sum(rounds[: number + 1]) - bar.n)
+
+
+def _rounds(workload, quick):
+    if quick:
+        return QUICK_ROUNDS
+    return functions.ROUNDS if workload.group is NUMPY else ROUNDS
 
 
 def _write(path: pathlib.Path, report: dict) -> None:

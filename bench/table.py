@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from bench import peers
 
 
@@ -54,6 +56,27 @@ def native(rows: list[dict]) -> list[list[list[str]]]:
         lines += [[title, ours, name, duration(theirs), f"{seconds['tape'] / theirs:.2f} x", "-", ""]
                   for name, theirs in seconds.items() if name not in limited]
     return [lines]
+
+
+FUNCTION_COLUMNS = ("native forward", "native backward", "sweeps forward", "sweeps backward", "eager")
+
+
+def functions(rows: list[dict]) -> list[list[list[str]]]:
+    """Return the tables of NumPy's functions: each one's times, and how many of them keep the limits."""
+    lines = [["function", "NumPy", *FUNCTION_COLUMNS]]
+    for row in rows:
+        ours = [_beside_numpy(row, name) for name in FUNCTION_COLUMNS]
+        lines.append([row["title"], duration(row["seconds"]["numpy"]), *ours])
+    kept = [sum(name not in row["over"] for row in rows) for name in FUNCTION_COLUMNS]
+    within = ["within the limit", *(f"{count} of {len(rows)}" for count in kept)]
+    ratios = [[row["seconds"][name] / row["seconds"]["numpy"] for row in rows] for name in FUNCTION_COLUMNS]
+    median = ["median ratio", *(f"{statistics.median(each):.2f}" for each in ratios)]
+    return [lines, [["", *FUNCTION_COLUMNS], within, median]]
+
+
+def _beside_numpy(row, name) -> str:
+    seconds, over = row["seconds"], ", OVER" if name in row["over"] else ""
+    return f"{duration(seconds[name])} ({seconds[name] / seconds['numpy']:.2f}{over})"
 
 
 def _each_call(rows) -> list[list[str]]:

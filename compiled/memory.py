@@ -81,8 +81,9 @@ def elementwise_block(shape, strides) -> tuple[int, ...] | None:
     axes = [(n, *(s[d] for s in strides)) for d, n in enumerate(shape) if n != 1]
     if not axes:
         return None
-    # The innermost axis takes the smallest steps, unless it is so short that starting its loop costs more than running it.
-    axes.sort(key=lambda axis: (-sum(abs(s) for s in axis[1:]), -abs(axis[1 + OUT])))
+    # The innermost axis takes the smallest steps (of those with equal ones it is the longest), unless it is so short that
+    # starting its loop costs more than running it.
+    axes.sort(key=lambda axis: (-sum(abs(s) for s in axis[1:]), axis[0], -abs(axis[1 + OUT])))
     longest = max(axes)
     if axes[-1][0] < SHORT_ROW and longest[0] >= 4 * axes[-1][0]:
         axes.remove(longest)

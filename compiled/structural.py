@@ -25,6 +25,7 @@ from numba import njit
 
 from compiled.blas import matrix_product
 from compiled.extents import amax_extents, call_extents, guard_extents, indexed_extents, loop_extents, matmul_extents
+from compiled.extremes import columns_extreme, row_extreme
 from compiled.layout import CALL, FLAGS, GUARD_FAILED, INDEX_ERROR, OK, OPERAND, OUTPUT, SPACE
 
 
@@ -92,9 +93,10 @@ def _block(code, i):
 def _position(values, cell, low, high):
     """The position stored in `cell`, or `high` when it is not a number in [low, high).
 
-    Reverse kernels ask again: a tampered list may have changed the positions since.
+    Reverse kernels ask again: a tampered list may have changed the positions since. (Indices that Numba knows to be
+    unsigned it does not count from the end, which costs as much as the check.)
     """
-    stored = values[cell]
+    stored = values[np.uintp(cell)]
     return np.int64(stored) if low <= stored < high else high
 
 
@@ -109,7 +111,7 @@ def _gather(code, i, geometry, values, buffer):
         p = _position(values, positions + j, low, high)
         if p == high:
             return INDEX_ERROR
-        buffer[out + j] = buffer[base + p]
+        buffer[np.uintp(out + j)] = buffer[np.uintp(base + p)]
     return OK
 
 
@@ -127,7 +129,7 @@ def _gather_reverse(code, i, geometry, values, adjoints):
         p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
         if p == geometry[g + 2]:
             return INDEX_ERROR
-        adjoints[base + p] += adjoints[out + j]
+        adjoints[np.uintp(base + p)] += adjoints[np.uintp(out + j)]
     return OK
 
 
@@ -148,7 +150,7 @@ def _scatter(code, i, geometry, values, buffer):
         p = _position(values, positions + j, low, high)
         if p == high:
             return INDEX_ERROR
-        buffer[out + p] += buffer[source + j]
+        buffer[np.uintp(out + p)] += buffer[np.uintp(source + j)]
     return OK
 
 
@@ -166,7 +168,7 @@ def _scatter_reverse(code, i, geometry, values, adjoints):
         p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
         if p == geometry[g + 2]:
             return INDEX_ERROR
-        adjoints[source + j] += adjoints[out + p]
+        adjoints[np.uintp(source + j)] += adjoints[np.uintp(out + p)]
     return OK
 
 
@@ -188,8 +190,9 @@ def _put(code, i, geometry, values, buffer):
         p = _position(values, positions + j, low, high)
         if p == high:
             return INDEX_ERROR
-        buffer[saved + j] = buffer[out + p]
-        buffer[out + p] = buffer[source + j]
+        cell = np.uintp(out + p)
+        buffer[np.uintp(saved + j)] = buffer[cell]
+        buffer[cell] = buffer[np.uintp(source + j)]
     return OK
 
 
@@ -204,7 +207,7 @@ def _unput(code, i, geometry, values, buffer):
     for j in range(geometry[g] - 1, -1, -1):
         p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
         if p != geometry[g + 2]:
-            buffer[out + p] = buffer[saved + j]
+            buffer[np.uintp(out + p)] = buffer[np.uintp(saved + j)]
 
 
 @_kernel
@@ -215,12 +218,12 @@ def _take_adjoint(code, i, geometry, values, adjoints):
         p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
         if p == geometry[g + 2]:
             continue
-        cell = out + p
+        cell, kept = np.uintp(out + p), np.uintp(saved + j)
         if active:
-            adjoints[source + j] += adjoints[cell]
+            adjoints[np.uintp(source + j)] += adjoints[cell]
         # What was overwritten lives on in the saved cells, which a nested derivative may have read.
-        adjoints[cell] = adjoints[saved + j]
-        adjoints[saved + j] = 0.0
+        adjoints[cell] = adjoints[kept]
+        adjoints[kept] = 0.0
 
 
 @_kernel
@@ -338,17 +341,26 @@ def _amax_forward(code, i, geometry, values):
     sign = geometry[g]
     outputs, rows, length, kept, reduced, shape, strides = _reduction(code, i, geometry)
     step = geometry[strides + kept + reduced - 1]
-    for o in range(outputs):
+    columns = kept > 0 and geometry[strides + kept - 1] == 1 and step != 1
+    together = geometry[shape + kept - 1] if columns else 1
+    for o in range(0, outputs, max(together, 1)):
         first = operand + _offset(o, geometry, shape, strides, kept)
-        best = values[first]
+        for k in range(together):
+            values[np.uintp(out + o + k)] = values[np.uintp(first + k)]
         for r in range(rows):
             cell = first + _offset(r, geometry, shape + kept, strides + kept, reduced - 1)
+            if step == 1:
+                values[out + o] = _larger(values[out + o], row_extreme(values, cell, length, sign), sign)
+                continue
             for j in range(length):
-                x = values[cell + j * step]
-                if not sign * x <= sign * best and best == best:  # a NaN wins and stays
-                    best = x
-        values[out + o] = best
+                columns_extreme(values, out + o, cell + j * step, together, sign)
     return OK
+
+
+@_kernel
+def _larger(best, x, sign):
+    """The larger (of sign -1 the smaller) of two numbers; a NaN wins and stays."""
+    return x if not sign * x <= sign * best and best == best else best
 
 
 @_kernel
@@ -362,9 +374,10 @@ def _tangent_over_ties(code, i, geometry, values, tangents, o):
     for r in range(rows):
         cell = first + _offset(r, geometry, shape + kept, strides + kept, reduced - 1)
         for j in range(length):
-            if values[cell + j * step] == extreme:
+            place = np.uintp(cell + j * step)
+            if values[place] == extreme:
                 ties += 1
-                total += tangents[cell + j * step]
+                total += tangents[place]
     return ties, total
 
 
@@ -393,8 +406,9 @@ def _amax_reverse(code, i, geometry, values, adjoints):
         for r in range(rows):
             cell = first + _offset(r, geometry, shape + kept, strides + kept, reduced - 1)
             for j in range(length):
-                if values[cell + j * step] == extreme or ties == 0:
-                    adjoints[cell + j * step] += share
+                place = np.uintp(cell + j * step)
+                if values[place] == extreme or ties == 0:
+                    adjoints[place] += share
     return OK
 
 

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from tape import contractions
 from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
 from tape.numpy_rules import _first_recorded, _recorded_items
@@ -146,7 +147,7 @@ def _padded_with_constants(array, widths, constants):
 def _padded_along(array, before, after, axis, mode, kwargs):
     n = array.shape[axis]
     if mode in BY_POSITION:
-        return np.take(array, np.pad(np.arange(n), (before, after), mode), axis=axis)
+        return _padded_by_position(array, before, after, axis, mode)
     if mode == "empty":
         mode, kwargs = "linear_ramp", {}  # any values will do
     lead = (slice(None),) * axis
@@ -165,6 +166,21 @@ def _padded_along(array, before, after, axis, mode, kwargs):
             shape = tuple(width if k == axis else m for k, m in enumerate(array.shape))
             ends.append(np.broadcast_to(BY_STATISTIC[mode](part, axis=axis, keepdims=True), shape))
     return np.concatenate([ends[0], array, ends[1]], axis=axis)
+
+
+def _padded_by_position(array, before, after, axis, mode):
+    """By elements of the array's own: views of it where each side needs an element once, else by their positions."""
+    n, lead = array.shape[axis], (slice(None),) * axis
+    skipped = int(mode == "reflect")
+    if max(before, after) > n - skipped or mode == "edge":
+        return np.take(array, np.pad(np.arange(n), (before, after), mode), axis=axis)
+    if mode == "wrap":
+        ends = slice(n - before, None), slice(None, after)
+    else:
+        ends = slice(skipped, before + skipped), slice(n - skipped - after, n - skipped)
+    step = slice(None, None, 1 if mode == "wrap" else -1)
+    low, high = (array[(*lead, end)][(*lead, step)] for end in ends)
+    return np.concatenate([low, array, high], axis=axis)
 
 
 def _ramp(edge, end, weight):
@@ -370,8 +386,9 @@ def convolve(a, v, mode="full"):
         raise ValueError(f"mode must be one of 'valid', 'same', or 'full' (got {mode!r})")
     m = v.size
     zeros = {"full": (m - 1, m - 1), "same": (m // 2, (m - 1) // 2), "valid": (0, 0)}[mode]
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(a, zeros) if any(zeros) else a, m)
-    return np.matmul(windows, v[::-1])
+    padded = np.pad(a, zeros) if any(zeros) else a
+    windows = np.lib.stride_tricks.sliding_window_view(padded, padded.size - m + 1)  # one an element of v
+    return contractions.sum_of_products(windows, np.broadcast_to(v[::-1, None], windows.shape))
 
 
 @implements(np.correlate)

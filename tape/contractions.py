@@ -47,6 +47,15 @@ def _vector_product(a, b) -> RecordedArray:
     return RecordedArray(recorder, out, np.result_type(a.dtype, b.dtype))
 
 
+def sum_of_products(a, b) -> RecordedArray:
+    """The sum over the first axis of the products of two arrays of one shape, in one instruction and without BLAS."""
+    recorder = a.recorder
+    out = recorder.zeros(a.shape[1:])
+    whole = View(out.cell, a.shape, (0, *out.strides))
+    recorder.elementwise("accumulate_product", [a.view, b.view], a.shape, whole)
+    return RecordedArray(recorder, out, np.result_type(a.dtype, b.dtype))
+
+
 def _product(recorder, a: View, b: View) -> View:
     """Record out = a b over the broadcast batch axes."""
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

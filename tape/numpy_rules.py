@@ -327,8 +327,14 @@ def trace(a, offset=0, axis1=0, axis2=1, dtype=None, out=None):
 @implements(np.repeat)
 def repeat(a, repeats, axis=None):
     """`numpy.repeat`."""
-    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
-    return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis=axis)
+    a, axis = (np.ravel(a), 0) if axis is None else (a, np.lib.array_utils.normalize_axis_index(axis, a.ndim))
+    if np.ndim(repeats):
+        return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis=axis)
+    if repeats < 0:
+        raise ValueError("repeats may not contain negative values.")
+    before, n, after = a.shape[:axis], a.shape[axis], a.shape[axis + 1 :]
+    whole = np.broadcast_to(np.reshape(a, (*before, n, 1, *after)), (*before, n, int(repeats), *after))
+    return np.reshape(whole.copy(), (*before, n * int(repeats), *after))
 
 
 @implements(np.atleast_1d)

@@ -20,6 +20,9 @@ from tape.tracing import RecordedArray, plain, record
 MOST_COUNTED = 32
 """Rows up to this length are ordered by comparing each element with each."""
 
+MOST_PLACES = 4
+"""For more places in a long row a partition is an order."""
+
 
 def _integers(array) -> RecordedArray:
     return RecordedArray(array.recorder, array.view, np.dtype(np.int64))
@@ -32,9 +35,7 @@ def order_of(x) -> RecordedArray | np.ndarray:
     values = x.recorder.value(x.view).copy()
     order = np.argsort(values, axis=-1, kind="stable")
     ordered = np.take_along_axis(x, order, -1)
-    before, after = ordered[..., :-1], ordered[..., 1:]
-    holds = np.min(record("or", (record("le", (before, after)), record("ne", (after, after)))))
-    holds.recorder.guard(holds.view)
+    _guard_order(ordered[..., :-1], ordered[..., 1:])
     return order
 
 
@@ -75,16 +76,42 @@ def sort(a, axis=-1, kind=None, order=None, *, stable=None):
     return np.moveaxis(np.take_along_axis(rows, order_of(rows), -1), -1, axis)
 
 
+def _partition_order(x, kth):
+    """Positions along the last axis by which every `kth` element stands where sorting puts it; valid at every replay."""
+    n = x.shape[-1]
+    places = sorted({np.lib.array_utils.normalize_axis_index(int(k), n) for k in np.atleast_1d(kth)}) if n else []
+    if n <= MOST_COUNTED or len(places) > MOST_PLACES:
+        return order_of(x)
+    order = np.argpartition(x.recorder.value(x.view), places, axis=-1)
+    parted = np.take_along_axis(x, order, -1)
+    for start, k, stop in zip([0, *places], places, [*places[1:], n], strict=False):
+        pivot = parted[..., k : k + 1]
+        _guard_order(parted[..., start:k], pivot)
+        _guard_order(pivot, parted[..., k + 1 : stop])
+    return order
+
+
+def _guard_order(before, after):
+    """Guard that no element comes after one that it stands before; NaN comes last."""
+    if before.size and after.size:
+        holds = np.min(record("or", (record("le", (before, after)), record("ne", (after, after)))))
+        holds.recorder.guard(holds.view)
+
+
 @implements(np.partition)
 def partition(a, kth, axis=-1, kind="introselect", order=None):
-    """`numpy.partition`, by sorting: which is a partition at every `kth`."""
-    return np.sort(a, axis=axis)
+    """`numpy.partition`, by permutation; elements between the places `kth` may stand in another order than NumPy's."""
+    rows, axis = _rows(a, axis)
+    return np.moveaxis(np.take_along_axis(rows, _partition_order(rows, kth), -1), -1, axis)
 
 
 @implements(np.argpartition)
 def argpartition(a, kth, axis=-1, kind="introselect", order=None):
-    """`numpy.argpartition`, by sorting."""
-    return np.argsort(a, axis=axis)
+    """`numpy.argpartition`: the permutation of `numpy.partition`."""
+    rows, axis = _rows(a, axis)
+    found = _partition_order(rows, kth)
+    found = found if isinstance(found, RecordedArray) else _integers(as_recorded(a.recorder, found))
+    return _integers(np.moveaxis(found, -1, axis))
 
 
 @implements(np.unique)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tape
-from bench import command, contest, digits, groups, race, timing, workloads
+from bench import command, contest, digits, functions, groups, race, timing, workloads
 from bench.verification import VerificationError, verify_ours, verify_peer
 from bench.workload import Case, Limit, Workload
 
@@ -20,7 +20,7 @@ SANE_ACCURACY = 0.8
 
 ALL = workloads.all_workloads()
 EACH = [pytest.param(w, id=w.name, marks=pytest.mark.slow if w.group is groups.NJIT and w.name != "oscillator" else ())
-        for w in ALL if w.group is not groups.NATIVE]
+        for w in ALL if w.group in (groups.RECORDED, groups.NJIT)]
 """All workloads of `contest`; of the jitted functions, which compile for seconds, continuous integration runs one."""
 
 SLOW_NATIVE = ("native-compile-gradient", "native-compile-regular", "native-lanes-vectors", "native-lanes-exp",
@@ -28,6 +28,12 @@ SLOW_NATIVE = ("native-compile-gradient", "native-compile-regular", "native-lane
 NATIVE = [pytest.param(w, id=w.name, marks=pytest.mark.slow if w.name in SLOW_NATIVE else ())
           for w in ALL if w.group is groups.NATIVE]
 """Rows of native code; continuous integration runs one of each kind."""
+
+QUICK_FUNCTIONS = ("numpy-multiply", "numpy-max-axis-0", "numpy-partition-x-k-k", "numpy-convolve-with-16",
+                   "numpy-x-10-10-times-2", "numpy-y-positions-x")
+FUNCTIONS = [pytest.param(w, id=w.name, marks=() if w.name in QUICK_FUNCTIONS else pytest.mark.slow)
+             for w in ALL if w.group is groups.NUMPY]
+"""NumPy's functions, each compiled twice; continuous integration runs some."""
 
 
 def named(name):
@@ -74,6 +80,50 @@ def test_each_row_of_native_code_is_right_and_has_limits(workload):
         assert any(bound.than in made.peers or not bound.than or bound.than in row["seconds"] for bound in made.bounds)
     printed = groups.NATIVE.printed([row])
     assert all(str(bound) in printed for bound in made.bounds) or made.missing
+
+
+@pytest.mark.parametrize("workload", FUNCTIONS)
+def test_each_function_of_numpy_is_right_in_both_engines(workload):
+    row = functions.measure(workload, rounds=1, quick=True)
+    assert set(row["deviation"]) == set(functions.ENGINES)
+    assert max(row["deviation"].values()) < 1e-6
+    assert set(row["seconds"]) == {"numpy", "eager", "native forward", "native backward", "sweeps forward", "sweeps backward"}
+    assert f"| {row['title']} " in workload.group.printed([row])
+
+
+def test_a_function_of_numpy_whose_rule_is_wrong_is_not_timed(monkeypatch):
+    from tape import numpy_rules
+
+    def row_of(rule):
+        monkeypatch.setitem(numpy_rules.FUNCTIONS, np.diff, rule)
+        return functions.measure(Workload("w", "w", lambda quick: functions.Call(np.diff, (np.arange(50.0) ** 2,))), 1, True)
+
+    assert row_of(lambda x: x[1:] - x[:-1])["deviation"]["native"] < 1e-6
+    with pytest.raises(VerificationError, match="our value"):
+        row_of(lambda x: 1.001 * x[1:] - x[:-1])
+    with pytest.raises(VerificationError, match="our gradient"):
+        row_of(lambda x: x[1:] - tape.stop_gradient(x[:-1]))
+
+
+@pytest.mark.parametrize("engine", ["Native", "Sweeps"])
+def test_a_wrong_adjoint_of_either_engine_is_caught(engine, monkeypatch):
+    right = getattr(functions, engine).both
+    monkeypatch.setattr(getattr(functions, engine), "both", lambda self: tuple(1.001 * a for a in right(self)))
+    with pytest.raises(VerificationError, match="our gradient"):
+        functions.measure(Workload("w", "w", lambda quick: functions.Call(np.square, (np.arange(50.0),))), 1, True)
+
+
+def test_a_function_beyond_its_limits_is_marked():
+    seconds = {"numpy": 1.0, "eager": 1.9, "native forward": 2.1, "native backward": 2.9, "sweeps forward": 0.5,
+               "sweeps backward": 3.1}
+    row = {"title": "f", "seconds": seconds, "over": functions.over(seconds), "problems": {}, "note": "for a reason"}
+    assert row["over"] == ["native forward", "sweeps backward"]
+    printed = groups.NUMPY.printed([row])
+    assert "2.1 s (2.10, OVER)" in printed
+    assert "2.9 s (2.90)" in printed
+    assert "f: for a reason" in printed
+    assert [cell.strip() for cell in printed.split("within the limit")[1].splitlines()[0].split("|")[1:-1]] == [
+        "0 of 1", "1 of 1", "1 of 1", "0 of 1", "1 of 1"]
 
 
 def test_limits_are_met_or_not():
@@ -160,7 +210,7 @@ def test_a_primal_that_is_another_function_is_caught():
         verify_ours(case, value, gradient)
 
 
-@pytest.mark.parametrize("workload", [w for w in ALL if w.group is not groups.NATIVE and w.make(True).plain],
+@pytest.mark.parametrize("workload", [w for w in ALL if w.group in (groups.RECORDED, groups.NJIT) and w.make(True).plain],
                          ids=lambda w: w.name)
 def test_the_primal_calls_nothing_of_ours(workload, monkeypatch):
     case = workload.make(True)
@@ -211,19 +261,27 @@ def test_a_group_is_selected_by_its_name_and_has_tables_of_its_own(monkeypatch, 
 
 
 def test_the_groups_hold_all_workloads(monkeypatch):
-    assert {group.name for group in groups.GROUPS} == {"recorded", "njit", "native"}
+    assert {group.name for group in groups.GROUPS} == {"recorded", "njit", "native", "numpy"}
     chosen = []
     monkeypatch.setattr(command, "_compare", lambda workloads, options, report: chosen.append([w.name for w in workloads]) or 0)
-    for options in ("recorded", "njit", "njit,heat", "heat", "rosen", "native"):
+    for options in ("recorded", "njit", "njit,heat", "heat", "rosen", "native", "numpy"):
         command.main(["--only", options])
-    recorded, jitted, both, exact, beginning, native = chosen
-    assert [*recorded, *jitted, *native] == [w.name for w in ALL]
+    recorded, jitted, both, exact, beginning, native, numpy = chosen
+    assert [*recorded, *jitted, *native, *numpy] == [w.name for w in ALL]
     assert {"heat", "mixture"} <= set(recorded)
     assert {"oscillator", "lorenz", "nbody", "logistic-loop", "black-scholes", "heat-loop", "scalar-inside",
             "scalar-python"} == set(jitted)
     assert both == ["heat", *jitted]
     assert exact == ["heat"]
     assert beginning == ["rosenbrock-10", "rosenbrock-1000", "rosenbrock-100000"]
+
+
+def test_groups_that_take_long_run_when_they_are_chosen(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(command, "_train", lambda options, report: 0)
+    monkeypatch.setattr(command, "_compare", lambda workloads, options, report: chosen.extend(workloads) or 0)
+    command.main([])
+    assert {w.group for w in chosen} == {groups.RECORDED, groups.NJIT}
 
 
 def test_a_time_beyond_its_limit_is_marked():
@@ -379,12 +437,13 @@ def test_the_command_keeps_figures_and_draws_the_curve(tmp_path):
 
 def test_names(capsys):
     assert command.main(["--list"]) == 0
-    assert capsys.readouterr().out.split() == ["digits", *(w.name for w in ALL), "startup", "recorded", "njit", "native"]
+    names = ["digits", *(w.name for w in ALL), "startup", "recorded", "njit", "native", "numpy"]
+    assert capsys.readouterr().out.split() == names
 
 
 @pytest.mark.parametrize(("options", "complaint"), [
     (["--only", "nothing-of-the-kind"],
-     "expected names among digits, .*startup, recorded, njit, native, got 'nothing-of-the-kind'"),
+     "expected names among digits, .*startup, recorded, njit, native, numpy, got 'nothing-of-the-kind'"),
     (["--only", "heat,"], "expected names among .* got ''"),
     (["--json", "no/such/folder/figures.json"], "expected a file in a folder that exists"),
     (["--hidden", "64,many"], "expected a whole number above zero, got 'many'"),

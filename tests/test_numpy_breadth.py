@@ -336,3 +336,60 @@ def test_the_table_of_supported_functions(capsys):
     assert {f"numpy.{f.__name__}" for f in CASES if f.__module__ == "numpy"} - {"numpy.unique"} <= set(entries)
     supported.main()
     assert "functions are supported" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------- extremes in vectors, and partitions
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(False, np.float64), (False, np.float32), (True, np.float64)])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("extreme", [np.max, np.min])
+def test_extremes_of_long_rows_and_columns(extreme, axis, dtype, native):
+    random = np.random.default_rng(0)
+    x = random.permutation(70 * 37).reshape(70, 37).astype(dtype)
+    x[40, 20], x[41, 20], x[40, 21] = (np.full(3, extreme(x) + (1 if extreme is np.max else -1)))  # ties
+    weights = random.uniform(1.0, 2.0, np.shape(extreme(x, axis=axis))).astype(dtype)
+
+    def f(x):
+        return np.sum(weights * extreme(x, axis=axis))
+
+    def both(x):
+        return tape.compile(f, x).value_and_grad(x) if native else tape.value_and_grad(f)(x)
+
+    value, gradient = both(x)
+    ties = (x == extreme(x, axis=axis, keepdims=True)).astype(dtype)
+    shares = ties / np.sum(ties, axis=axis, keepdims=True)
+    np.testing.assert_allclose(value, f(x), rtol=1e-5 if dtype is np.float32 else 1e-12)
+    np.testing.assert_allclose(gradient, shares * (weights if axis is None or axis == 0 else weights[:, None]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("extreme", [np.max, np.min])
+def test_a_nan_wins_and_stays_wherever_it_stands(extreme, axis):
+    start = np.random.default_rng(0).permutation(69 * 69).reshape(69, 69).astype(float)
+    t = tape.record(lambda x: extreme(x, axis=axis), start)
+    native = tape.compile(lambda x: extreme(x, axis=axis), start).value
+    for at in (0, 5, 31, 32, 63, 64, 68):
+        x = start.copy()
+        x[at, 3] = x[7, at] = np.nan
+        np.testing.assert_array_equal(t.forward(x), extreme(x, axis=axis))
+        np.testing.assert_array_equal(native(x), extreme(x, axis=axis))
+
+
+@pytest.mark.parametrize("kth", [0, 17, 49, -1, (3, 30)])
+def test_partitions_of_long_rows_hold_at_every_replay(kth):
+    random = np.random.default_rng(0)
+    x = random.permutation(150).reshape(3, 50).astype(float)
+    places = np.atleast_1d(kth)
+    f = tape.value_and_grad(lambda x: np.sum(np.partition(x, kth)[:, places] * np.array([1.0, 10.0, 100.0])[:, None]))
+    for _ in range(4):
+        value, gradient = f(x)
+        expected = np.sort(x)[:, places]
+        np.testing.assert_allclose(value, np.sum(expected * np.array([1.0, 10.0, 100.0])[:, None]))
+        np.testing.assert_array_equal(gradient, [[scale * (v in row) for v in values] for scale, values, row in zip(
+            (1.0, 10.0, 100.0), x, expected, strict=True)])
+        x = x[:, random.permutation(50)]
+    x[1, 4] = np.nan
+    t = tape.record(lambda x: np.partition(x, kth), x)
+    np.testing.assert_array_equal(np.sort(t.forward(x)), np.sort(x))
+    np.testing.assert_array_equal(t.forward(x)[:, places], np.sort(x)[:, places])

@@ -335,10 +335,8 @@ class Piece:
             if self.emitter.result_of.get(ref.slot) == k or 0 in shape:
                 continue
             target = self.arguments[len(self.listing.inputs) + k]
-            if self.listing.size(ref.slot) == 1 or not shape:
-                value = self.raw(self.cell(ref))
-                for element in range(math.prod(shape)):
-                    self.builder.store(value, self.builder.gep(target, [ir.Constant(I64, element)]))
+            if math.prod(shape) == 1:
+                self.builder.store(self.raw(self.cell(ref)), target)
                 continue
             self.copy_out(Result(ref, shape, strides), target)
 

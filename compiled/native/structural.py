@@ -8,6 +8,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import cgutils
 
+from compiled.extremes import emit_columns_extreme, emit_row_extreme
 from compiled.layout import GUARD_FAILED, INDEX_ERROR
 from compiled.llvm import I64
 from compiled.memory import contiguous
@@ -126,23 +127,90 @@ def _amax(piece, step):
     sign, kept, reduced, *rest = step.space.words
     shape, reduced_shape = tuple(rest[:kept]), tuple(rest[kept : kept + reduced])
     strides = rest[kept + reduced :]
-    row = "max" if sign > 0 else "min"
-    operand, out = step.operands[0], contiguous(shape)
-    best = cgutils.alloca_once(piece.builder, piece.kind)
+    if 0 in shape:
+        return
+    reduced_shape, reduced_strides = _joined(reduced_shape, strides[kept:])
+    extreme = _Extreme(piece, step, sign, shape, strides[:kept], reduced_shape, reduced_strides)
+    if piece.emitter.lanes == 1 and reduced_strides[-1] == 1:
+        piece.nest(shape, extreme.of_rows)
+    elif piece.emitter.lanes == 1 and kept and strides[kept - 1] == 1:
+        piece.nest(shape[:-1], extreme.of_columns)
+    else:
+        piece.nest(shape, extreme.one_by_one)
 
-    def outer(indices):
-        def inner(more):
-            index = piece.offset(operand.offset, strides, (*indices, *more))
-            value = piece.number(piece.load(operand.slot, index), inline=True)
-            piece.builder.store(piece.raw(piece.table.apply(row, piece.number(piece.builder.load(best), True), value)), best)
 
-        first = piece.offset(operand.offset, strides[:kept], indices)
-        piece.builder.store(piece.load(operand.slot, first), best)
-        piece.nest(reduced_shape, inner)
-        piece.store(step.out.slot, piece.offset(step.out.offset, out, indices), piece.builder.load(best))
+def _joined(shape, strides):
+    """A shape and its strides, axes that follow each other in memory made one."""
+    joined = [(shape[-1], strides[-1])]
+    for n, step in zip(shape[-2::-1], strides[-2::-1], strict=True):
+        inner, inner_step = joined[0]
+        joined[:1] = [(n * inner, inner_step)] if step == inner * inner_step else [(n, step), joined[0]]
+    return tuple(n for n, _ in joined), tuple(step for _, step in joined)
 
-    if 0 not in shape:
-        piece.nest(shape, outer)
+
+class _Extreme:
+    """The loops of an amax inside those over the kept axes."""
+
+    def __init__(self, piece, step, sign, shape, strides, reduced_shape, reduced_strides):
+        self.piece, self.builder, self.row = piece, piece.builder, "max" if sign > 0 else "min"
+        self.operand, self.result, self.out = step.operands[0], step.out, contiguous(shape)
+        self.sign = piece.constant(sign)
+        self.shape, self.strides, self.reduced_shape, self.steps = shape, strides, reduced_shape, reduced_strides
+
+    def of_rows(self, indices):
+        """One output; the reduced cells are neighbours."""
+        first, best = self._first(indices), cgutils.alloca_once(self.builder, self.piece.kind)
+        self.builder.store(self.piece.load(self.operand.slot, first), best)
+
+        def row(more):
+            pointer = self._pointer(self.operand.slot, self._at(first, self.steps[:-1], more))
+            found = emit_row_extreme(self.builder, pointer, ir.Constant(I64, self.reduced_shape[-1]), self.sign)
+            self._compare(best, found)
+
+        self.piece.nest(self.reduced_shape[:-1], row)
+        self._store(indices, best)
+
+    def of_columns(self, indices):
+        """A row of outputs; the kept cells are neighbours."""
+        first, n = self._first((*indices, ir.Constant(I64, 0))), self.shape[-1]
+        start = self.piece.offset(self.result.offset, self.out[:-1], indices)
+        target = self._pointer(self.result.slot, start)
+
+        def copy(place):
+            value = self.piece.load(self.operand.slot, self.builder.add(first, place[0]))
+            self.piece.store(self.result.slot, self.builder.add(start, place[0]), value)
+
+        def columns(more):
+            pointer = self._pointer(self.operand.slot, self._at(first, self.steps, more))
+            emit_columns_extreme(self.builder, target, pointer, ir.Constant(I64, n), self.sign)
+
+        self.piece.nest((n,), copy)
+        self.piece.nest(self.reduced_shape, columns)
+
+    def one_by_one(self, indices):
+        """One output."""
+        first, best = self._first(indices), cgutils.alloca_once(self.builder, self.piece.kind)
+        self.builder.store(self.piece.load(self.operand.slot, first), best)
+        self.piece.nest(self.reduced_shape, lambda more: self._compare(
+            best, self.piece.load(self.operand.slot, self._at(first, self.steps, more))))
+        self._store(indices, best)
+
+    def _first(self, indices):
+        return self.piece.offset(self.operand.offset, self.strides, indices)
+
+    def _at(self, first, strides, indices):
+        return self.builder.add(first, self.piece.offset(0, strides, indices))
+
+    def _pointer(self, slot, index):
+        return self.builder.gep(self.piece.base(slot)[0], [index])
+
+    def _compare(self, best, value):
+        before, value = (self.piece.number(x, inline=True) for x in (self.builder.load(best), value))
+        self.builder.store(self.piece.raw(self.piece.table.apply(self.row, before, value)), best)
+
+    def _store(self, indices, best):
+        where = self.piece.offset(self.result.offset, self.out, indices)
+        self.piece.store(self.result.slot, where, self.builder.load(best))
 
 
 # ---------------------------------------------------------------------- guards

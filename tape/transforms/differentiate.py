@@ -66,6 +66,8 @@ class Stretch:
         self.buddies: dict[int, View] = {}
         self.stop, self.slots = stop, len(recorder.memory.slots)
         self.kept: dict[int, View] = {}
+        self._distinct: dict[int, bool] = {}  # by instruction
+        self._first_use: dict[int, int] | None = None  # by slot
         self.results: list[int] = []  # cells of the results that are differentiated
         # Ranges of the list, after the stretch, that in the end change nothing: its derivatives.
         self.neutral: list[tuple[int, int]] = []
@@ -135,6 +137,17 @@ class Stretch:
         """Instructions that overwrite cells."""
         return np.flatnonzero(_overwrites(self.code)).tolist()
 
+    def is_used_before(self, i) -> bool:
+        """Whether an instruction before i, in its derivative, may look at cells of the slot that assignment i overwrote."""
+        if self._first_use is None:
+            self._first_use = {}
+            for j in range(len(self.code)):
+                row = self.row(j)
+                seen = [self._slot(OPERAND + k, j) for k in range(row.arity)]
+                for slot in seen if row.name in ("zero", "copy") else [*seen, self._slot(OUTPUT, j)]:
+                    self._first_use.setdefault(slot, j)
+        return self._first_use.get(self._slot(OUTPUT, i), i) < i
+
     def undo(self, i) -> None:
         """Put back what assignment i overwrote; what stands there now is kept for `redo`."""
         row, recorder = self.row(i), self.recorder
@@ -144,7 +157,8 @@ class Stretch:
             shape, operand = out.shape, 1
         else:
             saved = self._direct(OPERAND + 2, i)
-            self._put(i, saved[::-1], self._positions(i)[::-1])
+            back = self.backward(i)
+            self._put(i, saved[back], self._positions(i)[back])
             shape, operand = saved.shape, 2
         self.kept[i] = self.kept_by_last(shape, operand)
 
@@ -162,7 +176,7 @@ class Stretch:
         if self.row(i).name == "assign":
             self.recorder.assign(self.views(i)[OUT], kept)
         else:
-            self._put(i, self.array(kept)[::-1], self._positions(i))
+            self._put(i, self.array(kept)[self.backward(i)], self._positions(i))
 
     @contextlib.contextmanager
     def as_it_ended(self):
@@ -185,6 +199,19 @@ class Stretch:
         for i in numbers:
             tail.redo(i)
         self.neutral.append((begin, recorder.memory.length))
+
+    def has_distinct_positions(self, i) -> bool:
+        """Whether the positions of instruction i are constants, all different."""
+        if self._slot(OPERAND + 1, i) not in self.recorder.constants:
+            return False
+        if i not in self._distinct:
+            positions = self._positions(i).view.of(self.recorder.memory.values)
+            self._distinct[i] = len(np.unique(positions)) == len(positions)
+        return self._distinct[i]
+
+    def backward(self, i) -> slice:
+        """The order in which what scatter_assign i overwrote is put back: the last of equal positions first."""
+        return slice(None, None, 1 if self.has_distinct_positions(i) else -1)
 
     def _direct(self, column, i) -> RecordedArray:
         count = int(self.words(i)[0])
@@ -237,10 +264,11 @@ def _pulled_back(stretch, outputs, seeds):
         row = stretch.row(i)
         if recorder.slot_number(stretch.cell(OUTPUT, i)) in stretch.buddies and row.name != "guard":
             (REVERSE[row.name] if row.structural else _reverse_elementwise)(stretch, i)
-        if row.name in OVERWRITING:
+        if row.name in OVERWRITING and stretch.is_used_before(i):
             stretch.undo(i)
     for i in stretch.overwriting():
-        stretch.redo(i)
+        if i in stretch.kept:
+            stretch.redo(i)
     return [stretch.array(stretch.buddy(view)) for view in stretch.inputs]
 
 
@@ -291,7 +319,9 @@ def _reverse_scatter_assign(stretch, i):
     count = int(stretch.words(i)[0])
     target = stretch.buddy(View(stretch.cell(OUTPUT, i), (), ()))
     adjoint = _gathered(stretch, i, target)
-    if stretch.is_active(0, i):
+    if stretch.is_active(0, i) and stretch.has_distinct_positions(i):
+        stretch.add(stretch.buddy(View(stretch.cell(OPERAND, i), (count,), (1,))), adjoint)
+    elif stretch.is_active(0, i):
         # Of equal positions only the last one wrote: number the writers, write the numbers, see which are left.
         slot_cell, shape = stretch.recorder.memory.slots[stretch.recorder.slot_number(stretch.cell(OUTPUT, i))]
         marks = stretch.recorder.zeros(shape)
@@ -302,7 +332,8 @@ def _reverse_scatter_assign(stretch, i):
         stretch.add(stretch.buddy(View(stretch.cell(OPERAND, i), (count,), (1,))), np.where(last, adjoint, 0.0))
     # What was overwritten lives on in the saved cells; the first of equal positions saved what stood there before.
     saved = stretch.array(stretch.buddy(View(stretch.cell(OPERAND + 2, i), (count,), (1,))))
-    stretch._put(i, saved[::-1], stretch._positions(i)[::-1], target)
+    back = stretch.backward(i)
+    stretch._put(i, saved[back], stretch._positions(i)[back], target)
 
 
 def _matmul_views(stretch, i):
@@ -329,25 +360,35 @@ def _reverse_matmul(stretch, i):
 
 
 def _amax_views(stretch, i):
-    """Operand and output of an amax over (kept axes, reduced axes), and the reduced axes."""
+    """Operand and output of an amax over one space, the axis of the operand's smallest step last, and the reduced axes."""
     words = [int(w) for w in stretch.words(i)[:3]]
     kept, reduced = words[1:]
     rest = [int(w) for w in stretch.words(i)[3 : 3 + 2 * (kept + reduced)]]
-    shape, strides = tuple(rest[: kept + reduced]), tuple(rest[kept + reduced :])
-    out = View(stretch.cell(OUTPUT, i), shape, contiguous(shape[:kept]) + (0,) * reduced)
-    return View(stretch.cell(OPERAND, i), shape, strides), out, tuple(range(kept, kept + reduced))
+    shape, strides = rest[: kept + reduced], rest[kept + reduced :]
+    order = sorted(range(kept + reduced), key=lambda axis: -abs(strides[axis]))
+    out = [*contiguous(tuple(shape[:kept])), *(0,) * reduced]
+    views = [View(stretch.cell(column, i), tuple(shape[k] for k in order), tuple(steps[k] for k in order))
+             for column, steps in ((OPERAND, strides), (OUTPUT, out))]
+    return *views, tuple(at for at, axis in enumerate(order) if axis >= kept)
 
 
-def _shares(stretch, operand, out, axes):
-    """Which share of the extreme each element has: 1 / number of ties, or 0."""
-    ties = stretch.array((stretch.array(operand) == stretch.array(out)).view)
-    return ties / np.sum(ties, axis=axes, keepdims=True)
+def _ties(stretch, operand, out):
+    """1 for each element that is the extreme, 0 for the others."""
+    return stretch.array((stretch.array(operand) == stretch.array(out)).view)
 
 
 def _reverse_amax(stretch, i):
     if stretch.is_active(0, i):
         operand, out, axes = _amax_views(stretch, i)
-        stretch.add(stretch.buddy(operand), stretch.array(stretch.buddy(out)) * _shares(stretch, operand, out, axes))
+        ties = _ties(stretch, operand, out)
+        adjoint = stretch.array(stretch.buddy(_reduced(out, axes))) / np.sum(ties, axis=axes)
+        stretch.add(stretch.buddy(operand), ties * np.expand_dims(adjoint, axes))
+
+
+def _reduced(view, axes):
+    """The view without some of its axes."""
+    left = [k for k in range(len(view.shape)) if k not in axes]
+    return View(view.cell, tuple(view.shape[k] for k in left), tuple(view.strides[k] for k in left))
 
 
 REVERSE = {"gather": _reverse_gather, "scatter_add": _reverse_scatter_add, "scatter_assign": _reverse_scatter_assign,
@@ -438,10 +479,9 @@ def _forward_matmul(stretch, i):
 
 def _forward_amax(stretch, i):
     operand, out, axes = _amax_views(stretch, i)
-    total = np.sum(stretch.array(stretch.buddy(operand)) * _shares(stretch, operand, out, axes), axis=axes)
-    kept = len(operand.shape) - len(axes)
-    target = View(out.cell, out.shape[:kept], out.strides[:kept])
-    stretch.array(stretch.buddy(target))[...] = total
+    ties = _ties(stretch, operand, out)
+    total = np.sum(stretch.array(stretch.buddy(operand)) * ties, axis=axes) / np.sum(ties, axis=axes)
+    stretch.array(stretch.buddy(_reduced(out, axes)))[...] = total
 
 
 FORWARD = {"gather": _forward_gather, "scatter_add": _forward_scatter_add, "scatter_assign": _forward_scatter_assign,
