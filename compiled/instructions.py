@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from compiled import special
 from compiled.numbers import Number
 from compiled.structural import STRUCTURAL_ROWS
 
@@ -39,7 +40,8 @@ class Row:
         `value(*operands)`. A primitive row (one with `llvm`) takes and returns NumPy float scalars; a composite row
         is generic.
     partials : tuple of callable or None
-        One an operand: `partial(*operands, out)`, generic; None where the derivative is zero everywhere it exists.
+        One an operand: `partial(*operands, out)`, generic; None where the derivative is zero everywhere it exists;
+        `undefined` where no rule is known.
     llvm : str, optional
         For a primitive row: how `llvm.py` emits it.
     numpy : tuple of str
@@ -171,6 +173,31 @@ def _nan_with(out, partial):
     return f.where(f.eq(out, out), partial, out)
 
 
+def undefined(*_):
+    """The partial to an operand for which there is no rule: NaN, wherever it is not refused beforehand."""
+    return math.nan
+
+
+def _gamma_density(a, x, out):
+    """Derivative of gammainc(a, x) to x; near 0 by a power, whose own derivatives hold there."""
+    near = f.pow(x, a - 1.0) * f.exp(-x) * f.rgamma(a)
+    exponent = f.where(f.lt(x, math.inf), f.xlogy(a - 1.0, x) - x - f.gammaln(a), -math.inf)
+    return _nan_with(out, f.where(f.lt(x, 1.0), near, f.exp(exponent)))
+
+
+def _beta_density(a, b, x, out):
+    """Derivative of betainc(a, b, x) to x; by powers, whose own derivatives hold at 0 and 1, unless they could underflow."""
+    by_powers = f.pow(x, a - 1.0) * f.pow(1.0 - x, b - 1.0) / f.beta(a, b)
+    exponent = f.xlogy(a - 1.0, x) + f.xlog1py(b - 1.0, -x) - f.betaln(a, b)
+    return _nan_with(out, f.where(f.lt(a + b, 200.0), by_powers, f.exp(exponent)))
+
+
+def _rgamma_slope(x, out):
+    """Derivative of the reciprocal of the gamma function; left of 1/2 by reflection, which holds at its zeros."""
+    reflected = f.gamma(1.0 - x) * (f.cos(math.pi * x) - f.sin(math.pi * x) * f.digamma(1.0 - x) / math.pi)
+    return f.where(f.lt(x, 0.5), reflected, f.adjoint_product(out, -f.digamma(x)))
+
+
 def _with_sign_of(remainder, y):
     """The remainder moved to the side of zero that `y` is on, as Python takes it."""
     moved = f.where(f.eq(f.lt(y, 0.0), f.lt(remainder, 0.0)), remainder, remainder + y)
@@ -294,6 +321,104 @@ ROWS = (
         domain=(UNIT,), exact=lambda mp, x: mp.atanh(x), kinks="|x| = 1: value and partial infinite; |x| > 1: value NaN"),
     Row("erf", 1, _float(math.erf), (lambda x, o: 2.0 / math.sqrt(math.pi) * f.exp(-(x * x)),), "elementary:erf", ("erf",),
         domain=(ANY,), exact=lambda mp, x: mp.erf(x), source="Abramowitz & Stegun 7.1.1, 7.1.19"),
+    Row("erfc", 1, _float(math.erfc), (lambda x, o: -2.0 / math.sqrt(math.pi) * f.exp(-(x * x)),), "elementary:erfc",
+        ("erfc",), domain=(ANY,), exact=lambda mp, x: mp.erfc(x), source="Abramowitz & Stegun 7.1.2, 7.1.19"),
+    Row("ndtr", 1, special.value("ndtr"), (lambda x, o: math.sqrt(0.5 / math.pi) * f.exp(-0.5 * (x * x)),), "elementary:ndtr",
+        ("ndtr",), domain=((-2.0, 3.0),), exact=lambda mp, x: mp.ncdf(x), source="Abramowitz & Stegun 26.2.2"),
+    # ------------------------------------------------------------------ special functions, by SciPy's kernels
+    Row("erfcx", 1, special.value("erfcx"), (lambda x, o: 2.0 * (x * o) - 2.0 / math.sqrt(math.pi),), "special:erfcx",
+        ("erfcx",), domain=((-2.0, 1.0),), exact=lambda mp, x: mp.exp(x * x) * mp.erfc(x), source="Abramowitz & Stegun 7.1.19"),
+    Row("erfinv", 1, special.value("erfinv"), (lambda x, o: 0.5 * math.sqrt(math.pi) * f.exp(o * o),), "special:erfinv",
+        ("erfinv",), domain=(UNIT,), exact=lambda mp, x: mp.erfinv(x),
+        kinks="|x| = 1: value and partial infinite; |x| > 1: NaN"),
+    Row("erfcinv", 1, special.value("erfcinv"), (lambda x, o: -0.5 * math.sqrt(math.pi) * f.exp(o * o),), "special:erfcinv",
+        ("erfcinv",), domain=((0.1, 1.9),), exact=lambda mp, x: mp.erfinv(1 - x),
+        kinks="x = 0 or 2: value and partial infinite; outside: NaN"),
+    Row("log_ndtr", 1, special.value("log_ndtr"), (lambda x, o: math.sqrt(2.0 / math.pi) / f.erfcx(-math.sqrt(0.5) * x),),
+        "special:log_ndtr", ("log_ndtr",), domain=((-3.0, 1.0),), exact=lambda mp, x: mp.log(mp.ncdf(x))),
+    Row("ndtri", 1, special.value("ndtri"), (lambda x, o: math.sqrt(2.0 * math.pi) * f.exp(0.5 * (o * o)),), "special:ndtri",
+        ("ndtri",), domain=((0.05, 0.95),), exact=lambda mp, x: mp.sqrt(2) * mp.erfinv(2 * x - 1),
+        kinks="x = 0 or 1: value and partial infinite; outside: NaN"),
+    Row("gamma", 1, special.value("gamma"), (lambda x, o: o * f.digamma(x),), "special:gamma", ("gamma",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.gamma(x), source="Abramowitz & Stegun 6.3.1",
+        kinks="x = 0: value and partial infinite; x = -1, -2, ...: NaN"),
+    Row("gammaln", 1, special.value("gammaln"), (lambda x, o: f.digamma(x),), "special:gammaln", ("gammaln",),
+        domain=(POSITIVE,), exact=lambda mp, x: mp.re(mp.loggamma(x)), source="Abramowitz & Stegun 6.3.1",
+        kinks="x = 0: value +inf, partial -inf; x = -1, -2, ...: value +inf, partial NaN"),
+    Row("rgamma", 1, special.value("rgamma"), (_rgamma_slope,), "special:rgamma", ("rgamma",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.rgamma(x), source="Abramowitz & Stegun 6.1.17, 6.3.1"),
+    Row("gammasgn", 1, special.value("gammasgn"), (None,), "special:gammasgn", ("gammasgn",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.sign(mp.gamma(x)), kinks="the partial is 0 everywhere"),
+    Row("digamma", 1, special.value("psi"), (lambda x, o: f.zeta(2.0, x),), "special:psi", ("psi",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.digamma(x), source="Abramowitz & Stegun 6.4.10",
+        kinks="x = 0, -1, -2, ...: the partial is +inf; below a million less than 0 it is NaN"),
+    Row("zeta", 2, special.value("_zeta"), (undefined, lambda s, x, o: -(s * f.zeta(s + 1.0, x))), "zeta", ("_zeta",),
+        domain=((1.5, 6.0), POSITIVE), exact=lambda mp, s, x: mp.zeta(s, x), source="DLMF 25.11.17",
+        kinks="x = 0, -1, -2, ...: infinite; below a million less than 0: NaN; no derivative to the first operand"),
+    Row("beta", 2, special.value("beta"), (lambda a, b, o: o * (f.digamma(a) - f.digamma(a + b)),
+        lambda a, b, o: o * (f.digamma(b) - f.digamma(a + b))), "special:beta", ("beta",), domain=(POSITIVE, POSITIVE),
+        exact=lambda mp, a, b: mp.beta(a, b), source="DLMF 5.12.1"),
+    Row("betaln", 2, special.value("betaln"), (lambda a, b, o: f.digamma(a) - f.digamma(a + b),
+        lambda a, b, o: f.digamma(b) - f.digamma(a + b)), "special:betaln", ("betaln",), domain=(POSITIVE, POSITIVE),
+        exact=lambda mp, a, b: mp.log(abs(mp.beta(a, b))), source="DLMF 5.12.1"),
+    Row("gammainc", 2, special.value("gammainc"), (undefined, _gamma_density), "special:gammainc", ("gammainc",),
+        domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.gammainc(a, 0, x, regularized=True), source="DLMF 8.8.13",
+        kinks="no derivative to the first operand"),
+    Row("gammaincc", 2, special.value("gammaincc"), (undefined, lambda a, x, o: -_gamma_density(a, x, o)), "special:gammaincc",
+        ("gammaincc",), domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.gammainc(a, x, mp.inf, regularized=True),
+        source="DLMF 8.8.14", kinks="no derivative to the first operand"),
+    Row("betainc", 3, special.value("betainc"), (undefined, undefined, _beta_density), "special:betainc", ("betainc",),
+        domain=(POSITIVE, POSITIVE, (0.1, 0.9)), exact=lambda mp, a, b, x: mp.betainc(a, b, 0, x, regularized=True),
+        source="DLMF 8.17.1", kinks="no derivative to the first two operands"),
+    Row("j0", 1, special.value("j0"), (lambda x, o: -f.j1(x),), "special:j0", ("j0",), domain=((0.1, 2.0),),
+        exact=lambda mp, x: mp.besselj(0, x), source="DLMF 10.6.3"),
+    Row("j1", 1, special.value("j1"), (lambda x, o: 0.5 * (f.j0(x) - f.jv(2.0, x)),), "special:j1", ("j1",),
+        domain=((-1.5, 1.5),), exact=lambda mp, x: mp.besselj(1, x), source="DLMF 10.6.1"),
+    Row("jv", 2, special.value("jv"), (undefined, lambda v, x, o: 0.5 * (f.jv(v - 1.0, x) - f.jv(v + 1.0, x))), "special:jv",
+        ("jv",), domain=((1.0, 4.0), (0.1, 1.5)), exact=lambda mp, v, x: mp.besselj(v, x), source="DLMF 10.6.1",
+        kinks="no derivative to the order"),
+    Row("y0", 1, special.value("y0"), (lambda x, o: -f.y1(x),), "special:y0", ("y0",), domain=((1.0, 2.0),),
+        exact=lambda mp, x: mp.bessely(0, x), source="DLMF 10.6.3", kinks="x = 0: value -inf, partial +inf"),
+    Row("y1", 1, special.value("y1"), (lambda x, o: f.where(f.eq(x, 0.0), math.inf, f.y0(x) - o / x),), "special:y1", ("y1",),
+        domain=((0.1, 2.0),), exact=lambda mp, x: mp.bessely(1, x), source="DLMF 10.6.2",
+        kinks="x = 0: value -inf, partial +inf"),
+    Row("yv", 2, special.value("yv"), (undefined, lambda v, x, o: 0.5 * (f.yv(v - 1.0, x) - f.yv(v + 1.0, x))), "special:yv",
+        ("yv", "yn"), domain=((1.0, 4.0), (0.1, 1.5)), exact=lambda mp, v, x: mp.bessely(v, x), source="DLMF 10.6.1",
+        kinks="no derivative to the order"),
+    Row("i0", 1, special.value("i0"), (lambda x, o: f.i1(x),), "special:i0", ("i0",), domain=(ANY,),
+        exact=lambda mp, x: mp.besseli(0, x), source="DLMF 10.29.3"),
+    Row("i1", 1, special.value("i1"), (lambda x, o: 0.5 * (f.i0(x) + f.iv(2.0, x)),), "special:i1", ("i1",), domain=(ANY,),
+        exact=lambda mp, x: mp.besseli(1, x), source="DLMF 10.29.1"),
+    Row("iv", 2, special.value("iv"), (undefined, lambda v, x, o: 0.5 * (f.iv(v - 1.0, x) + f.iv(v + 1.0, x))), "special:iv",
+        ("iv",), domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besseli(v, x), source="DLMF 10.29.1",
+        kinks="no derivative to the order"),
+    Row("i0e", 1, special.value("i0e"), (lambda x, o: f.i1e(x) - f.sign(x) * o,), "special:i0e", ("i0e",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.besseli(0, x) * mp.exp(-abs(x)), source="DLMF 10.29.3",
+        kinks="x = 0: the partial is 0, the mean of both sides"),
+    Row("i1e", 1, special.value("i1e"), (lambda x, o: 0.5 * (f.i0e(x) + f.ive(2.0, x)) - f.sign(x) * o,), "special:i1e",
+        ("i1e",), domain=(POSITIVE,), exact=lambda mp, x: mp.besseli(1, x) * mp.exp(-abs(x)), source="DLMF 10.29.1"),
+    Row("ive", 2, special.value("ive"),
+        (undefined, lambda v, x, o: 0.5 * (f.ive(v - 1.0, x) + f.ive(v + 1.0, x)) - f.sign(x) * o), "special:ive", ("ive",),
+        domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besseli(v, x) * mp.exp(-abs(x)), source="DLMF 10.29.1",
+        kinks="no derivative to the order; x = 0: the mean of both sides"),
+    Row("k0", 1, special.value("k0"), (lambda x, o: -f.k1(x),), "special:k0", ("k0",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.besselk(0, x), source="DLMF 10.29.3", kinks="x = 0: value +inf, partial -inf"),
+    Row("k1", 1, special.value("k1"), (lambda x, o: -f.k0(x) - o / x,), "special:k1", ("k1",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.besselk(1, x), source="DLMF 10.29.2", kinks="x = 0: value +inf, partial -inf"),
+    Row("kv", 2, special.value("kv"), (undefined, lambda v, x, o: -0.5 * (f.kv(v - 1.0, x) + f.kv(v + 1.0, x))), "special:kv",
+        ("kv",), domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besselk(v, x), source="DLMF 10.29.1",
+        kinks="no derivative to the order"),
+    Row("hyp1f1", 3, special.value("hyp1f1"), (undefined, undefined, lambda a, b, x, o: a / b * f.hyp1f1(a + 1.0, b + 1.0, x)),
+        "special:hyp1f1", ("hyp1f1",), domain=(POSITIVE, POSITIVE, (-1.0, 3.0)), exact=lambda mp, a, b, x: mp.hyp1f1(a, b, x),
+        source="DLMF 13.3.15", kinks="no derivative to the first two operands"),
+    Row("exprel", 1, special.value("exprel"), (lambda x, o: 0.5 * f.hyp1f1(2.0, 3.0, x),), "special:exprel", ("exprel",),
+        domain=(ANY,), exact=lambda mp, x: mp.expm1(x) / x if x else mp.mpf(1), source="DLMF 13.6.5, 13.3.15"),
+    Row("rel_entr", 2, special.value("rel_entr"), (lambda x, y, o: _nan_with(o, f.log(x / y) + 1.0),
+        lambda x, y, o: _nan_with(o, -(x / y))), "special:rel_entr", ("rel_entr",), domain=((0.1, 1.0), (1.2, 4.0)),
+        exact=lambda mp, x, y: x * mp.log(x / y), kinks="x = 0: value 0, partial to x -inf; outside: value +inf"),
+    Row("kl_div", 2, special.value("kl_div"), (lambda x, y, o: _nan_with(o, f.log(x / y)),
+        lambda x, y, o: _nan_with(o, 1.0 - x / y)), "special:kl_div", ("kl_div",), domain=((0.1, 0.5), (1.5, 4.0)),
+        exact=lambda mp, x, y: x * mp.log(x / y) - x + y, kinks="x = 0: value y, partial to x -inf; outside: value +inf"),
     # ------------------------------------------------------------------ pieces
     Row("abs", 1, np.absolute, (lambda x, o: f.sign(x),), "intrinsic:fabs", ("absolute", "fabs"), "same", domain=(POSITIVE,),
         kinks="x = 0: the partial is 0"),

@@ -4,6 +4,7 @@ Each row is read by plain floats and run by the compiled sweeps, as scalars and 
 structural rows and programs of more than one instruction (`test_engines.py`).
 """
 
+import functools
 import itertools
 import math
 
@@ -14,7 +15,7 @@ import scipy.special
 from conftest import Sweeps, Writer
 
 from compiled.check import check
-from compiled.instructions import TABLE, uniform_bits
+from compiled.instructions import TABLE, undefined, uniform_bits
 from compiled.memory import View
 from compiled.numbers import Number
 
@@ -156,21 +157,36 @@ def evaluated(row, operands, reader):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.arity], ids=lambda row: row.name)
 def test_value_and_partials_at_ordinary_points(row, reader, dtype):
     """Against mpmath, to the errors stated above."""
-    operands = ordinary(row, dtype)
-    value, partials = evaluated(row, operands, reader)
+    value, partials = evaluated(row, ordinary(row, dtype), reader)
+    expected, slopes = exact_at_ordinary_points(row, dtype)
+    if row.name != "uniform":
+        assert_close(value, expected, VALUE_ULPS[dtype], SCALE.get(row.name, 0.0))
+    for partial, slope in zip(partials, slopes, strict=True):
+        if slope is None:
+            assert np.isnan(partial).all()
+        else:
+            assert_close(partial.astype(dtype), slope, PARTIAL_ULPS[dtype], SCALE.get(row.name, 0.0))
+
+
+@functools.cache
+def exact_at_ordinary_points(row, dtype):
+    """Value and partials by mpmath; None for a partial that is undefined."""
     with mpmath.workdps(DIGITS):
-        points = [tuple(mpmath.mpf(float(x)) for x in point) for point in zip(*operands, strict=True)]
-        if row.name != "uniform":
-            expected = np.array([float(exact(row.name, *point)) for point in points])
-            assert_close(value, expected, VALUE_ULPS[dtype], SCALE.get(row.name, 0.0))
-        for k, partial in enumerate(partials):
-            slopes = np.array([0.0 if is_constant(row, k) else float(exact_partial(row, k, point)) for point in points])
-            assert_close(partial.astype(dtype), slopes, PARTIAL_ULPS[dtype], SCALE.get(row.name, 0.0))
+        points = [tuple(mpmath.mpf(float(x)) for x in point) for point in zip(*ordinary(row, dtype), strict=True)]
+        value = None if row.name == "uniform" else np.array([float(exact(row.name, *point)) for point in points])
+        slopes = [None if is_undefined(row, k) else np.zeros(len(points)) if is_constant(row, k) else
+                  np.array([float(exact_partial(row, k, point)) for point in points]) for k in range(row.arity)]
+        return value, slopes
 
 
 def is_constant(row, k):
     """Whether operand k has no derivative by definition."""
     return row.partials[k] is None
+
+
+def is_undefined(row, k):
+    """Whether there is no rule for the derivative to operand k."""
+    return row.partials[k] is undefined
 
 
 def test_rows_without_partials_are_flat():

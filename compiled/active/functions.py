@@ -21,7 +21,7 @@ def _functions() -> dict:
     found = {getattr(np, name): row for name, row in TABLE.ufuncs.items() if hasattr(np, name)}
     same_name = {"acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan",
                  "atan2": "arctan2", "atanh": "arctanh", "fmod": "fmod", "remainder": None, "pow": "pow", "fabs": "abs",
-                 "degrees": "rad2deg", "radians": "deg2rad",
+                 "degrees": "rad2deg", "radians": "deg2rad", "lgamma": "gammaln",
                  "floor": None, "ceil": None, "trunc": None}
     for name in dir(math):
         row = same_name.get(name, name)
