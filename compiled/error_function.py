@@ -50,14 +50,14 @@ def erf(e: Emitter, x):
 
 
 def erfc(e: Emitter, x):
-    """Complementary error function; error below 3 ulp, also where it is tiny."""
+    """Complementary error function; error below 4 ulp, also where it is tiny."""
     u = e.clamp(e.abs(x), 0.0, ZERO_FROM)
     tail = _tail(e, u, *e.exact_product(u, u), 1.0)
     return e.where(e.less(x, e.number(0.0)), e.sub(e.number(2.0), tail), tail)
 
 
 def ndtr(e: Emitter, x):
-    """Normal distribution function; error below 3 ulp, also where it is tiny."""
+    """Normal distribution function; error below 4 ulp, also where it is tiny."""
     magnitude = e.clamp(e.abs(x), 0.0, ZERO_FROM / math.sqrt(0.5))
     square, lost = e.exact_product(magnitude, magnitude)
     tail = _tail(e, e.scale(magnitude, math.sqrt(0.5)), e.scale(square, 0.5), e.scale(lost, 0.5), 0.5)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from compiled import special
+from compiled import special, zeta
 from compiled.numbers import Number
 from compiled.structural import STRUCTURAL_ROWS
 
@@ -178,6 +178,10 @@ def undefined(*_):
     return math.nan
 
 
+def _zeta(s, x):
+    return special.value("_zeta")(s, x) if not x < zeta.LEAST or x == math.floor(x) else type(x)(math.nan)
+
+
 def _gamma_density(a, x, out):
     """Derivative of gammainc(a, x) to x; near 0 by a power, whose own derivatives hold there."""
     near = f.pow(x, a - 1.0) * f.exp(-x) * f.rgamma(a)
@@ -196,6 +200,17 @@ def _rgamma_slope(x, out):
     """Derivative of the reciprocal of the gamma function; left of 1/2 by reflection, which holds at its zeros."""
     reflected = f.gamma(1.0 - x) * (f.cos(math.pi * x) - f.sin(math.pi * x) * f.digamma(1.0 - x) / math.pi)
     return f.where(f.lt(x, 0.5), reflected, f.adjoint_product(out, -f.digamma(x)))
+
+
+def _exprel_slope(x, out):
+    """Derivative of (exp(x) - 1) / x; near 0 its Taylor polynomial, whose own derivatives hold there."""
+    near = 1.0 / (math.factorial(EXPREL_TERMS) * (EXPREL_TERMS + 2))
+    for k in range(EXPREL_TERMS - 1, -1, -1):
+        near = near * x + 1.0 / (math.factorial(k) * (k + 2))
+    return f.where(f.lt(f.abs(x), 1.0), near, (f.exp(x) - out) / x)
+
+
+EXPREL_TERMS = 20
 
 
 def _with_sign_of(remainder, y):
@@ -352,7 +367,7 @@ ROWS = (
     Row("digamma", 1, special.value("psi"), (lambda x, o: f.zeta(2.0, x),), "special:psi", ("psi",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.digamma(x), source="Abramowitz & Stegun 6.4.10",
         kinks="x = 0, -1, -2, ...: the partial is +inf; below a million less than 0 it is NaN"),
-    Row("zeta", 2, special.value("_zeta"), (undefined, lambda s, x, o: -(s * f.zeta(s + 1.0, x))), "zeta", ("_zeta",),
+    Row("zeta", 2, _zeta, (undefined, lambda s, x, o: -(s * f.zeta(s + 1.0, x))), "zeta", ("_zeta",),
         domain=((1.5, 6.0), POSITIVE), exact=lambda mp, s, x: mp.zeta(s, x), source="DLMF 25.11.17",
         kinks="x = 0, -1, -2, ...: infinite; below a million less than 0: NaN; no derivative to the first operand"),
     Row("beta", 2, special.value("beta"), (lambda a, b, o: o * (f.digamma(a) - f.digamma(a + b)),
@@ -406,13 +421,10 @@ ROWS = (
     Row("k1", 1, special.value("k1"), (lambda x, o: -f.k0(x) - o / x,), "special:k1", ("k1",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.besselk(1, x), source="DLMF 10.29.2", kinks="x = 0: value +inf, partial -inf"),
     Row("kv", 2, special.value("kv"), (undefined, lambda v, x, o: -0.5 * (f.kv(v - 1.0, x) + f.kv(v + 1.0, x))), "special:kv",
-        ("kv",), domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besselk(v, x), source="DLMF 10.29.1",
+        ("kv",), domain=((1.0, 4.0), (0.5, 4.0)), exact=lambda mp, v, x: mp.besselk(v, x), source="DLMF 10.29.1",
         kinks="no derivative to the order"),
-    Row("hyp1f1", 3, special.value("hyp1f1"), (undefined, undefined, lambda a, b, x, o: a / b * f.hyp1f1(a + 1.0, b + 1.0, x)),
-        "special:hyp1f1", ("hyp1f1",), domain=(POSITIVE, POSITIVE, (-1.0, 3.0)), exact=lambda mp, a, b, x: mp.hyp1f1(a, b, x),
-        source="DLMF 13.3.15", kinks="no derivative to the first two operands"),
-    Row("exprel", 1, special.value("exprel"), (lambda x, o: 0.5 * f.hyp1f1(2.0, 3.0, x),), "special:exprel", ("exprel",),
-        domain=(ANY,), exact=lambda mp, x: mp.expm1(x) / x if x else mp.mpf(1), source="DLMF 13.6.5, 13.3.15"),
+    Row("exprel", 1, special.value("exprel"), (_exprel_slope,), "special:exprel", ("exprel",), domain=(ANY,),
+        exact=lambda mp, x: mp.expm1(x) / x if x else mp.mpf(1)),
     Row("rel_entr", 2, special.value("rel_entr"), (lambda x, y, o: _nan_with(o, f.log(x / y) + 1.0),
         lambda x, y, o: _nan_with(o, -(x / y))), "special:rel_entr", ("rel_entr",), domain=((0.1, 1.0), (1.2, 4.0)),
         exact=lambda mp, x, y: x * mp.log(x / y), kinks="x = 0: value 0, partial to x -inf; outside: value +inf"),

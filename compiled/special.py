@@ -18,9 +18,9 @@ from llvmlite import binding, ir
 
 FUNCTIONS = {
     "beta": 2, "betainc": 3, "betaln": 2, "erfcinv": 1, "erfcx": 1, "erfinv": 1, "exprel": 1, "gamma": 1, "gammainc": 2,
-    "gammaincc": 2, "gammaln": 1, "gammasgn": 1, "hyp1f1": 3, "i0": 1, "i0e": 1, "i1": 1, "i1e": 1, "iv": 2, "ive": 2,
-    "j0": 1, "j1": 1, "jv": 2, "k0": 1, "k1": 1, "kl_div": 2, "kv": 2, "log_ndtr": 1, "ndtri": 1, "psi": 1, "rel_entr": 2,
-    "rgamma": 1, "y0": 1, "y1": 1, "yv": 2,
+    "gammaincc": 2, "gammaln": 1, "gammasgn": 1, "i0": 1, "i0e": 1, "i1": 1, "i1e": 1, "iv": 2, "ive": 2, "j0": 1, "j1": 1,
+    "jv": 2, "k0": 1, "k1": 1, "kl_div": 2, "kv": 2, "log_ndtr": 1, "ndtri": 1, "psi": 1, "rel_entr": 2, "rgamma": 1,
+    "y0": 1, "y1": 1, "yv": 2,
 }
 """Number of operands of each function, which has the same name in `scipy.special`."""
 
