@@ -179,7 +179,7 @@ def undefined(*_):
 
 
 def _zeta(s, x):
-    return special.value("_zeta")(s, x) if not x < zeta.LEAST or x == math.floor(x) else type(x)(math.nan)
+    return special.value("_zeta")(s, x) if not x < zeta.LEAST or x == np.floor(x) else type(x)(math.nan)
 
 
 def _gamma_density(a, x, out):

@@ -4,6 +4,7 @@ What is here: `Number`, whose operators arrive as table instructions; `Dual`, a 
 the two sums and products that leave out what is known to be zero.
 """
 
+import math
 from typing import Any
 
 
@@ -78,6 +79,6 @@ def product(table, adjoint, partial):
     """`adjoint * partial`, where an adjoint of zero contributes nothing (see `adjoint_product` in the table)."""
     if is_constant(adjoint, 0.0) or is_constant(partial, 0.0):
         return 0.0
-    if is_constant(partial):
+    if is_constant(partial) and math.isfinite(partial):
         return adjoint if partial == 1.0 else -adjoint if partial == -1.0 else adjoint * partial
     return table.apply("adjoint_product", adjoint, partial)

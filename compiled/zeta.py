@@ -53,12 +53,12 @@ def body(builder, s, q, power) -> None:
     where(builder.and_(negative, is_whole(q)), math.inf)
     where(builder.and_(negative, builder.or_(less(q, number(LEAST)), builder.not_(is_whole(s)))), math.nan)
     minus_s, s_1 = builder.fneg(s), builder.fsub(s, number(1.0))
-    with builder.if_then(builder.fcmp_ordered("==", s, number(math.inf))):
-        powers = power(builder, q, minus_s)  # of which SciPy makes the sum 0 / 0 where the first is 0
-        builder.ret(builder.select(builder.fcmp_ordered("==", powers, number(0.0)), number(math.nan), powers))
     with builder.if_then(less(number(LARGE), q)):
         terms = builder.fadd(builder.fdiv(number(1.0), s_1), builder.fdiv(number(0.5), q))
         builder.ret(builder.fmul(terms, power(builder, q, builder.fneg(s_1))))
+    with builder.if_then(builder.fcmp_ordered("==", s, number(math.inf))):
+        powers = power(builder, q, minus_s)  # of which SciPy makes the sum 0 / 0 where the first is 0
+        builder.ret(builder.select(builder.fcmp_ordered("==", powers, number(0.0)), number(math.nan), powers))
     w, total = _summed(builder, minus_s, q, builder.fadd(s, number(SUMMED_TO)), power)
     builder.ret(_with_tail(builder, s, s_1, w, total, power(builder, w, minus_s)))
 

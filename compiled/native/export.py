@@ -35,8 +35,8 @@ def export(directory: pathlib.Path, name: str, functions, cpu: str) -> pathlib.P
             module, _, _ = build_module(function.listing, function.signature, function.name, python=False, blas=False)
             missing = special.link_to_c(module)
             if missing:
-                raise TapeError(f"export: {function.name} computes {', '.join(missing)} by SciPy's code, which C does not have; "
-                                 f"special functions that can be exported: erf, erfc, ndtr, {', '.join(special.IN_C)}")
+                raise TapeError(f"export: {function.name} computes {', '.join(missing)} by SciPy's code, which C does not "
+                                f"have; special functions that can be exported: {', '.join(special.IN_C)}, erf, erfc, ndtr")
             path = pathlib.Path(scratch) / f"{k}.o"
             path.write_bytes(target.emit_object(machine.optimised(str(module), target, True)))
             objects.append(str(path))
