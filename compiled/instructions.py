@@ -182,32 +182,54 @@ def _zeta(s, x):
     return special.value("_zeta")(s, x) if not x < zeta.LEAST or x == np.floor(x) else type(x)(math.nan)
 
 
+def _on_either_side(condition, x, taken, other, point):
+    """`taken(x)` where the condition holds, else `other(x)`.
+
+    Each is computed at `point` where it is not chosen, as derivatives of an infinity that is not chosen are NaN from some
+    order on.
+    """
+    return f.where(condition, taken(f.where(condition, x, point)), other(f.where(condition, point, x)))
+
+
 def _gamma_density(a, x, out):
     """Derivative of gammainc(a, x) to x; near 0 by a power, whose own derivatives hold there."""
-    near = f.pow(x, a - 1.0) * f.exp(-x) * f.rgamma(a)
-    exponent = f.where(f.lt(x, math.inf), f.xlogy(a - 1.0, x) - x - f.gammaln(a), -math.inf)
-    return _nan_with(out, f.where(f.lt(x, 1.0), near, f.exp(exponent)))
+    def near(x):
+        return f.pow(x, a - 1.0) * f.exp(-x) * f.rgamma(a)
+
+    def far(x):
+        return f.exp(f.where(f.lt(x, math.inf), f.xlogy(a - 1.0, x) - x - f.gammaln(a), -math.inf))
+
+    return _nan_with(out, _on_either_side(f.lt(x, 1.0), x, near, far, 1.0))
 
 
 def _beta_density(a, b, x, out):
     """Derivative of betainc(a, b, x) to x; by powers, whose own derivatives hold at 0 and 1, unless they could underflow."""
-    by_powers = f.pow(x, a - 1.0) * f.pow(1.0 - x, b - 1.0) / f.beta(a, b)
-    exponent = f.xlogy(a - 1.0, x) + f.xlog1py(b - 1.0, -x) - f.betaln(a, b)
-    return _nan_with(out, f.where(f.lt(a + b, 200.0), by_powers, f.exp(exponent)))
+    def by_powers(x):
+        return f.pow(x, a - 1.0) * f.pow(1.0 - x, b - 1.0) / f.beta(a, b)
+
+    def by_logarithms(x):
+        return f.exp(f.xlogy(a - 1.0, x) + f.xlog1py(b - 1.0, -x) - f.betaln(a, b))
+
+    return _nan_with(out, _on_either_side(f.lt(a + b, 200.0), x, by_powers, by_logarithms, 0.5))
 
 
 def _rgamma_slope(x, out):
     """Derivative of the reciprocal of the gamma function; left of 1/2 by reflection, which holds at its zeros."""
-    reflected = f.gamma(1.0 - x) * (f.cos(math.pi * x) - f.sin(math.pi * x) * f.digamma(1.0 - x) / math.pi)
-    return f.where(f.lt(x, 0.5), reflected, f.adjoint_product(out, -f.digamma(x)))
+    def reflected(x):
+        return f.gamma(1.0 - x) * (f.cos(math.pi * x) - f.sin(math.pi * x) * f.digamma(1.0 - x) / math.pi)
+
+    return _on_either_side(f.lt(x, 0.5), x, reflected, lambda x: f.adjoint_product(out, -f.digamma(x)), 0.5)
 
 
 def _exprel_slope(x, out):
     """Derivative of (exp(x) - 1) / x; near 0 its Taylor polynomial, whose own derivatives hold there."""
-    near = 1.0 / (math.factorial(EXPREL_TERMS) * (EXPREL_TERMS + 2))
-    for k in range(EXPREL_TERMS - 1, -1, -1):
-        near = near * x + 1.0 / (math.factorial(k) * (k + 2))
-    return f.where(f.lt(f.abs(x), 1.0), near, (f.exp(x) - out) / x)
+    def near(x):
+        result = 1.0 / (math.factorial(EXPREL_TERMS) * (EXPREL_TERMS + 2))
+        for k in range(EXPREL_TERMS - 1, -1, -1):
+            result = result * x + 1.0 / (math.factorial(k) * (k + 2))
+        return result
+
+    return _nan_with(out, _on_either_side(f.lt(f.abs(x), 1.0), x, near, lambda x: (f.exp(x) - out) / x, 1.0))
 
 
 EXPREL_TERMS = 20

@@ -94,7 +94,8 @@ ELEMENTWISE = [name for name in UFUNCS if name not in (*LOGICAL, *ELSEWHERE, "ve
 
 
 def ufunc(name):
-    return getattr(np, name, None) or getattr(scipy.special._ufuncs, name)
+    found = getattr(np, name, None)
+    return found if isinstance(found, np.ufunc) else getattr(scipy.special._ufuncs, name)
 
 
 WITHOUT_DERIVATIVE = {name: [partial is undefined for partial in TABLE[row].partials] for name, row in TABLE.ufuncs.items()
@@ -364,6 +365,7 @@ def cases(function, *entries):
     CASES.setdefault(function, []).extend(entries)
 
 
+cases(np.i0, (np.i0, (3, 4)))
 AXES = [None, 0, 1, -1, (0, 2), (-1, 0), (0, 1, 2), ()]
 for _function, _axis, _keep in itertools.product(
     (np.sum, np.mean, np.prod, np.max, np.min, np.var, np.std), AXES, (False, True)
