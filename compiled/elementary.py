@@ -22,6 +22,7 @@ FUNCTIONS = {
     "cosh": exponentials.cosh, "tanh": exponentials.tanh, "pow": powers.power, "cbrt": powers.cbrt, "hypot": powers.hypot,
     "sin": trigonometry.sin, "cos": trigonometry.cos, "tan": trigonometry.tan, "arcsin": trigonometry.asin,
     "arccos": trigonometry.acos, "arctan": trigonometry.atan, "arctan2": trigonometry.arctan2, "erf": error_function.erf,
+    "erfc": error_function.erfc, "ndtr": error_function.ndtr,
     "arcsinh": exponentials.asinh, "arccosh": exponentials.acosh, "arctanh": exponentials.atanh,
 }
 

@@ -64,11 +64,11 @@ def exp(e: Emitter, x):
 
 def scaled(e: Emitter, n, p):
     """2**n (1 + p), in two steps, so that it can be subnormal."""
-    first, second = _powers_of_two(e, n)
+    first, second = powers_of_two(e, n)
     return e.mul(e.muladd(p, first, first), second)
 
 
-def _powers_of_two(e: Emitter, n):
+def powers_of_two(e: Emitter, n):
     """Two numbers whose product is 2**n, for |n| <= 2044."""
     half = e.builder.ashr(n, e.word(1))
     return power_of_two(e, half), power_of_two(e, e.builder.sub(n, half))
@@ -88,7 +88,7 @@ def exp2_of_pair(e: Emitter, x, low):
     # exp(q + q_low) - 1 = q + (q**2 tail + q_low (1 + q))
     rest = e.muladd(e.mul(q, q), exponential_tail(e, q), e.muladd(q_low, q, q_low))
     result, lost = e.quick_sum(e.number(1.0), q)
-    first, second = _powers_of_two(e, n)
+    first, second = powers_of_two(e, n)
     return e.mul(e.mul(e.add(result, e.add(lost, rest)), first), second)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from compiled import special, zeta
 from compiled.numbers import Number
 from compiled.structural import STRUCTURAL_ROWS
 
@@ -39,7 +40,8 @@ class Row:
         `value(*operands)`. A primitive row (one with `llvm`) takes and returns NumPy float scalars; a composite row
         is generic.
     partials : tuple of callable or None
-        One an operand: `partial(*operands, out)`, generic; None where the derivative is zero everywhere it exists.
+        One an operand: `partial(*operands, out)`, generic; None where the derivative is zero everywhere it exists;
+        `undefined` where no rule is known.
     llvm : str, optional
         For a primitive row: how `llvm.py` emits it.
     numpy : tuple of str
@@ -60,6 +62,8 @@ class Row:
         Where the formula comes from.
     accumulates : bool
         The instruction adds its value to its output cells instead of setting them.
+    selects : bool
+        Its partials are zero where an operand is not taken; then not even an infinite adjoint or tangent goes through.
     overwrites : bool
         The output cells held other values before, which operand 1 has kept; the reverse sweep puts them back.
     """
@@ -77,6 +81,7 @@ class Row:
     source: str = "elementary calculus"
     accumulates: bool = False
     overwrites: bool = False
+    selects: bool = False
     at_kink: tuple[Callable | None, ...] = ()
 
     structural = False
@@ -84,7 +89,7 @@ class Row:
     def fingerprint(self) -> bytes:
         """Bytes that change when a rule of the row does."""
         rules = [_code_content(rule) for rule in (self.value, *self.partials)]
-        return repr((self.name, self.arity, self.llvm, self.accumulates, self.overwrites, rules)).encode()
+        return repr((self.name, self.arity, self.llvm, self.accumulates, self.overwrites, self.selects, rules)).encode()
 
 
 def _code_content(rule) -> Any:
@@ -174,6 +179,68 @@ def _float(function: Callable) -> Callable:
 def _nan_with(out, partial):
     """`partial`, or NaN where `out` is NaN."""
     return f.where(f.eq(out, out), partial, out)
+
+
+def undefined(*_):
+    """The partial to an operand for which there is no rule: NaN, wherever it is not refused beforehand."""
+    return math.nan
+
+
+def _zeta(s, x):
+    return special.value("_zeta")(s, x) if not x < zeta.LEAST or x == np.floor(x) else type(x)(math.nan)
+
+
+def _on_either_side(condition, x, taken, other, point):
+    """`taken(x)` where the condition holds, else `other(x)`.
+
+    Each is computed at `point` where it is not chosen, as derivatives of an infinity that is not chosen are NaN from some
+    order on.
+    """
+    return f.where(condition, taken(f.where(condition, x, point)), other(f.where(condition, point, x)))
+
+
+def _gamma_density(a, x, out):
+    """Derivative of gammainc(a, x) to x; near 0 by a power, whose own derivatives hold there."""
+    def near(x):
+        return f.pow(x, a - 1.0) * f.exp(-x) * f.rgamma(a)
+
+    def far(x):
+        return f.exp(f.where(f.lt(x, math.inf), f.xlogy(a - 1.0, x) - x - f.gammaln(a), -math.inf))
+
+    return _nan_with(out, _on_either_side(f.lt(x, 1.0), x, near, far, 1.0))
+
+
+def _beta_density(a, b, x, out):
+    """Derivative of betainc(a, b, x) to x; by powers, whose own derivatives hold at 0 and 1, unless they could underflow."""
+    def by_powers(x):
+        return f.pow(x, a - 1.0) * f.pow(1.0 - x, b - 1.0) / f.beta(a, b)
+
+    def by_logarithms(x):
+        return f.exp(f.xlogy(a - 1.0, x) + f.xlog1py(b - 1.0, -x) - f.betaln(a, b))
+
+    return _nan_with(out, _on_either_side(f.lt(a + b, 200.0), x, by_powers, by_logarithms, 0.5))
+
+
+def _rgamma_slope(x, out):
+    """Derivative of the reciprocal of the gamma function; left of 1/2 by reflection, which holds at its zeros."""
+    def reflected(x):
+        return f.gamma(1.0 - x) * (f.cos(math.pi * x) - f.sin(math.pi * x) * f.digamma(1.0 - x) / math.pi)
+
+    return _on_either_side(f.lt(x, 0.5), x, reflected, lambda x: f.adjoint_product(out, -f.digamma(x)), 0.5)
+
+
+def _exprel_slope(x, out):
+    """Derivative of (exp(x) - 1) / x; near 0 its Taylor polynomial, whose own derivatives hold there."""
+    def near(x):
+        result = 1.0 / (math.factorial(EXPREL_TERMS) * (EXPREL_TERMS + 2))
+        for k in range(EXPREL_TERMS - 1, -1, -1):
+            result = result * x + 1.0 / (math.factorial(k) * (k + 2))
+        return result
+
+    return _nan_with(out, _on_either_side(f.lt(f.abs(x), 1.0), x, near, lambda x: (f.exp(x) - out) / x, 1.0))
+
+
+EXPREL_TERMS = 20
 
 
 def _with_sign_of(remainder, y):
@@ -315,6 +382,101 @@ ROWS = (
         domain=(UNIT,), exact=lambda mp, x: mp.atanh(x), kinks="|x| = 1: value and partial infinite; |x| > 1: value NaN"),
     Row("erf", 1, _float(math.erf), (lambda x, o: 2.0 / math.sqrt(math.pi) * f.exp(-(x * x)),), "elementary:erf", ("erf",),
         domain=(ANY,), exact=lambda mp, x: mp.erf(x), source="Abramowitz & Stegun 7.1.1, 7.1.19"),
+    Row("erfc", 1, _float(math.erfc), (lambda x, o: -2.0 / math.sqrt(math.pi) * f.exp(-(x * x)),), "elementary:erfc",
+        ("erfc",), domain=(ANY,), exact=lambda mp, x: mp.erfc(x), source="Abramowitz & Stegun 7.1.2, 7.1.19"),
+    Row("ndtr", 1, special.value("ndtr"), (lambda x, o: math.sqrt(0.5 / math.pi) * f.exp(-0.5 * (x * x)),), "elementary:ndtr",
+        ("ndtr",), domain=((-2.0, 3.0),), exact=lambda mp, x: mp.ncdf(x), source="Abramowitz & Stegun 26.2.2"),
+    # ------------------------------------------------------------------ special functions, by SciPy's kernels
+    Row("erfcx", 1, special.value("erfcx"), (lambda x, o: 2.0 * (x * o) - 2.0 / math.sqrt(math.pi),), "special:erfcx",
+        ("erfcx",), domain=((-2.0, 1.0),), exact=lambda mp, x: mp.exp(x * x) * mp.erfc(x), source="Abramowitz & Stegun 7.1.19"),
+    Row("erfinv", 1, special.value("erfinv"), (lambda x, o: 0.5 * math.sqrt(math.pi) * f.exp(o * o),), "special:erfinv",
+        ("erfinv",), domain=(UNIT,), exact=lambda mp, x: mp.erfinv(x),
+        kinks="|x| = 1: value and partial infinite; |x| > 1: NaN"),
+    Row("erfcinv", 1, special.value("erfcinv"), (lambda x, o: -0.5 * math.sqrt(math.pi) * f.exp(o * o),), "special:erfcinv",
+        ("erfcinv",), domain=((0.1, 1.9),), exact=lambda mp, x: mp.erfinv(1 - x),
+        kinks="x = 0 or 2: value and partial infinite; outside: NaN"),
+    Row("log_ndtr", 1, special.value("log_ndtr"), (lambda x, o: math.sqrt(2.0 / math.pi) / f.erfcx(-math.sqrt(0.5) * x),),
+        "special:log_ndtr", ("log_ndtr",), domain=((-3.0, 1.0),), exact=lambda mp, x: mp.log(mp.ncdf(x))),
+    Row("ndtri", 1, special.value("ndtri"), (lambda x, o: math.sqrt(2.0 * math.pi) * f.exp(0.5 * (o * o)),), "special:ndtri",
+        ("ndtri",), domain=((0.05, 0.95),), exact=lambda mp, x: mp.sqrt(2) * mp.erfinv(2 * x - 1),
+        kinks="x = 0 or 1: value and partial infinite; outside: NaN"),
+    Row("gamma", 1, special.value("gamma"), (lambda x, o: o * f.digamma(x),), "special:gamma", ("gamma",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.gamma(x), source="Abramowitz & Stegun 6.3.1",
+        kinks="x = 0: value and partial infinite; x = -1, -2, ...: NaN"),
+    Row("gammaln", 1, special.value("gammaln"), (lambda x, o: f.digamma(x),), "special:gammaln", ("gammaln",),
+        domain=(POSITIVE,), exact=lambda mp, x: mp.re(mp.loggamma(x)), source="Abramowitz & Stegun 6.3.1",
+        kinks="x = 0: value +inf, partial -inf; x = -1, -2, ...: value +inf, partial NaN"),
+    Row("rgamma", 1, special.value("rgamma"), (_rgamma_slope,), "special:rgamma", ("rgamma",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.rgamma(x), source="Abramowitz & Stegun 6.1.17, 6.3.1"),
+    Row("gammasgn", 1, special.value("gammasgn"), (None,), "special:gammasgn", ("gammasgn",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.sign(mp.gamma(x)), kinks="the partial is 0 everywhere"),
+    Row("digamma", 1, special.value("psi"), (lambda x, o: f.zeta(2.0, x),), "special:psi", ("psi",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.digamma(x), source="Abramowitz & Stegun 6.4.10",
+        kinks="x = 0, -1, -2, ...: the partial is +inf; below a million less than 0 it is NaN"),
+    Row("zeta", 2, _zeta, (undefined, lambda s, x, o: -(s * f.zeta(s + 1.0, x))), "zeta", ("_zeta",),
+        domain=((1.5, 6.0), POSITIVE), exact=lambda mp, s, x: mp.zeta(s, x), source="DLMF 25.11.17",
+        kinks="x = 0, -1, -2, ...: infinite; below a million less than 0: NaN; no derivative to the first operand"),
+    Row("beta", 2, special.value("beta"), (lambda a, b, o: o * (f.digamma(a) - f.digamma(a + b)),
+        lambda a, b, o: o * (f.digamma(b) - f.digamma(a + b))), "special:beta", ("beta",), domain=(POSITIVE, POSITIVE),
+        exact=lambda mp, a, b: mp.beta(a, b), source="DLMF 5.12.1"),
+    Row("betaln", 2, special.value("betaln"), (lambda a, b, o: f.digamma(a) - f.digamma(a + b),
+        lambda a, b, o: f.digamma(b) - f.digamma(a + b)), "special:betaln", ("betaln",), domain=(POSITIVE, POSITIVE),
+        exact=lambda mp, a, b: mp.log(abs(mp.beta(a, b))), source="DLMF 5.12.1"),
+    Row("gammainc", 2, special.value("gammainc"), (undefined, _gamma_density), "special:gammainc", ("gammainc",),
+        domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.gammainc(a, 0, x, regularized=True), source="DLMF 8.8.13",
+        kinks="no derivative to the first operand"),
+    Row("gammaincc", 2, special.value("gammaincc"), (undefined, lambda a, x, o: -_gamma_density(a, x, o)), "special:gammaincc",
+        ("gammaincc",), domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.gammainc(a, x, mp.inf, regularized=True),
+        source="DLMF 8.8.14", kinks="no derivative to the first operand"),
+    Row("betainc", 3, special.value("betainc"), (undefined, undefined, _beta_density), "special:betainc", ("betainc",),
+        domain=(POSITIVE, POSITIVE, (0.1, 0.9)), exact=lambda mp, a, b, x: mp.betainc(a, b, 0, x, regularized=True),
+        source="DLMF 8.17.1", kinks="no derivative to the first two operands"),
+    Row("j0", 1, special.value("j0"), (lambda x, o: -f.j1(x),), "special:j0", ("j0",), domain=((0.1, 2.0),),
+        exact=lambda mp, x: mp.besselj(0, x), source="DLMF 10.6.3"),
+    Row("j1", 1, special.value("j1"), (lambda x, o: 0.5 * (f.j0(x) - f.jv(2.0, x)),), "special:j1", ("j1",),
+        domain=((-1.5, 1.5),), exact=lambda mp, x: mp.besselj(1, x), source="DLMF 10.6.1"),
+    Row("jv", 2, special.value("jv"), (undefined, lambda v, x, o: 0.5 * (f.jv(v - 1.0, x) - f.jv(v + 1.0, x))), "special:jv",
+        ("jv",), domain=((1.0, 4.0), (0.1, 1.5)), exact=lambda mp, v, x: mp.besselj(v, x), source="DLMF 10.6.1",
+        kinks="no derivative to the order"),
+    Row("y0", 1, special.value("y0"), (lambda x, o: -f.y1(x),), "special:y0", ("y0",), domain=((1.0, 2.0),),
+        exact=lambda mp, x: mp.bessely(0, x), source="DLMF 10.6.3", kinks="x = 0: value -inf, partial +inf"),
+    Row("y1", 1, special.value("y1"), (lambda x, o: f.where(f.eq(x, 0.0), math.inf, f.y0(x) - o / x),), "special:y1", ("y1",),
+        domain=((0.1, 2.0),), exact=lambda mp, x: mp.bessely(1, x), source="DLMF 10.6.2",
+        kinks="x = 0: value -inf, partial +inf"),
+    Row("yv", 2, special.value("yv"), (undefined, lambda v, x, o: 0.5 * (f.yv(v - 1.0, x) - f.yv(v + 1.0, x))), "special:yv",
+        ("yv", "yn"), domain=((1.0, 4.0), (0.1, 1.5)), exact=lambda mp, v, x: mp.bessely(v, x), source="DLMF 10.6.1",
+        kinks="no derivative to the order"),
+    Row("i0", 1, special.value("i0"), (lambda x, o: f.i1(x),), "special:i0", ("i0",), domain=(ANY,),
+        exact=lambda mp, x: mp.besseli(0, x), source="DLMF 10.29.3"),
+    Row("i1", 1, special.value("i1"), (lambda x, o: 0.5 * (f.i0(x) + f.iv(2.0, x)),), "special:i1", ("i1",), domain=(ANY,),
+        exact=lambda mp, x: mp.besseli(1, x), source="DLMF 10.29.1"),
+    Row("iv", 2, special.value("iv"), (undefined, lambda v, x, o: 0.5 * (f.iv(v - 1.0, x) + f.iv(v + 1.0, x))), "special:iv",
+        ("iv",), domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besseli(v, x), source="DLMF 10.29.1",
+        kinks="no derivative to the order"),
+    Row("i0e", 1, special.value("i0e"), (lambda x, o: f.i1e(x) - f.sign(x) * o,), "special:i0e", ("i0e",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.besseli(0, x) * mp.exp(-abs(x)), source="DLMF 10.29.3",
+        kinks="x = 0: the partial is 0, the mean of both sides"),
+    Row("i1e", 1, special.value("i1e"), (lambda x, o: 0.5 * (f.i0e(x) + f.ive(2.0, x)) - f.sign(x) * o,), "special:i1e",
+        ("i1e",), domain=(POSITIVE,), exact=lambda mp, x: mp.besseli(1, x) * mp.exp(-abs(x)), source="DLMF 10.29.1"),
+    Row("ive", 2, special.value("ive"),
+        (undefined, lambda v, x, o: 0.5 * (f.ive(v - 1.0, x) + f.ive(v + 1.0, x)) - f.sign(x) * o), "special:ive", ("ive",),
+        domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besseli(v, x) * mp.exp(-abs(x)), source="DLMF 10.29.1",
+        kinks="no derivative to the order; x = 0: the mean of both sides"),
+    Row("k0", 1, special.value("k0"), (lambda x, o: -f.k1(x),), "special:k0", ("k0",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.besselk(0, x), source="DLMF 10.29.3", kinks="x = 0: value +inf, partial -inf"),
+    Row("k1", 1, special.value("k1"), (lambda x, o: -f.k0(x) - o / x,), "special:k1", ("k1",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.besselk(1, x), source="DLMF 10.29.2", kinks="x = 0: value +inf, partial -inf"),
+    Row("kv", 2, special.value("kv"), (undefined, lambda v, x, o: -0.5 * (f.kv(v - 1.0, x) + f.kv(v + 1.0, x))), "special:kv",
+        ("kv",), domain=((1.0, 4.0), (0.5, 4.0)), exact=lambda mp, v, x: mp.besselk(v, x), source="DLMF 10.29.1",
+        kinks="no derivative to the order"),
+    Row("exprel", 1, special.value("exprel"), (_exprel_slope,), "special:exprel", ("exprel",), domain=(ANY,),
+        exact=lambda mp, x: mp.expm1(x) / x if x else mp.mpf(1)),
+    Row("rel_entr", 2, special.value("rel_entr"), (lambda x, y, o: _nan_with(o, f.log(x / y) + 1.0),
+        lambda x, y, o: _nan_with(o, -(x / y))), "special:rel_entr", ("rel_entr",), domain=((0.1, 1.0), (1.2, 4.0)),
+        exact=lambda mp, x, y: x * mp.log(x / y), kinks="x = 0: value 0, partial to x -inf; outside: value +inf"),
+    Row("kl_div", 2, special.value("kl_div"), (lambda x, y, o: _nan_with(o, f.log(x / y)),
+        lambda x, y, o: _nan_with(o, 1.0 - x / y)), "special:kl_div", ("kl_div",), domain=((0.1, 0.5), (1.5, 4.0)),
+        exact=lambda mp, x, y: x * mp.log(x / y) - x + y, kinks="x = 0: value y, partial to x -inf; outside: value +inf"),
     # ------------------------------------------------------------------ pieces
     Row("abs", 1, np.absolute, (lambda x, o: f.sign(x),), "intrinsic:fabs", ("absolute", "fabs"), "same", domain=(POSITIVE,),
         kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),)),
@@ -339,35 +501,35 @@ ROWS = (
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y))),
         numpy=("maximum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
+        selects=True, kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
     Row("min", 2, lambda x, y: f.where(f.lt(x, y), x, f.where(f.eq(x, x), y, x)),
         (lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y))),
         numpy=("minimum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
+        selects=True, kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
     Row("fmax", 2, lambda x, y: f.where(f.ne(y, y), x, f.where(f.lt(x, y), y, f.where(f.eq(x, x), x, y))),
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y) + f.ne(y, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y) + f.ne(x, x))),
         numpy=("fmax",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
+        selects=True, kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
         at_kink=(_at_tie, _at_tie)),
     Row("fmin", 2, lambda x, y: f.where(f.ne(y, y), x, f.where(f.lt(y, x), y, f.where(f.eq(x, x), x, y))),
         (lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y) + f.ne(y, y)),
          lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y) + f.ne(x, x))),
         numpy=("fmin",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
+        selects=True, kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
         at_kink=(_at_tie, _at_tie)),
     Row("clip", 3, lambda x, lo, hi: f.min(f.max(x, lo), hi),
         (lambda x, lo, hi, o: _nan_with(o, f.le(lo, x) * f.le(x, hi)),
          lambda x, lo, hi, o: _nan_with(o, f.lt(x, lo) * f.le(lo, hi)),
          lambda x, lo, hi, o: _nan_with(o, f.lt(hi, f.max(x, lo)))),
         numpy=("clip",), kind="same", domain=(UNIT, (-3.0, -0.5), (0.5, 3.0)),
-        kinks="at a bound x takes the whole adjoint; lo > hi: hi does, as NumPy's value is hi",
+        selects=True, kinks="at a bound x takes the whole adjoint; lo > hi: hi does, as NumPy's value is hi",
         at_kink=(lambda x, lo, hi, o: f.le(lo, hi) * f.max(f.eq(x, lo), f.eq(x, hi)),
                  lambda x, lo, hi, o: f.lt(x, hi) * f.max(f.eq(x, lo), f.eq(lo, hi)),
                  lambda x, lo, hi, o: f.eq(hi, f.max(x, lo)))),
     Row("relu", 1, lambda x: f.max(x, 0.0), (lambda x, o: _nan_with(o, f.lt(0.0, x)),), kind="same", domain=(POSITIVE,),
-        kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),)),
+        selects=True, kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),)),
     Row("copysign", 2, np.copysign,
         (lambda x, y, o: _nan_with(o, f.sign(x) * f.copysign(1.0, y)), None), "intrinsic:copysign", ("copysign",),
         domain=(POSITIVE, POSITIVE), exact=lambda mp, x, y: abs(x) if y >= 0 else -abs(x),
@@ -388,7 +550,7 @@ ROWS = (
         exact=lambda mp, x: mp.log1p(mp.exp(x))),
     Row("where", 3, lambda c, x, y: x if c != 0.0 else y,
         (None, lambda c, x, y, o: f.ne(c, 0.0), lambda c, x, y, o: f.eq(c, 0.0)), "select", (), "same",
-        domain=((0.0, 1.0), ANY, ANY), kinks="the branch that is not taken gets exactly 0"),
+        domain=((0.0, 1.0), ANY, ANY), selects=True, kinks="the branch that is not taken gets exactly 0"),
     # ------------------------------------------------------------------ comparisons and logic
     Row("lt", 2, _bool(lambda x, y: x < y), (None, None), "compare:<", ("less",), "bool", domain=(ANY, ANY)),
     Row("le", 2, _bool(lambda x, y: x <= y), (None, None), "compare:<=", ("less_equal",), "bool", domain=(ANY, ANY)),

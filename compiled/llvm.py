@@ -8,8 +8,8 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled import elementary
-from compiled.emitter import intrinsic, splat, type_name, with_width
+from compiled import elementary, special, zeta
+from compiled.emitter import F64, intrinsic, splat, type_name, with_width
 from compiled.numbers import Number
 
 I64 = ir.IntType(64)
@@ -94,6 +94,28 @@ def _called(builder, name, values):
     return builder.call(function, values)
 
 
+def _special(builder, name, values):
+    """A function of SciPy's, of doubles: of vectors lane by lane, of float32 in double precision."""
+    return _in_double(builder, lambda lanes: special.call(builder, name, lanes), values)
+
+
+def _zeta(builder, _, values):
+    """A call of one copy of the code for doubles."""
+    def emit(body, arguments):
+        zeta.body(body, *arguments, power=lambda b, x, y: _called(b, "pow", [x, y]))
+
+    function = internal_function(builder.module, "tape.zeta", [F64, F64], emit, inline=False, result=F64)
+    return _in_double(builder, lambda lanes: builder.call(function, lanes), values)
+
+
+def _in_double(builder, function, values):
+    if _is_vector(values[0]):
+        return _lane_by_lane(builder, lambda lanes: _in_double(builder, function, lanes), values)
+    if not _is_single(values[0].type):
+        return function(values)
+    return builder.fptrunc(function([builder.fpext(x, F64) for x in values]), values[0].type)
+
+
 def _signature(values):
     return ir.FunctionType(values[0].type, [v.type for v in values])
 
@@ -141,7 +163,9 @@ _EMITTERS = {
     "libm": _libm,
     "compare": _compare,
     "select": _select,
+    "special": _special,
     "uniform": _uniform,
+    "zeta": _zeta,
 }
 
 VECTORISED = ("elementary", "fadd", "fsub", "fmul", "fdiv", "fneg", "compare", "select", "uniform",

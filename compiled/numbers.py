@@ -4,6 +4,7 @@ What is here: `Number`, whose operators arrive as table instructions; `Dual`, a 
 the two sums and products that leave out what is known to be zero.
 """
 
+import math
 from typing import Any
 
 
@@ -54,11 +55,11 @@ class Dual(Number):
 
     def apply(self, name, operands):
         primals = [x.primal if isinstance(x, Dual) else x for x in operands]
-        value = self.table.apply(name, *primals)
+        value, row = self.table.apply(name, *primals), self.table[name]
         tangent = 0.0
-        for x, partial in zip(operands, self.table[name].partials, strict=True):
+        for x, partial in zip(operands, row.partials, strict=True):
             if partial is not None and isinstance(x, Dual):
-                tangent = plus(tangent, product(self.table, x.tangent, partial(*primals, value)))
+                tangent = plus(tangent, share(self.table, row, x.tangent, partial(*primals, value)))
         return Dual(value, tangent, self.table)
 
 
@@ -78,6 +79,14 @@ def product(table, adjoint, partial):
     """`adjoint * partial`, where an adjoint of zero contributes nothing (see `adjoint_product` in the table)."""
     if is_constant(adjoint, 0.0) or is_constant(partial, 0.0):
         return 0.0
-    if is_constant(partial):
+    if is_constant(partial) and math.isfinite(partial):
         return adjoint if partial == 1.0 else -adjoint if partial == -1.0 else adjoint * partial
     return table.apply("adjoint_product", adjoint, partial)
+
+
+def share(table, row, flow, partial):
+    """What of an adjoint or a tangent goes through an operand of an instruction, by its partial."""
+    result = product(table, flow, partial)
+    if not row.selects or is_constant(partial) or is_constant(result):
+        return result
+    return table.apply("where", partial, result, 0.0)

@@ -14,15 +14,19 @@ from compiled.numbers import Dual
 @np.errstate(all="ignore")
 def forward(program, values, tangents):
     """Set out = value(operands), and tangent(out) = sum of tangent(operand k) * partial k; buffers modified in place."""
-    product = program.table["adjoint_product"].value  # an adjoint or tangent of exactly zero contributes nothing
     for i in range(len(program.code)):
         for row, _, points in steps(program, i, values):
             for *cells, out in points:
                 result = row.value(*values[cells])
                 values[out] = values[out] + result if row.accumulates else result
-                shares = [product(tangents[cell], partial(*values[cells], values[out]))
+                shares = [_share(program, row, tangents[cell], partial(*values[cells], values[out]))
                           for cell, partial in zip(cells, row.partials, strict=True) if partial]
                 tangents[out] = sum(shares, tangents[out] if row.accumulates else 0.0)
+
+
+def _share(program, row, flow, partial):
+    """Nothing of a flow of zero, and nothing through an operand that the row did not take."""
+    return 0.0 if row.selects and partial == 0.0 else program.table["adjoint_product"].value(flow, partial)
 
 
 @np.errstate(all="ignore")
@@ -35,8 +39,9 @@ def reverse(program, values, adjoints, keep, tangents, adjoint_tangents):
                 for k in np.flatnonzero([active >> k & 1 for k in range(row.arity)]):
                     partial = row.partials[k](*(Dual(values[x], tangents[x], program.table) for x in (*cells, out)))
                     slope, partial = getattr(partial, "tangent", 0.0), getattr(partial, "primal", partial)
-                    adjoint_tangents[cells[k]] += product(adjoint_tangents[out], partial) + product(adjoints[out], slope)
-                    adjoints[cells[k]] += product(adjoints[out], partial)
+                    second = product(adjoints[out], slope)
+                    adjoint_tangents[cells[k]] += _share(program, row, adjoint_tangents[out], partial) + second
+                    adjoints[cells[k]] += _share(program, row, adjoints[out], partial)
                 if row.overwrites:  # operand 1 kept what stood here before
                     values[out], tangents[out] = values[cells[1]], tangents[cells[1]]
                 if row.overwrites or not (keep or row.accumulates):

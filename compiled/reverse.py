@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiled.cache import kernel
 from compiled.layout import ACCUMULATES, FLAGS, LIVE, OUT, OUTPUT, SCALAR, SPACE
-from compiled.numbers import product
+from compiled.numbers import share
 from compiled.planes import Update
 from compiled.steps import structural_intrinsic, walk_intrinsics
 from compiled.sweep import clear_output, make_array_step
@@ -21,7 +21,7 @@ def walk(table, row):
     def update(k, partial):
         def body(load):
             operands = (load(VALUES, j) for j in range(row.arity))
-            return product(table, load(ADJOINTS, OUT), partial(*operands, load(VALUES, OUT)))
+            return share(table, row, load(ADJOINTS, OUT), partial(*operands, load(VALUES, OUT)))
 
         return Update((ADJOINTS, k), body, add=True, active=k)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiled.cache import kernel
 from compiled.layout import OK, OUT, SCALAR, SPACE, STATUS_BITS
-from compiled.numbers import plus, product
+from compiled.numbers import plus, share
 from compiled.planes import Update
 from compiled.steps import structural_intrinsic, walk_intrinsics
 from compiled.sweep import make_array_step
@@ -20,7 +20,7 @@ def walk(table, row):
         total = 0.0
         for k, partial in enumerate(row.partials):
             if partial is not None:
-                total = plus(total, product(table, load(TANGENTS, k), partial(*operands, load(VALUES, OUT))))
+                total = plus(total, share(table, row, load(TANGENTS, k), partial(*operands, load(VALUES, OUT))))
         return total
 
     return [Update((TANGENTS, OUT), body, row.accumulates)]

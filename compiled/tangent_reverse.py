@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiled.cache import kernel
 from compiled.layout import ACCUMULATES, FLAGS, LIVE, OUT, OUTPUT, SCALAR, SPACE
-from compiled.numbers import Dual, plus, product
+from compiled.numbers import Dual, plus, product, share
 from compiled.planes import Update
 from compiled.reverse import walk as reverse_walk
 from compiled.steps import structural_intrinsic, walk_intrinsics
@@ -24,7 +24,8 @@ def walk(table, row):
             duals = [Dual(load(VALUES, j), load(TANGENTS, j), table) for j in (*range(row.arity), OUT)]
             p = partial(*duals)
             primal, tangent = (p.primal, p.tangent) if isinstance(p, Dual) else (p, 0.0)
-            return plus(product(table, load(ADJOINT_TANGENTS, OUT), primal), product(table, load(ADJOINTS, OUT), tangent))
+            first = share(table, row, load(ADJOINT_TANGENTS, OUT), primal)
+            return plus(first, product(table, load(ADJOINTS, OUT), tangent))
 
         return Update((ADJOINT_TANGENTS, k), body, add=True, active=k)
 

@@ -199,6 +199,8 @@ class Compiled:
         ------
         FileNotFoundError
             When there is no C compiler to link with (cc, gcc or clang).
+        TapeError
+            When special functions are computed by SciPy's code, which C does not have; it names them.
         """
         calls = [self.value]
         trace = self._trace

@@ -106,6 +106,16 @@ def _result_type(*args):
     return np.result_type(*(x.dtype if isinstance(x, RecordedArray) else x for x in args))
 
 
+@implements(np.i0)
+def _i0(x):
+    return record("i0", (x,))
+
+
+@implements(np.i0)
+def _i0(x):
+    return record("i0", (x,))
+
+
 @implements(np.real, np.real_if_close)
 def _real(array, *_, **__):
     return array

@@ -16,7 +16,7 @@ import numpy as np
 from compiled import loops
 from compiled.calls import Call, CallWords
 from compiled.engine import ENGINE
-from compiled.instructions import TABLE, Table
+from compiled.instructions import TABLE, Table, undefined
 from compiled.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, STATUS_BITS
 from compiled.memory import ListMemory, View, contiguous, elementwise_block
 from compiled.program import Program, live_flags
@@ -206,6 +206,8 @@ class Recorder:
         flags = 0
         for k, partial in enumerate(row.partials):
             if partial is not None and self.is_active(operands[k]):
+                if partial is undefined:
+                    raise _undefined(row, k)
                 flags |= 1 << k
         if row.accumulates:
             flags |= ACCUMULATES
@@ -325,6 +327,11 @@ class Recorder:
         if len(code):
             code[:, FLAGS] = live_flags(program)
         return program
+
+
+def _undefined(row, k):
+    return NotDifferentiable(f"{row.name}: no derivative to operand {k + 1}, which is being differentiated; expected a "
+                             "constant: a number, an argument that is not differentiated, or tape.stop_gradient of it")
 
 
 def check_integers(array: np.ndarray, dtype) -> None:

@@ -1,6 +1,7 @@
 """The table of NumPy's and SciPy's functions: which are differentiated, and the convention taken at kinks.
 
-`python -m tape.supported` prints it, from the rules and rows themselves.
+`python -m tape.supported` prints it, from the rules and rows themselves. Functions of SciPy that cannot hand over to recorded
+arrays are in `tape.scipy.special` under the same name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import scipy.special
 
 from compiled.instructions import TABLE
 from tape.rules import has_rule
+from tape.scipy import special
 
 MODULES = (("numpy", np), ("numpy.linalg", np.linalg), ("scipy.special", scipy.special))
 
@@ -52,9 +54,14 @@ def _is_function(module_name, function) -> bool:
 
 
 def _supported(function) -> tuple[bool, str]:
+    name = function.__name__
     if isinstance(function, np.ufunc):
-        row = TABLE.ufuncs.get(function.__name__)
+        row = TABLE.ufuncs.get(name)
         return has_rule(function), TABLE[row].kinks if row else ""
+    if f"_{name}" in TABLE.ufuncs:  # a Python function around a ufunc, which hands over
+        return True, TABLE[TABLE.ufuncs[f"_{name}"]].kinks
+    if function.__module__.startswith("scipy") and name in special.__all__:
+        return True, ""
     return has_rule(function), _kinks_of_function(function)
 
 

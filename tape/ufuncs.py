@@ -139,10 +139,19 @@ def _logit(x):
     return np.where(middle, near, np.log(x) - np.log1p(-x))
 
 
+def _boxcox(log, x, power):
+    """(x**power - 1) / power, also where the power is 0."""
+    logarithm = float(log(x)) if isinstance(x, (int, float)) else log(x)  # as weak as x is
+    return logarithm * record("exprel", (power * logarithm,))
+
+
 UFUNCS.update({
     "logit": _logit,
     "log_expit": lambda x: -record("softplus", (-x,)),
     "entr": lambda x: np.where(record("lt", (x, 0.0)), -math.inf, -record("xlogy", (x, x))),
+    "cosm1": lambda x: -2.0 * np.square(np.sin(0.5 * x)),
+    "boxcox": lambda x, power: _boxcox(np.log, x, power),
+    "boxcox1p": lambda x, power: _boxcox(np.log1p, x, power),
     "exp10": lambda x: record("pow", (10.0, x)),
     "power": _power,
     "float_power": _float_power,

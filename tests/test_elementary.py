@@ -21,7 +21,7 @@ SAMPLES = 700
 LARGEST_ERROR = {
     "exp": 1.0, "expm1": 2.0, "exp2": 1.0, "log": 1.0, "log1p": 1.0, "log2": 1.0, "log10": 1.0, "sinh": 2.0, "cosh": 2.0,
     "tanh": 2.0, "pow": 1.0, "cbrt": 1.0, "hypot": 1.0, "sin": 1.0, "cos": 1.0, "tan": 1.0, "arcsin": 1.0, "arccos": 1.0,
-    "arctan": 2.0, "arctan2": 2.0, "erf": 2.0, "arcsinh": 2.0, "arccosh": 2.0, "arctanh": 2.0,
+    "arctan": 2.0, "arctan2": 2.0, "erf": 2.0, "erfc": 4.0, "ndtr": 4.0, "arcsinh": 2.0, "arccosh": 2.0, "arctanh": 2.0,
 }
 """In units of the last place, as the docstrings of the functions state."""
 
@@ -72,6 +72,8 @@ RANGES = {
     "arccosh": [1 + HUGE, 1 + TINY, random.uniform(1, 9, SAMPLES)],
     "arctanh": [random.uniform(-1, 1, SAMPLES), -TINY, 1 - TINY[TINY > 1e-15]],
     "erf": [2 * NORMAL, random.uniform(0.9, 1.1, SAMPLES), random.uniform(-6.2, 6.2, SAMPLES), TINY],
+    "erfc": [2 * NORMAL, random.uniform(-7.0, 27.3, SAMPLES), random.uniform(26.0, 27.3, SAMPLES), TINY, -TINY],
+    "ndtr": [3 * NORMAL, random.uniform(-38.6, 9.0, SAMPLES), random.uniform(-38.6, -37.0, SAMPLES), TINY, -TINY],
 }
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 1e308,
                     -1e308, 709.782712893384, 709.782712893385, 710.4758, 710.4759, -745.13, -745.14, -708.4, 1023.9999, 1024.0,
@@ -79,14 +81,14 @@ SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 0.5, -0
                     -(2.0**52) - 1])
 PAIRS = tuple(np.array(column) for column in zip(*itertools.product(SPECIAL, SPECIAL), strict=True))
 MPMATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "pow": "power",
-          "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"}
+          "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "ndtr": "ncdf"}
 UNNAMED = {"log2": lambda x: mpmath.log(x, 2), "exp2": lambda x: mpmath.power(2, x),
            "cbrt": lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x))}
 
 
 def ufunc(name):
     """NumPy's or SciPy's function."""
-    return scipy.special.erf if name == "erf" else getattr(np, TABLE[name].numpy[0])
+    return getattr(np, TABLE[name].numpy[0], None) or getattr(scipy.special, name)
 
 
 def exact(name):

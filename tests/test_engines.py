@@ -11,7 +11,7 @@ from conftest import Sweeps, Writer
 
 from compiled.engine import ENGINE, Engine
 from compiled.errors import InvalidTape
-from compiled.instructions import TABLE, Row, Table, f
+from compiled.instructions import TABLE, Row, Table, f, undefined
 from compiled.layout import FLAGS, INDEX_ERROR, OPCODE, OPERAND, OUTPUT, STATUS_BITS
 from compiled.memory import View
 from compiled.structural import STRUCTURAL_ROWS
@@ -36,7 +36,8 @@ LENGTH = 30
 
 SEEDS = [pytest.param(seed, marks=() if seed < 40 else pytest.mark.slow) for seed in range(600)]
 
-ELEMENTWISE = [row for row in TABLE.rows if not row.structural and row.arity and not row.accumulates and not row.overwrites]
+ELEMENTWISE = [row for row in TABLE.rows if not row.structural and row.arity and not row.accumulates and not row.overwrites
+               and undefined not in row.partials]
 
 SLICES = (
     lambda x: x[::-1],

@@ -4,6 +4,7 @@ Each row is read by plain floats and run by the compiled sweeps, as scalars and 
 structural rows and programs of more than one instruction (`test_engines.py`).
 """
 
+import functools
 import itertools
 import math
 
@@ -14,7 +15,7 @@ import scipy.special
 from conftest import Sweeps, Writer
 
 from compiled.check import check
-from compiled.instructions import TABLE, uniform_bits
+from compiled.instructions import TABLE, undefined, uniform_bits
 from compiled.memory import View
 from compiled.numbers import Number
 
@@ -26,15 +27,19 @@ VALUE_ULPS = {np.float64: 4, np.float32: 4}
 PARTIAL_ULPS = {np.float64: 8, np.float32: 8}
 """A partial is some roundings and a function or two away from the operands, and may use the rounded value."""
 
-SCALE = {"logaddexp": 1.0, "tanh": 1.0}
-"""Rows whose errors are measured against this where the result is smaller: `logaddexp` cancels near 0, and the partial of
-`tanh`, (1 - out) (1 + out), inherits the rounding of out near 1."""
+SCIPYS_ULPS = 500
+"""Of double precision: SciPy's kernels promise no bound; where this was written none is off by more than 80."""
+
+SCALE = {"logaddexp": 1.0, "tanh": 1.0, "gammaln": 1.0, "digamma": 1.0, "betaln": 1.0, "i0e": 1.0, "i1e": 1.0, "ive": 1.0,
+         "rel_entr": 1.0}
+"""Rows whose errors are measured against this where the result is smaller: `logaddexp` cancels near 0, the partial of `tanh`,
+(1 - out) (1 + out), inherits the rounding of out near 1, logarithms and differences cancel near their zeros."""
 
 DIGITS = 50
 """Of mpmath, so that its numerical derivatives are good to far more than a double."""
 
-POINTS = 40
-"""Ordinary points a row."""
+POINTS, SLOW_POINTS = 40, 12
+"""Ordinary points a row; fewer of functions that mpmath is slow for."""
 
 SPECIAL = (0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.25, -2.0, 3.0)
 """Not 0.5: as an exponent NumPy makes it a square root where it is a scalar, but not in an array."""
@@ -90,19 +95,19 @@ def read(row, operands):
     return values, partials
 
 
-def contiguous_layout(writer, array):
+def contiguous_layout(writer, array, active):
     """The input as it is."""
-    return writer.array(array)
+    return writer.array(array, active)
 
 
-def strided_layout(writer, array):
+def strided_layout(writer, array, active):
     """Every second cell of an input, from its end to its beginning."""
-    return writer.seen(writer.array(np.repeat(array, 2)[::-1]), lambda x: x[::-2])
+    return writer.seen(writer.array(np.repeat(array, 2)[::-1], active), lambda x: x[::-2])
 
 
-def plane_layout(writer, array):
+def plane_layout(writer, array, active):
     """The columns of a plane as a matrix in which neither axis has step 1."""
-    return writer.seen(writer.array(np.repeat(array.reshape(-1, 2), 3, axis=1)), lambda x: x[:, ::3].T)
+    return writer.seen(writer.array(np.repeat(array.reshape(-1, 2), 3, axis=1), active), lambda x: x[:, ::3].T)
 
 
 LAYOUTS = {"scalars": contiguous_layout, "contiguous": contiguous_layout, "strided": strided_layout, "plane": plane_layout}
@@ -111,7 +116,7 @@ LAYOUTS = {"scalars": contiguous_layout, "contiguous": contiguous_layout, "strid
 def run(row, operands, layout):
     """Value and partials by the compiled sweeps."""
     writer = Writer(operands[0].dtype)
-    views = [LAYOUTS[layout](writer, array) for array in operands]
+    views = [LAYOUTS[layout](writer, array, not is_undefined(row, k)) for k, array in enumerate(operands)]
     shape = views[0].shape
     out = writer.zeros(shape) if row.accumulates else writer.new_slot(shape)
     if layout == "scalars":
@@ -127,8 +132,14 @@ def run(row, operands, layout):
     return flat(out.of(values)), [flat(view.of(adjoints)) for view in views]
 
 
-def ordinary(row, dtype, count=POINTS):
+def is_scipys(row):
+    """Whether SciPy's kernel computes the row."""
+    return (row.llvm or "").startswith("special:")
+
+
+def ordinary(row, dtype, count=None):
     """Random points of the row's domain, as one array an operand."""
+    count = count or (SLOW_POINTS if is_scipys(row) or row.name == "zeta" else POINTS)
     random = np.random.default_rng(TABLE.opcode[row.name])
     points = [random.uniform(low, high, count).astype(dtype) for low, high in row.domain]
     return [np.floor(x) for x in points] if row.name == "uniform" else points
@@ -156,21 +167,39 @@ def evaluated(row, operands, reader):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.arity], ids=lambda row: row.name)
 def test_value_and_partials_at_ordinary_points(row, reader, dtype):
     """Against mpmath, to the errors stated above."""
-    operands = ordinary(row, dtype)
-    value, partials = evaluated(row, operands, reader)
+    value, partials = evaluated(row, ordinary(row, dtype), reader)
+    expected, slopes = exact_at_ordinary_points(row, dtype)
+    if row.name != "uniform":
+        assert_close(value, expected, allowed(row, VALUE_ULPS, dtype), SCALE.get(row.name, 0.0))
+    for partial, slope in zip(partials, slopes, strict=True):
+        if slope is not None:
+            assert_close(partial.astype(dtype), slope, allowed(row, PARTIAL_ULPS, dtype), SCALE.get(row.name, 0.0))
+
+
+def allowed(row, ulps, dtype):
+    """Units in the last place that a row may be off by."""
+    return ulps[dtype] + is_scipys(row) * SCIPYS_ULPS * np.finfo(float).eps / np.finfo(dtype).eps
+
+
+@functools.cache
+def exact_at_ordinary_points(row, dtype):
+    """Value and partials by mpmath; None for a partial that is undefined."""
     with mpmath.workdps(DIGITS):
-        points = [tuple(mpmath.mpf(float(x)) for x in point) for point in zip(*operands, strict=True)]
-        if row.name != "uniform":
-            expected = np.array([float(exact(row.name, *point)) for point in points])
-            assert_close(value, expected, VALUE_ULPS[dtype], SCALE.get(row.name, 0.0))
-        for k, partial in enumerate(partials):
-            slopes = np.array([0.0 if is_constant(row, k) else float(exact_partial(row, k, point)) for point in points])
-            assert_close(partial.astype(dtype), slopes, PARTIAL_ULPS[dtype], SCALE.get(row.name, 0.0))
+        points = [tuple(mpmath.mpf(float(x)) for x in point) for point in zip(*ordinary(row, dtype), strict=True)]
+        value = None if row.name == "uniform" else np.array([float(exact(row.name, *point)) for point in points])
+        slopes = [None if is_undefined(row, k) else np.zeros(len(points)) if is_constant(row, k) else
+                  np.array([float(exact_partial(row, k, point)) for point in points]) for k in range(row.arity)]
+        return value, slopes
 
 
 def is_constant(row, k):
     """Whether operand k has no derivative by definition."""
     return row.partials[k] is None
+
+
+def is_undefined(row, k):
+    """Whether there is no rule for the derivative to operand k."""
+    return row.partials[k] is undefined
 
 
 def test_rows_without_partials_are_flat():
@@ -211,7 +240,9 @@ def test_uniform_has_the_first_numbers_of_splitmix64():
 def ufunc_of(row):
     """NumPy's own function for a row."""
     name = row.numpy[0]
-    return getattr(np, name, None) or getattr(scipy.special, name)
+    if name == "i0":  # NumPy's is another function
+        return scipy.special.i0
+    return getattr(np, name, None) or getattr(scipy.special._ufuncs, name)
 
 
 SIGN_OF_ZERO_IS_OPEN = ("max", "min", "clip", "fmax", "fmin")
@@ -234,7 +265,8 @@ def test_special_values_are_those_of_numpy(row, reader, dtype):
     operands = special_points(row, dtype)
     value, _ = evaluated(row, operands, reader)
     with np.errstate(all="ignore"):
-        expected = ufunc_of(row)(*operands).astype(dtype)
+        exactly = [x.astype(float) for x in operands] if is_scipys(row) else operands  # of float32 some have another code
+        expected = ufunc_of(row)(*exactly).astype(dtype)
     wrong = ~same(value, expected)
     assert not wrong.any(), f"at {[x[wrong][:5] for x in operands]}: {value[wrong][:5]}, expected {expected[wrong][:5]}"
     if row.name not in SIGN_OF_ZERO_IS_OPEN:
@@ -258,6 +290,8 @@ def test_readers_agree_on_the_partials_at_special_values(row, dtype):
     for layout in ("scalars", "contiguous"):
         _, partials = run(row, operands, layout)
         for k, partial in enumerate(partials):
+            if is_undefined(row, k):
+                continue
             with np.errstate(all="ignore"):
                 agreed = same(partial, expected[k].astype(dtype))
             where = [x[~agreed][:5] for x in operands]
@@ -351,6 +385,45 @@ KINKS = [
     ("clip", (0.0, 1.0, -1.0), (0.0, 0.0, 1.0)),
     ("clip", (-2.0, -1.0, 1.0), (0.0, 1.0, 0.0)),
     ("clip", (2.0, -1.0, 1.0), (0.0, 0.0, 1.0)),
+    ("erfinv", (1.0,), (INF,)),
+    ("erfcinv", (2.0,), (-INF,)),
+    ("ndtri", (0.0,), (INF,)),
+    ("gamma", (0.0,), (-INF,)),
+    ("gamma", (-1.0,), (NAN,)),
+    ("gammaln", (0.0,), (-INF,)),
+    ("gammaln", (-1.0,), (NAN,)),
+    ("gammasgn", (0.0,), (0.0,)),
+    ("rgamma", (0.0,), (1.0,)),
+    ("rgamma", (-2.0,), (2.0,)),
+    ("digamma", (-1.0,), (INF,)),
+    ("digamma", (-2e6 - 0.5,), (NAN,)),
+    ("zeta", (3.0, 0.0), (NAN, -INF)),
+    ("gammainc", (0.5, 0.0), (NAN, INF)),
+    ("gammainc", (1.0, 0.0), (NAN, 1.0)),
+    ("gammainc", (2.0, 0.0), (NAN, 0.0)),
+    ("gammainc", (2.0, INF), (NAN, 0.0)),
+    ("gammaincc", (1.0, 0.0), (NAN, -1.0)),
+    ("betainc", (1.0, 2.0, 0.0), (NAN, NAN, 2.0)),
+    ("betainc", (2.0, 1.0, 1.0), (NAN, NAN, 2.0)),
+    ("betainc", (0.5, 0.5, 1.0), (NAN, NAN, INF)),
+    ("j1", (0.0,), (0.5,)),
+    ("jv", (1.0, 0.0), (NAN, 0.5)),
+    ("jv", (0.0, 0.0), (NAN, 0.0)),
+    ("y0", (0.0,), (INF,)),
+    ("y1", (0.0,), (INF,)),
+    ("yv", (1.0, INF), (NAN, NAN)),
+    ("i0", (0.0,), (0.0,)),
+    ("i1", (0.0,), (0.5,)),
+    ("iv", (1.0, 0.0), (NAN, 0.5)),
+    ("i0e", (0.0,), (0.0,)),
+    ("i1e", (0.0,), (0.5,)),
+    ("ive", (0.0, 0.0), (NAN, 0.0)),
+    ("k0", (0.0,), (-INF,)),
+    ("k1", (0.0,), (-INF,)),
+    ("kv", (1.0, 0.0), (NAN, -INF)),
+    ("exprel", (0.0,), (0.5,)),
+    ("rel_entr", (0.0, 2.0), (-INF, -0.0)),
+    ("kl_div", (0.0, 2.0), (-INF, 1.0)),
     ("relu", (0.0,), (0.0,)),
     ("relu", (-0.0,), (0.0,)),
     ("where", (0.0, INF, 2.0), (0.0, 0.0, 1.0)),
@@ -367,7 +440,9 @@ def test_partials_at_kinks(name, operands, expected, reader, dtype):
     """The side that the row says it takes."""
     twice = [np.array([x, x], dtype) for x in operands]
     _, partials = evaluated(TABLE[name], twice, reader)
-    for partial, wanted in zip(partials, expected, strict=True):
+    for k, (partial, wanted) in enumerate(zip(partials, expected, strict=True)):
+        if is_undefined(TABLE[name], k):
+            continue
         np.testing.assert_allclose(partial, np.full(2, wanted), rtol=4 * np.finfo(dtype).eps, equal_nan=True)
 
 
@@ -384,7 +459,8 @@ def test_broadcast_operands_collect_their_adjoints(row):
     """A row against a column: values as of the full planes, adjoints summed over what was broadcast."""
     operands = ordinary(row, np.float64, 7)
     writer = Writer(np.float64)
-    column, line = writer.array(operands[0][:, None]), writer.array(operands[1][None, :])
+    column = writer.array(operands[0][:, None], not is_undefined(row, 0))
+    line = writer.array(operands[1][None, :], not is_undefined(row, 1))
     shape = (7, 7)
     out = writer.zeros(shape) if row.accumulates else writer.new_slot(shape)
     writer.elementwise(row.name, [column, line], shape, out)
@@ -393,7 +469,9 @@ def test_broadcast_operands_collect_their_adjoints(row):
     value, partials = read(row, planes)
     np.testing.assert_allclose(out.of(sweeps.forward()).ravel(), value, rtol=1e-15)
     adjoints = sweeps.reverse([(out, 1.0)])[1]
-    for view, partial, axis in ((column, partials[0], 1), (line, partials[1], 0)):
+    for k, (view, partial, axis) in enumerate(((column, partials[0], 1), (line, partials[1], 0))):
+        if is_undefined(row, k):
+            continue
         np.testing.assert_allclose(view.of(adjoints).ravel(), partial.reshape(shape).sum(axis), rtol=1e-13, atol=1e-13)
 
 

@@ -18,10 +18,10 @@ FLOOR_DIVIDE = "floor_divide"
 
 def _functions() -> dict:
     """Every elementwise function with a row of the table."""
-    found = {getattr(np, name): row for name, row in TABLE.ufuncs.items() if hasattr(np, name)}
+    found = {getattr(np, name): row for name, row in TABLE.ufuncs.items() if isinstance(getattr(np, name, None), np.ufunc)}
     same_name = {"acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan",
                  "atan2": "arctan2", "atanh": "arctanh", "fmod": "fmod", "remainder": None, "pow": "pow", "fabs": "abs",
-                 "degrees": "rad2deg", "radians": "deg2rad",
+                 "degrees": "rad2deg", "radians": "deg2rad", "lgamma": "gammaln",
                  "floor": None, "ceil": None, "trunc": None}
     for name in dir(math):
         row = same_name.get(name, name)

@@ -16,7 +16,7 @@ from compiled.active.types import Active, Dual, Recorded, constant, depth, proxy
 from compiled.active.workspace import MOST_PAIRS, push_statement
 from compiled.instructions import TABLE
 from compiled.llvm import LLVMValue
-from compiled.numbers import Number, is_constant, plus, product
+from compiled.numbers import Number, is_constant, plus, share
 
 F64 = ir.DoubleType()
 
@@ -160,7 +160,7 @@ class DualNumber(DifferentialNumber):
         for k in range(self.kind.width):
             tangent = 0.0
             for x, partial in pairs:
-                tangent = plus(tangent, product(TABLE, self.emission.double(x.tangents[k]), partial))
+                tangent = plus(tangent, share(TABLE, row, self.emission.double(x.tangents[k]), partial))
             tangents.append(tangent)
         return DualNumber(self.emission, self.kind, value, tangents)
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 
+from compiled import special
+from compiled.errors import TapeError
 from compiled.native import machine
 from compiled.native.calls import calls_of
 from compiled.native.function import build_module
@@ -16,10 +18,16 @@ SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 
 
 def export(directory: pathlib.Path, name: str, functions, cpu: str) -> pathlib.Path:
-    """Write ``<name>.h`` and the library; returns the header's path."""
+    """Write ``<name>.h`` and the library; returns the header's path.
+
+    Raises
+    ------
+    TapeError
+        Where a function computes special functions that only SciPy has, or calls Python.
+    """
     calls = [call.name for function in functions for call in calls_of(function.listing)]
     if calls:
-        raise ValueError(f"export: the compiled list calls {calls[0]}, a Python function, which a library for C does not have")
+        raise TapeError(f"export: the compiled list calls {calls[0]}, a Python function, which a library for C does not have")
     compiler = next((found for found in map(shutil.which, ("cc", "gcc", "clang")) if found), None)
     if compiler is None:
         raise FileNotFoundError("export: expected a C compiler to link the library with, found none of cc, gcc, clang")
@@ -29,6 +37,10 @@ def export(directory: pathlib.Path, name: str, functions, cpu: str) -> pathlib.P
         objects = []
         for k, function in enumerate(functions):
             module = build_module(function.listing, function.signature, function.name, python=False, blas=False)
+            missing = special.link_to_c(module)
+            if missing:
+                raise TapeError(f"export: {function.name} computes {', '.join(missing)} by SciPy's code, which C does not "
+                                f"have; special functions that can be exported: {', '.join(special.IN_C)}, erf, erfc, ndtr")
             path = pathlib.Path(scratch) / f"{k}.o"
             path.write_bytes(target.emit_object(machine.optimised(str(module), target, True)))
             objects.append(str(path))

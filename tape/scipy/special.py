@@ -1,15 +1,20 @@
-"""`scipy.special` functions that are no ufuncs: logsumexp, softmax, log_softmax; of plain and recorded arrays.
+"""`scipy.special` functions that are no ufuncs, of plain and recorded arrays: logsumexp, softmax, log_softmax, polygamma,
+multigammaln.
 
 The ufuncs of `scipy.special` with a rule (`python -m tape.supported` lists them) are called under their own names.
 """
 
 from __future__ import annotations
 
+import math
+import operator
+
 import numpy as np
 
+from tape.errors import NotDifferentiable
 from tape.reductions import logsumexp
 
-__all__ = ["log_softmax", "logsumexp", "softmax"]
+__all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "softmax"]
 
 
 def _shifted(x, axis):
@@ -79,3 +84,82 @@ def log_softmax(x, axis=None):
     """
     shifted = _shifted(x, axis)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+def polygamma(n, x):
+    """Derivative number n of the digamma function.
+
+    Parameters
+    ----------
+    n : int
+        Order from 0 on, a constant.
+    x : array
+        Plain or recorded.
+
+    Returns
+    -------
+    array
+        Of the shape of `x`.
+
+    Raises
+    ------
+    NotDifferentiable
+        For an order that is not a whole number from 0 on, or that is recorded.
+
+    Notes
+    -----
+    Source: ``(-1)**(n + 1) n! zeta(n + 1, x)`` (Abramowitz & Stegun 6.4.10), which is differentiated to any order.
+
+    Examples
+    --------
+    >>> import tape
+    >>> round(float(tape.scipy.special.polygamma(1, 1.0)), 6)
+    1.644934
+    >>> round(float(tape.grad(lambda x: tape.scipy.special.polygamma(1, x))(1.0)), 6)
+    -2.404114
+    """
+    from scipy.special import digamma, zeta
+
+    n = _whole(n, "polygamma", "the order")
+    if n < 0:
+        raise NotDifferentiable(f"polygamma: expected an order from 0 on, got {n}")
+    return digamma(x) if n == 0 else (-1.0) ** (n + 1) * math.factorial(n) * zeta(n + 1.0, x)
+
+
+def multigammaln(a, d):
+    """Logarithm of the multivariate gamma function.
+
+    Parameters
+    ----------
+    a : array
+        Plain or recorded; greater than (d - 1) / 2.
+    d : int
+        Dimension, a constant.
+
+    Returns
+    -------
+    array
+        Of the shape of `a`.
+
+    Raises
+    ------
+    NotDifferentiable
+        For a dimension that is not a whole number, or that is recorded.
+
+    Examples
+    --------
+    >>> import tape
+    >>> round(float(tape.scipy.special.multigammaln(3.0, 2)), 6)
+    1.550195
+    """
+    from scipy.special import gammaln
+
+    d = _whole(d, "multigammaln", "the dimension")
+    return 0.25 * d * (d - 1) * math.log(math.pi) + sum(gammaln(a - 0.5 * k) for k in range(d))
+
+
+def _whole(n, function, what):
+    try:
+        return operator.index(n)
+    except TypeError:
+        raise NotDifferentiable(f"{function}: expected {what} as an int, a constant; got {type(n).__name__}") from None

@@ -13,7 +13,7 @@ import numpy as np
 from compiled.instructions import TABLE
 from compiled.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
 from compiled.memory import View, contiguous
-from compiled.numbers import plus, product
+from compiled.numbers import plus, share
 from compiled.program import iteration_space
 from tape.recorder import Recorder, broadcast_strides
 from tape.tracing import RecordedArray, record
@@ -283,7 +283,7 @@ def _reverse_elementwise(stretch, i):
     arrays = stretch.rule_numbers([*operands[: row.arity], out])
     for k, partial in enumerate(row.partials):
         if stretch.is_active(k, i):
-            contribution = product(TABLE, adjoint, partial(*arrays))
+            contribution = share(TABLE, row, adjoint, partial(*arrays))
             if not (isinstance(contribution, float) and contribution == 0.0):
                 stretch.add(stretch.buddy(operands[k]), contribution)
 
@@ -435,7 +435,7 @@ def _forward_elementwise(stretch, i):
         if stretch.is_active(k, i):
             # An overwritten cell's value is not yet there, but the partial of an assignment is constant.
             tangent = stretch.array(stretch.buddy(operands[k]))
-            total = plus(total, product(TABLE, tangent, partial(*arrays)))
+            total = plus(total, share(TABLE, row, tangent, partial(*arrays)))
     target = stretch.array(stretch.buddy(out))
     if row.accumulates:
         stretch.add(target.view, total)
