@@ -5,7 +5,16 @@
 array([0.    , 1.3818])
 """
 
-from tape import assembling, cumulative, nan_reductions, scipy, sorting  # noqa: F401 (some register what they record)
+from tape import (  # noqa: F401 (most register what they record)
+    assembling,
+    cumulative,
+    nan_reductions,
+    numpy_rules,
+    reductions,
+    scipy,
+    sorting,
+    ufuncs,
+)
 from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout
@@ -26,10 +35,10 @@ from tape.jacobians import hessian, jacobian
 from tape.jitted import workspace_limit
 from tape.loops import cond, fori, while_loop
 from tape.native import Compiled, compile
-from tape.numpy_rules import logsumexp
 from tape.operations import JittedOperation, checkpoint, operation, scan
 from tape.products import hessian_operator, hvp, jvp, vjp
 from tape.recorder import memory_limit
+from tape.reductions import logsumexp
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 

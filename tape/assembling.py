@@ -11,7 +11,8 @@ import numpy as np
 
 from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _first_recorded, _recorded_items, implements
+from tape.numpy_rules import _first_recorded, _recorded_items
+from tape.rules import implements
 from tape.tracing import RecordedArray, plain, record
 
 # ---------------------------------------------------------------------- joining and repeating

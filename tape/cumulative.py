@@ -10,8 +10,10 @@ import numpy as np
 
 from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _first_recorded, _is_bool, implements
+from tape.numpy_rules import _first_recorded
+from tape.rules import implements
 from tape.tracing import RecordedArray, plain
+from tape.ufuncs import is_bool
 
 
 def scanned(combine, x, axis):
@@ -46,7 +48,7 @@ def _cumulative(ufunc, name):
     def rule(a, axis=None, dtype=None, out=None):
         if out is not None or dtype is not None:
             raise NotDifferentiable(f"numpy.{name} with out= or dtype=: not supported; nearest: astype on the argument")
-        a = a.astype(np.int64) if _is_bool(a) else a
+        a = a.astype(np.int64) if is_bool(a) else a
         return np.ravel(accumulate(ufunc, np.ravel(a))) if axis is None else accumulate(ufunc, a, axis)
 
     return rule
@@ -103,7 +105,7 @@ def diff(a, n=1, axis=-1, prepend=np._NoValue, append=np._NoValue):
     before = (slice(None),) * axis
     for _ in range(n):
         later, earlier = a[(*before, slice(1, None))], a[(*before, slice(None, -1))]
-        a = np.not_equal(later, earlier) if _is_bool(a) else later - earlier
+        a = np.not_equal(later, earlier) if is_bool(a) else later - earlier
     return a
 
 

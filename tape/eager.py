@@ -12,11 +12,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compiled.instructions import TABLE
-from tape import numpy_rules
 from tape.arguments import check_differentiable, describe, leaves_of, with_leaves
 from tape.errors import NotDifferentiable
 from tape.replay import Given, Node, Result, gradients_of
+from tape.rules import has_rule, no_rule
 from tape.tracing import RecordedArray
 
 _remembers: contextvars.ContextVar[bool] = contextvars.ContextVar("remembers", default=True)
@@ -305,12 +304,9 @@ def _held(leaf):
 
 def _check_rule(function) -> None:
     """Raise NotDifferentiable, where the function is called, for one that has no rule."""
-    if isinstance(function, np.ufunc):
-        known = function.__name__ in TABLE.ufuncs or function.__name__ in numpy_rules._UFUNCS
-    else:
-        known = function in numpy_rules.FUNCTIONS or not (getattr(function, "__module__", "") or "").startswith("numpy")
-    if not known:
-        raise numpy_rules._no_rule(f"numpy.{function.__name__}")
+    is_numpy = isinstance(function, np.ufunc) or (getattr(function, "__module__", "") or "").startswith("numpy")
+    if is_numpy and not has_rule(function):
+        raise no_rule(f"numpy.{function.__name__}")
 
 
 def _method(name):

@@ -6,14 +6,9 @@ import math
 
 import numpy as np
 
-from tape.numpy_rules import implements
+from tape.reductions import check_reduction
+from tape.rules import implements
 from tape.tracing import record
-
-
-def _only_default(name, where, out=None, dtype=None):
-    from tape.numpy_rules import _check_reduction
-
-    _check_reduction(name, dtype, out, where)
 
 
 def _filled(a, value):
@@ -27,21 +22,21 @@ def _count(a, axis, keepdims=False):
 @implements(np.nansum)
 def nansum(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np._NoValue):
     """`numpy.nansum`."""
-    _only_default("nansum", where, out, dtype)
+    check_reduction("nansum", dtype, out, where)
     return np.sum(_filled(a, 0.0), axis=axis, keepdims=keepdims is True, initial=initial)
 
 
 @implements(np.nanprod)
 def nanprod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np._NoValue):
     """`numpy.nanprod`."""
-    _only_default("nanprod", where, out, dtype)
+    check_reduction("nanprod", dtype, out, where)
     return np.prod(_filled(a, 1.0), axis=axis, keepdims=keepdims is True, initial=initial)
 
 
 @implements(np.nanmean)
 def nanmean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=np._NoValue):
     """`numpy.nanmean`."""
-    _only_default("nanmean", where, out, dtype)
+    check_reduction("nanmean", dtype, out, where)
     return np.sum(_filled(a, 0.0), axis=axis, keepdims=keepdims is True) / _in_precision(a, _count(a, axis, keepdims is True))
 
 
@@ -53,7 +48,7 @@ def _in_precision(a, count):
 @implements(np.nanvar)
 def nanvar(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=np._NoValue, mean=None, correction=None):
     """`numpy.nanvar`."""
-    _only_default("nanvar", where, out, dtype)
+    check_reduction("nanvar", dtype, out, where)
     center = np.nanmean(a, axis=axis, keepdims=True) if mean is None else mean
     squares = np.where(np.isnan(a), 0.0, np.square(_filled(a, 0.0) - center))
     count = _in_precision(a, _count(a, axis, keepdims is True)) - (ddof if correction is None else correction)
@@ -70,7 +65,7 @@ def nanstd(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=
 
 def _nan_extreme(extreme, limit, name):
     def rule(a, axis=None, out=None, keepdims=False, initial=np._NoValue, where=np._NoValue):
-        _only_default(name, where, out)
+        check_reduction(name, None, out, where)
         if a.dtype.kind != "f":
             return extreme(a, axis=axis, keepdims=keepdims is True, initial=initial)
         found = extreme(_filled(a, limit), axis=axis, keepdims=keepdims is True, initial=initial)

@@ -12,7 +12,9 @@ import numpy as np
 
 from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _axes, _first_recorded, implements
+from tape.numpy_rules import _first_recorded
+from tape.reductions import axes_of
+from tape.rules import implements
 from tape.tracing import RecordedArray, plain, record
 
 MOST_COUNTED = 32
@@ -104,7 +106,7 @@ def quantile(a, q, axis=None, out=None, overwrite_input=False, method="linear", 
     q = np.asarray(q, float)
     if q.size and not (q.min() >= 0 and q.max() <= 1):
         raise ValueError("Quantiles must be in the range [0, 1]")
-    axes = _axes(axis, a.ndim)
+    axes = axes_of(axis, a.ndim)
     kept = [k for k in range(a.ndim) if k not in axes]
     shape = tuple(a.shape[k] for k in kept)
     n = math.prod(a.shape[k] for k in axes)

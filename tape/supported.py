@@ -11,7 +11,7 @@ import numpy as np
 import scipy.special
 
 from compiled.instructions import TABLE
-from tape import numpy_rules
+from tape.rules import has_rule
 
 MODULES = (("numpy", np), ("numpy.linalg", np.linalg), ("scipy.special", scipy.special))
 
@@ -52,12 +52,10 @@ def _is_function(module_name, function) -> bool:
 
 
 def _supported(function) -> tuple[bool, str]:
-    name = function.__name__
     if isinstance(function, np.ufunc):
-        row = TABLE.ufuncs.get(name)
-        return row is not None or name in numpy_rules._UFUNCS, TABLE[row].kinks if row else ""
-    rule = numpy_rules.FUNCTIONS.get(function)
-    return rule is not None and not getattr(rule, "refuses", False), _kinks_of_function(function)
+        row = TABLE.ufuncs.get(function.__name__)
+        return has_rule(function), TABLE[row].kinks if row else ""
+    return has_rule(function), _kinks_of_function(function)
 
 
 def _kinks_of_function(function) -> str:

@@ -6,14 +6,15 @@ import functools
 
 import numpy as np
 
-from compiled import file, loops
+from compiled import loops
 from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPCODE, OPERAND, OPERANDS, OUTPUT, STATUS_BITS
 from compiled.listing import Listing
 from compiled.memory import View
 from compiled.program import Program
+from tape import saving
 from tape.arguments import Leaf, leaves_of, like_argument, with_leaves
-from tape.errors import GuardFailed, InvalidTape, NotDifferentiable
+from tape.errors import GuardFailed, NotDifferentiable
 from tape.graph import Graph, Operation
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
@@ -633,18 +634,7 @@ class Tape:
             When an argument or a result is neither number nor array, or nested in other containers than tuples, lists
             and dicts.
         """
-        extra = {
-            "arguments": _described(with_leaves(self._structure, list(range(len(self._trace.leaves))))),
-            "leaves": [_saved_leaf(leaf) for leaf in self._trace.leaves],
-            "dynamic": self._trace.dynamic,
-            "wrt": self._trace.wrt,
-            "structure": _described(with_leaves(self._trace.structure, list(range(len(self._trace.results))))),
-            "results": [w if isinstance(w, int) else [np.asarray(w[0]).tolist()] for w in self._trace.results],
-            "dtypes": [np.dtype(d).str for d in self._trace.result_dtypes],
-            "guards": self._trace.guards,
-            "outcomes": [o.hex() for o in self._trace.outcomes],
-        }
-        file.save(self._program, path, extra)
+        saving.save(self._trace, self._structure, path)
 
 
 def record(f, *args, **kwargs) -> Tape:
@@ -718,38 +708,18 @@ def load(path) -> Tape:
         When the file is truncated or was tampered with; the message names file, instruction, operation and operand.
     FileNotFoundError
         When there is no such file.
+
+    Examples
+    --------
+    >>> import os, tempfile, tape
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = os.path.join(directory, "cube.npz")
+    ...     tape.record(lambda x: x**3, 2.0).save(path)
+    ...     t = tape.load(path)
+    >>> float(t.forward(3.0))
+    27.0
     """
-    program, extra = file.load(path)
-    try:
-        return _loaded(program, extra)
-    except InvalidTape as error:
-        raise InvalidTape(f"{path}: {error}") from None
-    except Exception as error:  # a header of any JSON at all
-        raise InvalidTape(f"{path}: its header does not describe arguments and results: {error!r}") from None
-
-
-def _loaded(program, extra) -> Tape:
-    structure = leaves_of(_built(extra["arguments"]))[1]
-    result_structure = leaves_of(_built(extra["structure"]))[1]
-    leaves = [_loaded_leaf(leaf) for leaf in extra["leaves"]]
-    dynamic = [int(k) for k in extra["dynamic"]]
-    shapes = [leaves[k].shape for k in dynamic]
-    fits = [view.shape for view in program.inputs] == shapes and len(set(dynamic)) == len(dynamic)
-    if not fits or structure.num_leaves != len(leaves):
-        raise InvalidTape("the arguments in the header do not fit the inputs of the list")
-    results = [int(w) if isinstance(w, int) else (np.asarray(w[0])[()],) for w in extra["results"]]
-    fits = all(not isinstance(w, int) or 0 <= w < len(program.outputs) for w in results)
-    if not fits or result_structure.num_leaves != len(results):
-        raise InvalidTape("the results in the header do not fit the outputs of the list")
-    dtypes = [np.dtype(d) for d in extra["dtypes"]]
-    if len(dtypes) != len(results) or any(d.kind not in "fiub" for d in dtypes):
-        raise InvalidTape("the dtypes in the header do not fit the results")
-    wrt = [int(k) for k in extra["wrt"]]
-    if not all(0 <= k < len(dynamic) for k in wrt):
-        raise InvalidTape("the header differentiates an input that the list does not have")
-    trace = Trace(program, leaves, dynamic, wrt, results, dtypes, result_structure,
-                  tuple(bytes.fromhex(o) for o in extra["outcomes"]), [int(g) for g in extra["guards"]])
-    return Tape(trace, structure)
+    return Tape(*saving.load(path))
 
 
 class _Token:
@@ -770,45 +740,3 @@ def _as_float(leaf: Leaf) -> Leaf:
     kind = leaf.dtype
     floating = kind is float or getattr(kind, "kind", "") == "f"
     return leaf if floating else Leaf(leaf.kind, leaf.shape, np.dtype(np.float64))
-
-
-_CONTAINERS = {"tuple": tuple, "list": list}
-
-
-def _described(tree):
-    """Nested containers of numbers as JSON: ["tuple", ...], ["list", ...], {"dict": ...} or the number."""
-    if isinstance(tree, bool) or tree is None:
-        raise NotDifferentiable(f"a tape with {tree!r} among its arguments cannot be saved")
-    if isinstance(tree, int):
-        return tree
-    if type(tree) in (tuple, list):
-        return [type(tree).__name__, *(_described(x) for x in tree)]
-    if isinstance(tree, dict) and all(isinstance(k, str) for k in tree):
-        return {"dict": {k: _described(v) for k, v in tree.items()}}
-    raise NotDifferentiable(f"a tape with a {type(tree).__name__} among its arguments or results cannot be saved: expected "
-                            "tuples, lists and dicts with names as keys")
-
-
-def _built(description):
-    if isinstance(description, int):
-        return description
-    if isinstance(description, dict):
-        return {k: _built(v) for k, v in description["dict"].items()}
-    kind, *items = description
-    return _CONTAINERS[kind](_built(x) for x in items)
-
-
-def _saved_leaf(leaf: Leaf):
-    if leaf.kind == "static" and not isinstance(leaf.dtype, (bool, str, type(None))):
-        raise NotDifferentiable(f"a tape with the argument {leaf.dtype!r:.60} cannot be saved: expected numbers and arrays")
-    dtype = leaf.dtype if leaf.kind == "static" else leaf.dtype.__name__ if isinstance(leaf.dtype, type) else leaf.dtype.str
-    return [leaf.kind, list(leaf.shape), dtype]
-
-
-def _loaded_leaf(parts) -> Leaf:
-    kind, shape, dtype = parts
-    if kind == "static":
-        return Leaf(kind, (), dtype)
-    if kind not in ("array", "scalar"):
-        raise InvalidTape(f"an argument of the unknown kind {kind!r}")
-    return Leaf(kind, tuple(int(n) for n in shape), {"float": float, "int": int}.get(dtype) or np.dtype(dtype))

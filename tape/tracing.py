@@ -1,7 +1,7 @@
 """Recorded arrays: they write a list while ordinary NumPy code runs on them.
 
 What is here: `record`, which records one elementwise instruction as NumPy would compute it, and the `RecordedArray`, which
-stands for some cells of the list. What is not: which NumPy function is which list (`numpy_rules.py`, `contractions.py`),
+stands for some cells of the list. What is not: which NumPy function is which list (`rules.py`),
 indexing (`indexing.py`).
 """
 
@@ -198,12 +198,12 @@ class RecordedArray(Number):
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        from tape.numpy_rules import call_ufunc
+        from tape.ufuncs import call_ufunc
 
         return call_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function, types, args, kwargs):
-        from tape.numpy_rules import call_function
+        from tape.rules import call_function
 
         return call_function(function, args, kwargs)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape.numpy_rules import logsumexp
+from tape.reductions import logsumexp
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 

@@ -1,0 +1,214 @@
+"""Reductions: sums, products, extremes and what is made of them, norms.
+
+What is not here: those that leave out NaN (`nan_reductions.py`), running ones (`cumulative.py`), quantiles (`sorting.py`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from compiled.memory import View
+from tape import contractions
+from tape.errors import NotDifferentiable
+from tape.rules import FUNCTIONS, implements
+from tape.tracing import RecordedArray, record
+
+
+def axes_of(axis, ndim) -> tuple[int, ...]:
+    """Normalised axes, as NumPy checks them."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(np.lib.array_utils.normalize_axis_tuple(axis, ndim))
+
+
+def _reduced_view(recorder, shape, axes, out: View) -> View:
+    """`out`, which has the shape without `axes`, as a view of the whole shape that does not move along them."""
+    kept = iter(out.strides)
+    return View(out.cell, shape, tuple(0 if k in axes else next(kept) for k in range(len(shape))))
+
+
+def _with_kept(array, shape, axes, keepdims):
+    return np.reshape(array, tuple(1 if k in axes else n for k, n in enumerate(shape))) if keepdims else array
+
+
+def check_reduction(name, dtype, out, where):
+    if out is not None or (where is not np._NoValue and where is not True):
+        raise NotDifferentiable(f"numpy.{name} with out= or where=: not supported; nearest: numpy.where on the argument")
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise NotDifferentiable(f"numpy.{name} with dtype={dtype}: expected a float dtype")
+
+
+@implements(np.sum)
+def sum_(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np._NoValue):
+    """`numpy.sum`."""
+    check_reduction("sum", dtype, out, where)
+    recorder = a.recorder
+    axes = axes_of(axis, a.ndim)
+    result = recorder.zeros(tuple(n for k, n in enumerate(a.shape) if k not in axes))
+    recorder.elementwise("accumulate", [a.view], a.shape, _reduced_view(recorder, a.shape, axes, result))
+    kind = np.dtype(np.int64) if a.dtype.kind in "ib" else a.dtype
+    total = _with_kept(RecordedArray(recorder, result, kind), a.shape, axes, keepdims is True)
+    return total if (isinstance(initial, int) and initial == 0) or initial is np._NoValue else total + initial
+
+
+@implements(np.mean)
+def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=np._NoValue):
+    """`numpy.mean`."""
+    check_reduction("mean", dtype, out, where)
+    count = math.prod(a.shape[k] for k in axes_of(axis, a.ndim))
+    return np.sum(a, axis=axis, keepdims=keepdims) / count
+
+
+@implements(np.var)
+def var(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=np._NoValue, mean=None, correction=None):
+    """`numpy.var`."""
+    check_reduction("var", dtype, out, where)
+    count = math.prod(a.shape[k] for k in axes_of(axis, a.ndim))
+    center = np.mean(a, axis=axis, keepdims=True) if mean is None else mean
+    squares = np.sum(np.square(a - center), axis=axis, keepdims=keepdims)
+    return squares / (count - (ddof if correction is None else correction))
+
+
+@implements(np.std)
+def std(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=np._NoValue, mean=None, correction=None):
+    """`numpy.std`; of equal elements the derivative is the subgradient 0."""
+    variance = var(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction)
+    return record("root_of_squares", (variance,))
+
+
+@implements(np.prod)
+def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np._NoValue):
+    """`numpy.prod`: a tree of products of halves, so that zeros need no division and any order of derivative is exact."""
+    check_reduction("prod", dtype, out, where)
+    axes = axes_of(axis, a.ndim)
+    kept = [k for k in range(a.ndim) if k not in axes]
+    shape = tuple(a.shape[k] for k in kept)
+    n = math.prod(a.shape[k] for k in axes)
+    x = np.reshape(np.transpose(a, [*axes, *kept]), (n, *shape))
+    if n == 0:
+        x = np.ones((1, *shape), a.dtype, like=a)
+    while x.shape[0] > 1:
+        half = x.shape[0] // 2
+        product = x[:half] * x[half : 2 * half]
+        x = np.concatenate([product, x[2 * half :]]) if x.shape[0] % 2 else product
+    product = x[0].astype(np.int64) if a.dtype.kind in "ib" else x[0]
+    result = _with_kept(product, a.shape, axes, keepdims is True)
+    return result if (isinstance(initial, int) and initial == 1) or initial is np._NoValue else result * initial
+
+
+def _extreme(sign, name, pair):
+    def rule(a, axis=None, out=None, keepdims=False, initial=np._NoValue, where=np._NoValue):
+        check_reduction(name, None, out, where)
+        recorder, axes = a.recorder, axes_of(axis, a.ndim)
+        kept = [k for k in range(a.ndim) if k not in axes]
+        if not axes:
+            return a.copy()
+        if any(a.shape[k] == 0 for k in axes):
+            raise ValueError(f"zero-size array to reduction operation {name} which has no identity")
+        shape, reduced = [a.shape[k] for k in kept], [a.shape[k] for k in axes]
+        strides = [a.view.strides[k] for k in kept], [a.view.strides[k] for k in axes]
+        result = recorder.new_slot(tuple(shape))
+        words = (sign, len(kept), len(axes), *shape, *reduced, *strides[0], *strides[1])
+        recorder.structural("amax", [a.view], result, words, result.size)
+        result = _with_kept(RecordedArray(recorder, result, a.dtype), a.shape, axes, keepdims is True)
+        return result if initial is np._NoValue else pair(result, initial)
+
+    return rule
+
+
+FUNCTIONS[np.max] = _extreme(1, "max", np.maximum)
+FUNCTIONS[np.min] = _extreme(-1, "min", np.minimum)
+
+
+@implements(np.all)
+def _all(a, axis=None, out=None, keepdims=False, **_):
+    return np.min(record("ne", (a, 0)), axis=axis, keepdims=keepdims) if a.size else np.ones((), bool, like=a)
+
+
+@implements(np.any)
+def _any(a, axis=None, out=None, keepdims=False, **_):
+    return np.max(record("ne", (a, 0)), axis=axis, keepdims=keepdims) if a.size else np.zeros((), bool, like=a)
+
+
+def _arg_extreme(extreme, name):
+    def rule(a, axis=None, out=None, *, keepdims=False):
+        array, axis, ones = (np.ravel(a), 0, (1,) * a.ndim) if axis is None else (a, axis, None)
+        axis = np.lib.array_utils.normalize_axis_index(axis, array.ndim)
+        n = array.shape[axis]
+        order = np.arange(n).reshape((n,) + (1,) * (array.ndim - axis - 1))
+        best = extreme(array, axis=axis, keepdims=True)
+        hit = record("or", (record("eq", (array, best)), record("ne", (array, array))))
+        index = np.min(np.where(hit, order, n), axis=axis, keepdims=keepdims is True)
+        index = np.reshape(index, ones) if ones is not None and keepdims is True else index
+        return RecordedArray(a.recorder, index.view, np.dtype(np.int64))
+
+    return rule
+
+
+FUNCTIONS[np.argmax] = _arg_extreme(np.max, "argmax")
+FUNCTIONS[np.argmin] = _arg_extreme(np.min, "argmin")
+
+
+@implements(np.linalg.norm)
+def norm(x, ord=None, axis=None, keepdims=False):
+    """`numpy.linalg.norm`, of vectors and the Frobenius norm of matrices; at the origin the subgradient is 0."""
+    axes = axes_of(axis, x.ndim)
+    if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
+        if not keepdims and len(axes) == x.ndim:
+            flat = np.ravel(x)
+            return record("root_of_squares", (contractions._vector_product(flat, flat),))
+        return record("root_of_squares", (np.sum(np.square(x), axis=axes, keepdims=keepdims),))
+    if len(axes) == 1 and ord == 1:
+        return np.sum(np.abs(x), axis=axes, keepdims=keepdims)
+    if len(axes) == 1 and ord in (math.inf, -math.inf):
+        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axes, keepdims=keepdims)
+    if len(axes) == 1 and isinstance(ord, (int, float)) and ord != 0:
+        return np.sum(np.abs(x) ** ord, axis=axes, keepdims=keepdims) ** (1.0 / ord)
+    raise NotDifferentiable(f"numpy.linalg.norm with ord={ord!r} over {len(axes)} axes: not supported; nearest: the Frobenius "
+                            "norm")
+
+
+def logsumexp(a, axis=None, b=None, keepdims=False):
+    """Logarithm of a sum of exponentials, without overflow; plain or recorded arrays.
+
+    Parameters
+    ----------
+    a : array
+        Exponents.
+    axis : None, int or tuple of ints
+        Axes to sum over; None for all.
+    b : array, optional
+        Factors of the exponentials, broadcast to `a`.
+    keepdims : bool
+        Whether the summed axes stay, with length 1.
+
+    Returns
+    -------
+    array
+        ``log(sum(b * exp(a), axis))``; its derivative is the softmax.
+
+    Notes
+    -----
+    The largest exponent is subtracted first, as in SciPy's function of the same name (which cannot take recorded arrays).
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> bool(np.isclose(tape.logsumexp(np.array([1000.0, 1000.0])), 1000.0 + np.log(2.0)))
+    True
+    >>> tape.grad(tape.logsumexp)(np.array([0.0, 0.0]))
+    array([0.5, 0.5])
+    """
+    from tape.gradients import stop_gradient
+
+    largest = stop_gradient(np.max(a, axis=axis, keepdims=True))
+    largest = np.where(np.isfinite(largest), largest, 0.0)
+    terms = np.exp(a - largest)
+    total = np.sum(terms if b is None else b * terms, axis=axis, keepdims=True)
+    result = np.log(total) + largest
+    if keepdims:
+        return result
+    axes = axes_of(axis, np.ndim(a))
+    return np.reshape(result, tuple(n for k, n in enumerate(np.shape(a)) if k not in axes))

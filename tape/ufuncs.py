@@ -1,0 +1,164 @@
+"""NumPy's and SciPy's ufuncs: which is which row of the table, or which function of rows.
+
+A ufunc that a row names is that row; the others are written here. What is not here: `accumulate` (`cumulative.py`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from compiled.instructions import TABLE
+from tape import contractions
+from tape.errors import NotDifferentiable
+from tape.reductions import logsumexp
+from tape.rules import UFUNCS, no_rule
+from tape.tracing import _recorder_of, plain, record
+
+
+def call_ufunc(ufunc, method, inputs, kwargs):
+    """Record a NumPy or SciPy ufunc (`__array_ufunc__`)."""
+    name = ufunc.__name__
+    kwargs = {k: v for k, v in kwargs.items() if not (k == "where" and v is True)}
+    if kwargs.get("out") is not None:
+        raise NotDifferentiable(f"numpy.{name} into an existing array: a plain array cannot hold recorded values; "
+                                "make it with np.zeros_like(x) or np.zeros(shape, like=x), or write a = a + x for a += x")
+    _recorder_of(inputs)  # refuses arrays of another recording
+    if method == "reduce":
+        return _reduce(ufunc, *inputs, **kwargs)
+    if method == "outer":
+        a, b = (plain(x) for x in inputs)
+        return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
+    if method == "accumulate":
+        from tape.cumulative import accumulate
+
+        return accumulate(ufunc, *inputs, **kwargs)
+    if method != "__call__":
+        raise NotDifferentiable(f"numpy.{name}.{method}: not supported; nearest: numpy.{name} itself, or sum, prod, max, min")
+    if set(kwargs) - {"dtype", "casting"}:
+        raise NotDifferentiable(f"numpy.{name} with {', '.join(kwargs)}: not supported; nearest: numpy.where on the result")
+    special = UFUNCS.get(name)
+    if special is not None:
+        return special(*(plain(x) for x in inputs))
+    row = TABLE.ufuncs.get(name)
+    if row is None:
+        raise no_rule(name)
+    result = record(row, inputs)
+    return result.astype(kwargs["dtype"]) if "dtype" in kwargs else result
+
+
+def _reduce(ufunc, array, axis=0, dtype=None, keepdims=False, **_):
+    reducers = {"add": np.sum, "multiply": np.prod, "maximum": np.max, "minimum": np.min, "logaddexp": logsumexp,
+                "logical_and": np.all, "logical_or": np.any}
+    if ufunc.__name__ not in reducers:
+        raise NotDifferentiable(f"numpy.{ufunc.__name__}.reduce: not supported; supported: {', '.join(reducers)}")
+    return reducers[ufunc.__name__](array, axis=axis, keepdims=keepdims)
+
+
+def is_bool(x):
+    """Whether an operand is made of booleans."""
+    return isinstance(x, bool) or getattr(x, "dtype", None) == np.dtype(bool)
+
+
+def _logical(row, name):
+    def function(*operands):
+        if not all(is_bool(x) for x in operands):
+            raise NotDifferentiable(f"numpy.{name} of numbers: expected booleans (comparisons)")
+        return record(row, operands)
+
+    return function
+
+
+MOST_MULTIPLICATIONS = 16
+"""Integer exponents up to this size become multiplications."""
+
+
+def _power(x, y):
+    if isinstance(y, (int, float, np.integer, np.floating)) and not isinstance(x, (int, float)):
+        if y == 1:
+            return record("copy", (x,))
+        if y == 0.5:
+            return record("sqrt", (x,))
+        if y == int(y) if math.isfinite(y) else False:
+            n = int(y)
+            if 2 <= abs(n) <= MOST_MULTIPLICATIONS and (n > 0 or x.dtype.kind == "f"):
+                product = _integer_power(x, abs(n))
+                return product if n > 0 else record("reciprocal", (product,))
+            if n == -1:
+                return record("reciprocal", (x,))
+    return record("pow", (x, y))
+
+
+def _integer_power(x, n):
+    """x**n by squaring."""
+    if n == 1:
+        return x
+    half = _integer_power(x, n // 2)
+    square = record("square", (half,))
+    return record("mul", (square, x)) if n % 2 else square
+
+
+def _float_power(x, y):
+    """NumPy computes this one in double precision whatever the operands are."""
+    return _power(*(v if isinstance(v, (int, float)) or v.dtype == np.float64 else v.astype(np.float64) for v in (x, y)))
+
+
+def _fabs(x):
+    result = record("abs", (x,))
+    return result if result.dtype.kind == "f" else result.astype(np.float64)
+
+
+def _reciprocal(x):
+    if x.dtype.kind != "f":
+        raise NotDifferentiable("numpy.reciprocal of integers would round; nearest: 1 / x")
+    return record("reciprocal", (x,))
+
+
+def _add(x, y):
+    return record("or" if is_bool(x) and is_bool(y) else "add", (x, y))
+
+
+def _floor_divide(x, y):
+    return record("floor", (record("div", (x, y)),)).astype(_integer_result(x, y))
+
+
+def _mod(x, y):
+    return (x - record("floor", (record("div", (x, y)),)) * y).astype(_integer_result(x, y))
+
+
+def _integer_result(x, y):
+    kinds = [x.dtype if hasattr(x, "dtype") else x for x in (x, y)]
+    return np.result_type(*kinds)
+
+
+def _logit(x):
+    """Near 1/2, where the logarithm of the quotient would cancel, by the inverse hyperbolic tangent."""
+    middle = record("and", (record("lt", (0.3, x)), record("lt", (x, 0.7))))
+    near = 2.0 * np.arctanh(2.0 * np.where(middle, x, 0.5) - 1.0)
+    return np.where(middle, near, np.log(x) - np.log1p(-x))
+
+
+UFUNCS.update({
+    "logit": _logit,
+    "log_expit": lambda x: -record("softplus", (-x,)),
+    "entr": lambda x: np.where(record("lt", (x, 0.0)), -math.inf, -record("xlogy", (x, x))),
+    "exp10": lambda x: record("pow", (10.0, x)),
+    "power": _power,
+    "float_power": _float_power,
+    "fabs": _fabs,
+    "reciprocal": _reciprocal,
+    "add": _add,
+    "floor_divide": _floor_divide,
+    "remainder": _mod,
+    "bitwise_and": _logical("and", "bitwise_and"),
+    "bitwise_or": _logical("or", "bitwise_or"),
+    "bitwise_xor": _logical("xor", "bitwise_xor"),
+    "invert": _logical("not", "invert"),
+    "isnan": lambda x: record("ne", (x, x)),
+    "isfinite": lambda x: record("lt", (record("abs", (x,)), math.inf)),
+    "isinf": lambda x: record("eq", (record("abs", (x,)), math.inf)),
+    "matmul": lambda a, b: contractions.matmul(a, b),
+    "vecdot": lambda a, b: np.sum(a * b, axis=-1),
+    "conjugate": lambda x: x,
+})
