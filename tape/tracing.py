@@ -140,6 +140,21 @@ class RecordedArray(Number):
         return np.transpose(self)
 
     @property
+    def mT(self) -> RecordedArray:
+        """As of an ndarray."""
+        return np.matrix_transpose(self)
+
+    @property
+    def real(self) -> RecordedArray:
+        """As of an ndarray: the array itself."""
+        return self
+
+    @property
+    def imag(self) -> RecordedArray:
+        """As of an ndarray: zeros."""
+        return np.imag(self)
+
+    @property
     def flat(self):
         """Iterate over the elements."""
         return iter(np.ravel(self))
@@ -239,6 +254,15 @@ class RecordedArray(Number):
     def __rmod__(self, other):
         return np.mod(other, self)
 
+    def __divmod__(self, other):
+        return np.divmod(self, other)
+
+    def __rdivmod__(self, other):
+        return np.divmod(other, self)
+
+    def __round__(self, ndigits=0):
+        return np.round(self, ndigits)
+
     def __invert__(self):
         return np.invert(self)
 
@@ -311,6 +335,15 @@ class RecordedArray(Number):
     def __ipow__(self, other):
         return self._in_place(self**other)
 
+    def __ifloordiv__(self, other):
+        return self._in_place(self // other)
+
+    def __imod__(self, other):
+        return self._in_place(self % other)
+
+    def __imatmul__(self, other):
+        return self._in_place(self @ other)
+
 
 def _point(view: View) -> View:
     """A view of one element without axes."""
@@ -334,7 +367,7 @@ def _method(name):
 
 for _name in ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take", "clip",
               "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod", "argsort", "searchsorted",
-              "choose"):
+              "choose", "nonzero", "put", "round", "conj", "conjugate"):
     setattr(RecordedArray, _name, _method(_name))
 
 
@@ -353,6 +386,21 @@ def _copy(self, order="C"):
     if order == "K":
         return record("copy", (self,))
     return RecordedArray(self.recorder, self.recorder.copied(self.view), self.dtype)
+
+
+def _compress(self, condition, axis=None, out=None):
+    """`numpy.compress` of this array."""
+    return np.compress(condition, self, axis, out)
+
+
+def _sort(self, axis=-1, kind=None, order=None, *, stable=None):
+    """Sort in place."""
+    self[...] = np.sort(self, axis=axis)
+
+
+def _fill(self, value):
+    """Set all elements."""
+    self[...] = value
 
 
 def _flatten(self, order="C"):
@@ -377,3 +425,4 @@ def _astype(self, dtype, **_):
 
 RecordedArray.reshape, RecordedArray.transpose, RecordedArray.copy = _reshape, _transpose, _copy
 RecordedArray.flatten, RecordedArray.astype = _flatten, _astype
+RecordedArray.sort, RecordedArray.fill, RecordedArray.compress = _sort, _fill, _compress

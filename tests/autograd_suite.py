@@ -169,7 +169,7 @@ def _elementwise_grad(f, x):
 
 
 def _grad_and_aux(f, x):
-    pullback, (value, aux) = _make_vjp(f, x)
+    pullback, (_, aux) = _make_vjp(f, x)
     return pullback((1.0, _seed_of(aux, 0.0))), aux
 
 
