@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from compiled.calls import Call, CallWords
 from compiled.errors import InvalidTape
 from compiled.extents import span
 from compiled.layout import (
@@ -52,24 +53,35 @@ def check(program) -> None:
     _check_flags(program)
     if len(code):
         _check_instructions(program)
-    _check_loops(program)
+    _check_bodies(program)
 
 
-def _check_loops(program):
-    """Check the bodies, and that each loop's packs are as its body's arguments and results ask for."""
+def _check_bodies(program):
+    """Check the bodies, and that the packs of each loop and call are as its body's arguments and results ask for."""
     for number, body in enumerate(program.bodies):
+        if isinstance(body, Call):
+            continue
         try:
             check(body)
         except InvalidTape as error:
             raise InvalidTape(f"body {number}: {error}") from None
         if body.values.dtype != program.values.dtype:
             raise InvalidTape(f"body {number}: expected {program.values.dtype}, got {body.values.dtype}")
-    for number in np.flatnonzero(program.code[:, OPCODE] == program.table.opcode["loop"]):
-        words = program.geometry[program.code[number, SPACE] + 2 :]
-        try:
-            _check_loop(program, words)
-        except (ValueError, IndexError, TypeError) as error:
-            raise InvalidTape(f"{_name(program, number)}: its loop is malformed: {error}") from None
+    for name, checked in (("loop", _check_loop), ("call", _check_call)):
+        for number in np.flatnonzero(program.code[:, OPCODE] == program.table.opcode[name]):
+            words = program.geometry[program.code[number, SPACE] + 2 :]
+            try:
+                checked(program, words)
+            except (ValueError, IndexError, TypeError) as error:
+                raise InvalidTape(f"{_name(program, number)}: its {name} is malformed: {error}") from None
+
+
+def _check_call(program, words):
+    call = CallWords(*(int(word) for word in words[:3]))
+    if not 0 <= call.body < len(program.bodies) or not isinstance(program.bodies[call.body], Call):
+        raise ValueError("no such body")
+    if program.bodies[call.body].sizes != (call.operand, call.output):
+        raise ValueError(f"its packs have sizes {call.operand} and {call.output}")
 
 
 def _check_loop(program, words):
@@ -79,6 +91,8 @@ def _check_loop(program, words):
     if min(loop[1:-1]) < 0 or loop.length < 1 or not 0 <= loop.body < len(program.bodies):
         raise ValueError("a negative number, no step, or no such body")
     body = program.bodies[loop.body]
+    if isinstance(body, Call):
+        raise ValueError("its body is a call")
     inputs, outputs = [view.shape for view in body.inputs], [view.shape for view in body.outputs]
     if loop.carry + loop.constants + loop.x + loop.s != len(inputs):
         raise ValueError("its leaves do not fit the arguments of its body")

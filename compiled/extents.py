@@ -112,3 +112,9 @@ def loop_extents(block):
     reader = _Reader(block)
     reader.take(1)
     return [_cells(size) for size in reader.dims(4)]
+
+
+def call_extents(block):
+    """Extents of a call: the sizes of its operand and of its output."""
+    operand, output = _Reader(block).dims(2)
+    return [_cells(operand), None, None, _cells(output)]

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from compiled.calls import Call
 from compiled.errors import InvalidTape
 from compiled.instructions import TABLE
 from compiled.layout import FIELDS, FLAGS, OPCODE
@@ -25,7 +26,12 @@ def save(program: Program, path, extra: dict) -> None:
 
 
 def _parts(program, prefix, arrays) -> dict:
-    """What a header says of a program and of the bodies of its loops; puts their arrays under names with a prefix."""
+    """What a header says of a program and of its bodies; puts their arrays under names with a prefix."""
+    if isinstance(program, Call):
+        if program.description is None:
+            raise InvalidTape(f"the list calls {program.name}, a function of yours, which a file cannot hold; record the function "
+                              "anew in place of loading it")
+        return {"call": program.description, "inputs": program.inputs, "outputs": program.outputs, "active": program.active}
     cells = [program.slot_view(number).of(program.values).ravel() for number in program.constants]
     arrays[prefix + "code"], arrays[prefix + "geometry"] = program.code, program.geometry
     arrays[prefix + "constants"] = np.concatenate([*cells, program.values[:0]])
@@ -35,8 +41,12 @@ def _parts(program, prefix, arrays) -> dict:
             "bodies": [_parts(body, f"{prefix}body{k}.", arrays) for k, body in enumerate(program.bodies)]}
 
 
-def load(path) -> tuple[Program, dict]:
-    """Read a list and its `extra`; raises InvalidTape unless the file is whole and the list well formed."""
+def load(path, call) -> tuple[Program, dict]:
+    """Read a list and its `extra`; raises InvalidTape unless the file is whole and the list well formed.
+
+    `call` makes the `Call` of a description, its arguments' and results' shapes, and their activity; it raises for what it does
+    not know.
+    """
     with open(path, "rb") as stream:
         try:
             with np.load(stream, allow_pickle=False) as arrays:
@@ -47,7 +57,7 @@ def load(path) -> tuple[Program, dict]:
     try:
         if header["format"] != FORMAT:
             raise InvalidTape(f"expected format {FORMAT}, got {header['format']}; write the file again with this version")
-        return _from_parts(header, "", arrays), header["extra"]
+        return _from_parts(header, "", arrays, call), header["extra"]
     except InvalidTape as error:
         raise InvalidTape(f"{path}: {error}") from None
     except Exception as error:  # a header of any JSON at all
@@ -58,11 +68,14 @@ MOST_NESTED = 16
 """Loops in loops that a file may describe."""
 
 
-def _from_parts(header, prefix, arrays, depth=0):
-    """The program that a header describes, with the bodies of its loops; checked."""
+def _from_parts(header, prefix, arrays, call, depth=0):
+    """The program that a header describes, with its bodies; checked."""
     if depth > MOST_NESTED:
         raise InvalidTape(f"loops are nested more than {MOST_NESTED} deep")
-    bodies = tuple(_from_parts(body, f"{prefix}body{k}.", arrays, depth + 1) for k, body in enumerate(header["bodies"]))
+    if "call" in header:
+        shapes = [[tuple(int(n) for n in shape) for shape in header[name]] for name in ("inputs", "outputs")]
+        return call(header["call"], *shapes, [bool(a) for a in header["active"]])
+    bodies = tuple(_from_parts(body, f"{prefix}body{k}.", arrays, call, depth + 1) for k, body in enumerate(header["bodies"]))
     code, geometry, constants = (arrays[prefix + name] for name in ("code", "geometry", "constants"))
     unknown = [name for name in header["rows"] if name not in TABLE.opcode]
     if unknown:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from compiled.calls import CallWords
 from compiled.layout import ACCUMULATES, FLAGS, LINE, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT, SCALAR, SPACE
 from compiled.loops import Loop
 from compiled.memory import ListMemory, View, contiguous
@@ -106,8 +107,8 @@ class Listing:
         Those of the inputs that are differentiated.
     outputs : list of Result
         Where the results are.
-    bodies : sequence of Program
-        Of the loops, by number (see `loops.py`).
+    bodies : sequence of Program or Call
+        Of the loops (see `loops.py`) and of the calls (see `calls.py`), by number.
     """
 
     def __init__(self, dtype, table, shapes, constants, inputs, active, outputs, lines, steps, bodies=()):
@@ -191,7 +192,7 @@ class Listing:
             numbers[slot] = len(memory.slots)
             cells[slot] = memory.allocate(self.shapes[slot]).cell
         active = set(self.active)
-        bodies = sorted({Loop.of(step.space.words).body for step in self.steps if step.row.name == "loop"})
+        bodies = sorted({number for step in self.steps if (number := body_of(step)) is not None})
         for step in self.steps:
             self._append(memory, step, cells, active, bodies)
         kept = sorted(slot for slot in self.constants if slot in used)
@@ -217,11 +218,10 @@ class Listing:
             active.add(step.out.slot)
         if row.accumulates:
             flags |= ACCUMULATES
-        if row.name == "loop":  # bodies are numbered anew
-            loop = Loop.of(step.space.words)
-            block = memory.block((-1, step.space.owned, *loop._replace(body=bodies.index(loop.body)).words()))
-        elif isinstance(step.space, Block):
-            block = memory.block((-1, step.space.owned, *step.space.words))
+        if isinstance(step.space, Block):
+            number = body_of(step)
+            space = step.space if number is None else with_body(step, bodies.index(number))  # bodies are numbered anew
+            block = memory.block((-1, space.owned, *space.words))
         elif step.space.shape:
             shape, strides = step.space
             block = memory.block((len(shape), *shape, *(s for view in strides for s in view)))
@@ -253,6 +253,20 @@ def _block_length(name, words) -> int:
     if name == "loop":
         return 1 + int(words[0])
     return 1 if name == "guard" else 3
+
+
+def body_of(step) -> int | None:
+    """Number of the body that a loop or a call runs; None for other steps."""
+    if step.row.name == "loop":
+        return Loop.of(step.space.words).body
+    return CallWords(*step.space.words).body if step.row.name == "call" else None
+
+
+def with_body(step, number: int) -> Block:
+    """The block of a loop or a call with another body's number."""
+    kind = Loop.of(step.space.words) if step.row.name == "loop" else CallWords(*step.space.words)
+    words = kind._replace(body=number)
+    return Block(step.space.owned, words.words() if isinstance(words, Loop) else tuple(words))
 
 
 def is_dense(shape, strides, size) -> bool:

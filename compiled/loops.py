@@ -22,7 +22,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from compiled.layout import CALL, OPERAND, OUTPUT, SPACE, STATUS_BITS
+from compiled.calls import CallWords
+from compiled.layout import CALL, OPCODE, OPERAND, OUTPUT, SPACE, STATUS_BITS
 
 FIXED_WORDS = 16
 
@@ -149,7 +150,7 @@ def _split(items, counts):
 
 
 def forward(engine, program, values, start: int, stop: int) -> int:
-    """Run the forward sweep of instructions start to stop, loops included; returns the status of `forward.make_forward`.
+    """Run the forward sweep of instructions start to stop, loops and calls included; returns the status of `forward.make_forward`.
 
     Parameters
     ----------
@@ -172,10 +173,14 @@ def forward(engine, program, values, start: int, stop: int) -> int:
 
 
 def _run(engine, program, values, number) -> int:
-    """Run loop instruction `number` step by step."""
+    """Run a call, or a loop step by step: instruction `number`."""
     code = program.code[number]
-    loop = Loop.of(program.geometry[code[SPACE] + 2 :])
+    words = program.geometry[code[SPACE] + 2 :]
     cells = [*code[OPERAND : OPERAND + 3].tolist(), int(code[OUTPUT])]
+    if program.table.rows[code[OPCODE]].name == "call":
+        program.bodies[CallWords(*words[:3]).body].run(values, cells[0], cells[3])
+        return -1
+    loop = Loop.of(words)
     parts = [values[cell : cell + size] for cell, size in zip(cells, loop.sizes, strict=True)]
     return run_loop(engine, program.bodies[loop.body], loop, *parts)
 

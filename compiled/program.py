@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from compiled.calls import CallWords
 from compiled.check import check
 from compiled.instructions import TABLE, Table
 from compiled.layout import ACCUMULATES, FLAGS, LINE, LIVE, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT, SCALAR, SPACE
@@ -41,8 +42,8 @@ class Program:
         "file:line" for the LINE column.
     table : Table
         The instruction set of the opcodes.
-    bodies : sequence of Program
-        What the list's loops repeat (see `loops.py`).
+    bodies : sequence of Program or Call
+        What the list's loops repeat (see `loops.py`), and what its calls run (`calls.py`).
     """
 
     code: np.ndarray
@@ -92,8 +93,8 @@ class Program:
             head.append(f"%{number} = constant {array if array.ndim == 0 else array.shape}")
         body = [self.instruction_text(i) for i in range(len(self.code))]
         tail = ["return " + ", ".join(self.view_text(view) for view in self.outputs)]
-        for number, program in enumerate(self.bodies):
-            tail.append(f"body {number}: " + program.text().replace("\n", "\n    "))
+        for number, repeated in enumerate(self.bodies):
+            tail.append(f"body {number}: " + repeated.text().replace("\n", "\n    "))
         return "\n".join(head + body + tail)
 
     def instruction_text(self, i: int) -> str:
@@ -109,6 +110,8 @@ class Program:
         text = f"{self.view_text(out, shape is None)} {sign} {row.name}{operands}"
         if row.name == "loop":
             text += f" {Loop.of(self.geometry[self.code[i, SPACE] + 2 :])}"
+        if row.name == "call":
+            text += f" {CallWords(*self.geometry[self.code[i, SPACE] + 2 :][:3])}"
         if row.name == "guard":
             text = f"guard{operands}"
         return f"{text}  # {where}" if where else text

@@ -11,6 +11,7 @@ amax                                  [sign, kept ndim, reduced ndim, kept shape
                                        reduced strides of the operand]; sign -1 gives the minimum
 guard                                 [count]
 loop                                  [number of words that follow, ...], see `loops.py`
+call                                  [cells of the operand, cells of the output, number of its body], see `calls.py`
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from numba import njit
 
 from compiled.blas import matrix_product
-from compiled.extents import amax_extents, guard_extents, indexed_extents, loop_extents, matmul_extents
+from compiled.extents import amax_extents, call_extents, guard_extents, indexed_extents, loop_extents, matmul_extents
 from compiled.layout import CALL, FLAGS, GUARD_FAILED, INDEX_ERROR, OK, OPERAND, OUTPUT, SPACE
 
 
@@ -410,11 +411,11 @@ def _guard(code, i, geometry, values):
     return OK
 
 
-# ---------------------------------------------------------------------- loop: a list of its own, run again and again
+# ---------------------------------------------------------------------- loop, call: run by whoever runs the sweep
 
 
 @_kernel
-def _loop_forward(code, i, geometry, values):
+def _by_the_caller(code, i, geometry, values):
     return CALL
 
 
@@ -431,6 +432,7 @@ STRUCTURAL_ROWS = (
                   matmul_extents, (True, True), kind="float"),
     StructuralRow("amax", 1, _amax_forward, _amax_reverse, _amax_tangent, _amax_tangent_reverse, amax_extents, (True,),
                   kinks="elements that tie share the adjoint equally; if one element is NaN, so is every partial"),
-    StructuralRow("loop", 3, _loop_forward, None, None, None, loop_extents, (True, True, True), kind="float"),
+    StructuralRow("loop", 3, _by_the_caller, None, None, None, loop_extents, (True, True, True), kind="float"),
+    StructuralRow("call", 1, _by_the_caller, None, None, None, call_extents, (True,), kind="float"),
     StructuralRow("guard", 2, _guard, None, None, None, guard_extents, (False, False)),
 )

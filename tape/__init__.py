@@ -10,6 +10,7 @@ from tape import (  # noqa: F401 (most register what they record)
     counting,
     cumulative,
     elementwise,
+    linear_algebra,
     making,
     nan_reductions,
     numpy_rules,

@@ -381,18 +381,6 @@ def correlate(a, v, mode="valid"):
     return np.convolve(a, v[::-1], windows)
 
 
-@implements(np.linalg.matrix_power)
-def matrix_power(a, n):
-    """`numpy.linalg.matrix_power` for n >= 0."""
-    if n < 0:
-        raise NotDifferentiable("numpy.linalg.matrix_power with a negative exponent: expected n >= 0")
-    if n == 0:
-        return np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape) + 0.0 * a
-    half = matrix_power(a, n // 2) if n > 1 else None
-    square = a if half is None else np.matmul(half, half)
-    return np.matmul(square, a) if n % 2 and n > 1 else square
-
-
 @implements(np.linalg.multi_dot)
 def multi_dot(arrays, *, out=None):
     """`numpy.linalg.multi_dot`, from left to right."""

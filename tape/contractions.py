@@ -8,7 +8,7 @@ import numpy as np
 
 from compiled.memory import View
 from tape.errors import NotDifferentiable
-from tape.recorder import Promote, broadcast_strides
+from tape.recorder import broadcast_strides
 from tape.tracing import RecordedArray, plain
 
 
@@ -18,9 +18,7 @@ def as_recorded(recorder, x) -> RecordedArray:
     if isinstance(x, RecordedArray):
         return x
     x = np.asarray(x)
-    if x.dtype == np.float64 and recorder.dtype == np.float32 and x.ndim:
-        raise Promote
-    return RecordedArray(recorder, recorder.constant(x), x.dtype)
+    return RecordedArray(recorder, recorder.constant(x), recorder.fitting(x.dtype) if x.ndim else x.dtype)
 
 
 def matmul(a, b) -> RecordedArray:

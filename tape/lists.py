@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from compiled import loops
+from compiled.calls import Call
 from compiled.engine import ENGINE
 from compiled.layout import STATUS_BITS
 from compiled.listing import Block, Listing
@@ -49,6 +50,11 @@ class SweptFunction:
         return 0, [view.of(values).copy()[()] if not view.shape else view.of(values).copy() for view in program.outputs]
 
 
+def has_calls(program) -> bool:
+    """Whether a list, or the body of one of its loops, calls Python functions."""
+    return any(isinstance(body, Call) or has_calls(body) for body in program.bodies)
+
+
 class Lists:
     """The lists of one trace that compute values and derivatives, each made and compiled when it is first wanted.
 
@@ -65,7 +71,9 @@ class Lists:
     """
 
     def __init__(self, trace: Trace, name: str, names: list[str] | None = None, make=None):
-        self.trace, self.name, self.make = trace, name, make or NativeFunction
+        self.trace, self.name = trace, name
+        # Native code does not call Python.
+        self.make = make or (SweptFunction if has_calls(trace.program) else NativeFunction)
         self.program = trace.program
         if self.make is NativeFunction and len(trace.program.code) >= LEAST_STEPS:
             self.program = rolled(Listing.of(trace.program)).program()
@@ -129,13 +137,7 @@ class Lists:
 
     def run(self, name, leaves, extra):
         """Run a list on all leaves of the arguments and on `extra`; None where it does not hold for them."""
-        function = getattr(self, name)
-        leaves = [*(leaves[k] for k in self.trace.dynamic), *extra]
-        status, results = function.results(leaves)
-        if status == NOT_TAKEN:
-            slots = function.signature.inputs
-            status, results = function.results([converted(leaf, slot.shape, slot.name, function.dtype)
-                                                for leaf, slot in zip(leaves, slots, strict=True)])
+        status, results = called(getattr(self, name), [*(leaves[k] for k in self.trace.dynamic), *extra])
         return None if status else results
 
 
@@ -173,6 +175,16 @@ def _loop_body(listing, step, loop) -> LoopBody:
     body.outputs = [body.outputs[k] for k in wanted]
     return LoopBody(native_listing(body), tuple(wanted), rows, tuple(v.shape for v in program.inputs),
                     tuple(v.shape for v in program.outputs))
+
+
+def called(function: NativeFunction, leaves) -> tuple[int, list]:
+    """Run a function on leaves, which are converted when it does not take them as they are; returns status and results."""
+    status, results = function.results(leaves)
+    if status == NOT_TAKEN:
+        slots = function.signature.inputs
+        return function.results([converted(leaf, slot.shape, slot.name, function.dtype)
+                                 for leaf, slot in zip(leaves, slots, strict=True)])
+    return status, results
 
 
 def converted(leaf, shape, name, dtype) -> np.ndarray:

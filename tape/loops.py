@@ -56,14 +56,14 @@ def recorded_body(function, arguments: list, what: str, check=None) -> Body:
     # Constants of the body are its own: those known outside stand in slots that it would capture.
     known = recorder._scalars, recorder._arrays
     recorder._scalars, recorder._arrays = {}, {}
-    recorder.repeated += 1
+    recorder.without_values += 1
     try:
         results, structure = leaves_of(function(*built))
         if check:
             results, structure = check(results, structure)
         results = [as_recorded(x, what) for x in results]
     finally:
-        recorder.repeated -= 1
+        recorder.without_values -= 1
         recorder._scalars, recorder._arrays = known
     program, captured = _cut(recorder, start, slots, [x.view for x in fresh], [x.view for x in results])
     return Body(program, captured, structure, [x.dtype for x in results])
@@ -384,19 +384,19 @@ def while_loop(cond, body, carry):
 
     recorded = recorded_body(step, [with_leaves(structure, leaves)], "tape.while_loop", check)
     recorder = current_recorder()
-    room = INNER_STEPS if recorder.repeated else FIRST_STEPS
+    room = INNER_STEPS if recorder.without_values else FIRST_STEPS
     while True:
         begin = recorder.memory.length
         views = _run(recorded, [x.view for x in leaves], [], room, ends=True)
         ran = _array(views["ran"][0], recorder.dtype)
         fits = ran < room
-        if recorder.repeated or recorder.value(fits.view):
+        if recorder.without_values or recorder.value(fits.view):
             break
         recorder.memory.length = recorder._executed = begin
         recorder.bodies.pop()
         room *= 4
     last = [_array(view, recorder.dtype) for view in views["last"]]
-    if recorder.repeated:
+    if recorder.without_values:
         last = [np.where(fits, x, np.nan) for x in last]
     else:
         recorder.guard(fits.view)

@@ -15,14 +15,13 @@ import numpy as np
 from compiled.layout import GUARD_FAILED, STATUS_BITS
 from compiled.native.export import export
 from compiled.native.function import NativeFunction
-from compiled.native.wrappers import NOT_TAKEN
 from tape.arguments import argument_numbers, check_argument_numbers, leaves_of, like_argument, require_scalar, with_leaves
 from tape.c_names import c_name, leaf_names
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
-from tape.lists import Lists, converted
-from tape.recorder import current_recorder, raise_status
+from tape.lists import Lists, called, converted
+from tape.recorder import current_recorder
 from tape.traces import Traces
 
 
@@ -69,10 +68,7 @@ class Call:
 
     def results(self, leaves):
         """Run the function on leaves; returns new arrays (or a number, for a first result of no axes)."""
-        status, results = self.native.results(leaves)
-        if status == NOT_TAKEN:
-            status, results = self.native.results([converted(leaf, slot.shape, slot.name, self._dtype) for leaf, slot in zip(
-                leaves, self.native.signature.inputs, strict=True)])
+        status, results = called(self.native, leaves)
         if status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
             raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these "
                               "arguments")
@@ -224,18 +220,6 @@ class Compiled:
                 raise NotDifferentiable(f"argument leaf {k}: compiled for {expected}, got {got}; compile again for others")
         return [leaves[k] for k in self._trace.dynamic]
 
-    def result(self, arrays):
-        """The function's result, of the arrays of its leaves."""
-        trace = self._trace
-        leaves = []
-        for which, dtype in zip(trace.results, trace.result_dtypes, strict=True):
-            if isinstance(which, int):
-                array = arrays[which] if arrays[which].dtype == dtype else arrays[which].astype(dtype)
-                leaves.append(array if array.ndim else array[()])
-            else:
-                leaves.append(which[0])
-        return with_leaves(trace.structure, leaves)
-
     def gradients(self, arrays):
         """Derivatives with respect to the differentiated arguments, in their structure; the arrays are the caller's to keep."""
         leaves = [as_derivative(a, leaf) for a, leaf in zip(arrays, self._wanted, strict=True)]
@@ -254,13 +238,10 @@ class Compiled:
 
     def replay(self, leaves):
         """Run the sweeps, which say where an index is out of bounds."""
-        trace = self._trace
-        workspace = trace.workspace()
-        every = [leaf.dtype for leaf in trace.leaves]
-        for k, leaf in zip(trace.dynamic, leaves, strict=False):
+        every = [leaf.dtype for leaf in self._trace.leaves]
+        for k, leaf in zip(self._trace.dynamic, leaves, strict=False):  # tangents or seeds may follow
             every[k] = leaf
-        trace.load(workspace, every)
-        raise_status(trace.forward(workspace), trace.program)
+        self._trace.explain(self._trace.workspace(), every)
 
     def other_branch(self, args, name):
         """The function `name` of the compiled branch that these arguments take."""
@@ -292,7 +273,7 @@ class _Value(Call):
             results = self.results(self.owner.leaves(args))
         except GuardFailed:
             return self.owner.other_branch(args, "value")
-        return self.owner.result(results)
+        return self.owner._trace.assembled(results)
 
 
 class _ValueAndGrad(Call):
@@ -318,8 +299,9 @@ class _ValueAndGrad(Call):
             results = self.results(self.owner.leaves(args))
         except GuardFailed:
             return self.owner.other_branch(args, "value_and_grad")
-        count = len(self.owner._trace.program.outputs)
-        return self.owner.result(results[:count]), self.owner.gradients(results[count:])
+        trace = self.owner._trace
+        count = len(trace.program.outputs)
+        return trace.assembled(results[:count]), self.owner.gradients(results[count:])
 
 
 class _Jvp(Call):
@@ -332,14 +314,9 @@ class _Jvp(Call):
             results = self.results([*owner.leaves(tuple(primals)), *given])
         except GuardFailed:
             return owner.other_branch((primals, tangents), "jvp")
-        count = len(owner._trace.program.outputs)
-        return owner.result(results[:count]), _tangent(owner, results[count:])
-
-
-def _tangent(owner, arrays):
-    trace = owner._trace
-    leaves = [arrays[w] if isinstance(w, int) else np.zeros_like(w[0]) for w in trace.results]
-    return with_leaves(trace.structure, [leaf if np.ndim(leaf) else leaf[()] for leaf in leaves])
+        trace = owner._trace
+        count = len(trace.program.outputs)
+        return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
 
 
 class _Vjp(Call):
@@ -349,7 +326,7 @@ class _Vjp(Call):
         owner = self.owner
         saved = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in owner.leaves(primals)]
         try:
-            value = owner.result(owner.value.results(saved))
+            value = owner._trace.assembled(owner.value.results(saved))
         except GuardFailed:
             return owner.other_branch(primals, "vjp")
 

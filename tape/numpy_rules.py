@@ -12,7 +12,7 @@ from compiled.memory import View
 from tape import contractions
 from tape.errors import NotDifferentiable
 from tape.indexing import located
-from tape.recorder import Promote, current_recorder
+from tape.recorder import current_recorder
 from tape.rules import FUNCTIONS, implements
 from tape.tracing import RecordedArray, plain, record
 
@@ -208,9 +208,7 @@ def _array(x, dtype=None, *, copy=True, order="K", subok=False, ndmin=0, like=No
 
 
 def _filled(recorder, shape, value, dtype):
-    dtype = np.dtype(dtype)
-    if dtype == np.float64 and recorder.dtype == np.float32:
-        raise Promote
+    dtype = recorder.fitting(np.dtype(dtype))
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     out = recorder.zeros(shape)
     if not (isinstance(value, (int, float)) and value == 0):

@@ -12,6 +12,7 @@ from compiled.active.checkpoints import Scan, checkpointed
 from compiled.active.operations import Operation
 from compiled.active.preparation import original_of
 from tape.arguments import leaves_of
+from tape.calls import TracedOperation
 from tape.errors import NotDifferentiable
 from tape.jitted import is_jitted, jitted_caller, remembered
 from tape.loops import checkpointed as traced_checkpoint
@@ -52,42 +53,50 @@ def _jitted(rule):
 
 
 def operation(function):
-    """Decorator: give a jitted function a rule of its own.
+    """Decorator: give a function a rule of its own.
 
     Parameters
     ----------
-    function : jitted function
-        The value. The operation treats its arguments as distinct, even when one variable is passed twice.
+    function : callable
+        The value: any Python, which runs on plain arrays, or a jitted function. The operation treats its arguments as distinct,
+        even when one variable is passed twice.
 
     Returns
     -------
-    JittedOperation
-        Called like the function. Under ``@name.bprop`` stands the rule for adjoints, a function ``(adjoint, out, *args)`` in
-        nopython style, and under ``@name.jvp``, for forward mode, that for tangents, ``(tangents, out, *args)``.
+    TracedOperation or JittedOperation
+        Called like the function. Under ``@name.bprop`` stands the rule for adjoints, ``(grad, out, *args)``, and under
+        ``@name.jvp`` that for tangents, ``(tangents, out, *args)``; of jitted functions both in nopython style. A traced
+        operation needs one of the two; written in NumPy it can be differentiated again.
 
     Raises
     ------
     NotDifferentiable
-        For a function that is not jitted.
+        For what is no function.
 
     Examples
     --------
     >>> import numba, numpy as np, tape
     >>> @tape.operation
-    ... @numba.njit
     ... def softplus(x):
     ...     return np.log1p(np.exp(x))
     >>> @softplus.bprop
     ... def _(grad, out, x):
     ...     return grad / (1 + np.exp(-x))
-    >>> f = numba.njit(lambda x: 2.0 * softplus(x))
-    >>> tape.grad(f)(0.0)
-    1.0
+    >>> tape.grad(lambda x: 2.0 * softplus(x))(0.0), tape.grad(tape.grad(softplus))(0.0)
+    (1.0, 0.25)
+    >>> @tape.operation
+    ... @numba.njit
+    ... def cube(x):
+    ...     return x**3
+    >>> @cube.bprop
+    ... def _(grad, out, x):
+    ...     return 3.0 * x**2 * grad
+    >>> tape.grad(numba.njit(lambda x: 2.0 * cube(x)))(1.0)
+    6.0
     """
-    if not is_jitted(function):
-        raise NotDifferentiable("tape.operation: expected a jitted function (put @numba.njit below @tape.operation), got "
-                                f"{type(function).__name__}")
-    return JittedOperation(function)
+    if not callable(function):
+        raise NotDifferentiable(f"tape.operation: expected a function, got {type(function).__name__}")
+    return JittedOperation(function) if is_jitted(function) else TracedOperation(function)
 
 
 def checkpoint(function):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from compiled import loops
+from compiled.calls import Call, CallWords
 from compiled.engine import ENGINE
 from compiled.instructions import TABLE, Table
 from compiled.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, STATUS_BITS
@@ -91,13 +92,25 @@ class Recorder:
         self._scalars: dict[tuple[float, float], View] = {}
         self._arrays: dict[int, tuple[np.ndarray, View]] = {}
         self._slot_numbers: dict[int, int] = {}
-        self.bodies: list[Program] = []
-        self.repeated = 0  # how many bodies of loops are being recorded
+        self.bodies: list[Program | Call] = []
+        self.is_finished = False  # whether this goes on from a finished list, with a derivative of it
+        self.without_values = 0  # how deep in what is recorded without values: bodies of loops, rules, derivatives
 
     @property
     def dtype(self) -> np.dtype:
         """Of the list's cells."""
         return self.memory.dtype
+
+    def fitting(self, dtype: np.dtype) -> np.dtype:
+        """The dtype of a result that NumPy would give `dtype`.
+
+        A float32 list is recorded anew in float64 when it meets that; derivatives of a finished list keep its precision.
+        """
+        if dtype == np.float64 and self.dtype == np.float32:
+            if not self.is_finished:
+                raise Promote
+            return self.dtype
+        return dtype
 
     @property
     def code(self) -> np.ndarray:
@@ -262,9 +275,18 @@ class Recorder:
         views["ran"] = [View(out.cell + packs.ran, (), ())] if packs.ran is not None else []
         return views
 
+    def call(self, call: Call, operands: list[View]) -> list[View]:
+        """Write a call instruction (see `compiled.calls`); returns the views of its results."""
+        sizes = call.sizes
+        pack = self.packed(operands, sizes[0])
+        out = self.new_slot((sizes[1],))
+        self.structural("call", [pack], out, CallWords(*sizes, len(self.bodies)), sizes[1])
+        self.bodies.append(call)
+        return call.results(out.cell)
+
     def guard(self, view: View) -> np.ndarray:
         """Return the cells' values now, and record that a replay must find the same ones."""
-        if self.repeated:
+        if self.without_values:
             raise NotDifferentiable("{}:{}: a Python branch, index or loop bound on a recorded value inside the body of a loop "
                                     "would be decided once for all steps; use tape.where or tape.cond".format(*user_line()))
         if view.strides != contiguous(view.shape):

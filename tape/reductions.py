@@ -1,4 +1,4 @@
-"""Reductions: sums, products, extremes and what is made of them, norms.
+"""Reductions: sums, products, extremes and what is made of them.
 
 What is not here: those that leave out NaN (`nan_reductions.py`), running ones (`cumulative.py`), quantiles (`sorting.py`).
 """
@@ -10,7 +10,6 @@ import math
 import numpy as np
 
 from compiled.memory import View
-from tape import contractions
 from tape.errors import NotDifferentiable
 from tape.rules import FUNCTIONS, implements
 from tape.tracing import RecordedArray, record
@@ -164,25 +163,6 @@ def _arg_extreme(extreme, name):
 
 FUNCTIONS[np.argmax] = _arg_extreme(np.max, "argmax")
 FUNCTIONS[np.argmin] = _arg_extreme(np.min, "argmin")
-
-
-@implements(np.linalg.norm)
-def norm(x, ord=None, axis=None, keepdims=False):
-    """`numpy.linalg.norm`, of vectors and the Frobenius norm of matrices; at the origin the subgradient is 0."""
-    axes = axes_of(axis, x.ndim)
-    if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
-        if not keepdims and len(axes) == x.ndim:
-            flat = np.ravel(x)
-            return record("root_of_squares", (contractions._vector_product(flat, flat),))
-        return record("root_of_squares", (np.sum(np.square(x), axis=axes, keepdims=keepdims),))
-    if len(axes) == 1 and ord == 1:
-        return np.sum(np.abs(x), axis=axes, keepdims=keepdims)
-    if len(axes) == 1 and ord in (math.inf, -math.inf):
-        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axes, keepdims=keepdims)
-    if len(axes) == 1 and isinstance(ord, (int, float)) and ord != 0:
-        return np.sum(np.abs(x) ** ord, axis=axes, keepdims=keepdims) ** (1.0 / ord)
-    raise NotDifferentiable(f"numpy.linalg.norm with ord={ord!r} over {len(axes)} axes: not supported; nearest: the Frobenius "
-                            "norm")
 
 
 def logsumexp(a, axis=None, b=None, keepdims=False):

@@ -9,8 +9,8 @@ import functools
 import os
 import time
 
-from compiled.native.wrappers import NOT_TAKEN
 from tape.arguments import like_argument
+from tape.lists import Lists, SweptFunction, called
 from tape.traces import Trace, Traces
 
 COMPILING = 0.05, 0.5e-3
@@ -82,18 +82,12 @@ class NativeGradient:
         self.trace = trace
         self.function = lists_of(trace).value_and_grad
         self.count = len(trace.program.outputs)
-        self.slots = self.function.signature.inputs
 
     def __call__(self, leaves):
         """The value and the gradients' leaves, or None where a guard or an index fails: the sweeps say which."""
-        from tape.lists import converted
-
         trace = self.trace
         leaves = leaves if len(trace.dynamic) == len(leaves) else [leaves[k] for k in trace.dynamic]
-        status, results = self.function.results(leaves)
-        if status == NOT_TAKEN:
-            status, results = self.function.results([converted(leaf, slot.shape, slot.name, self.function.dtype)
-                                                     for leaf, slot in zip(leaves, self.slots, strict=True)])
+        status, results = called(self.function, leaves)
         if status:
             return None
         value = results[0] if self.count and trace.result_dtypes[0] == self.function.dtype else self._value(results)
@@ -108,8 +102,6 @@ class NativeGradient:
 
 def lists_of(trace: Trace):
     """The derivatives' lists of a trace, run as `TAPE_NATIVE` says."""
-    from tape.lists import Lists, SweptFunction
-
     return Lists(trace, "f", make=SweptFunction if mode() == "0" else None)
 
 

@@ -223,12 +223,12 @@ class Trace:
         return with_leaves(self.structure, leaves)
 
     def assembled(self, arrays, tangents: bool = False):
-        """The function's result (or its tangent), of the arrays of the program's outputs."""
+        """The function's result (or its tangent), of arrays of the program's outputs that nobody else holds."""
         leaves = []
         for which, dtype in zip(self.results, self.result_dtypes, strict=True):
             if isinstance(which, int):
                 kind = dtype if not tangents or np.dtype(dtype).kind == "f" else self.program.values.dtype
-                array = np.asarray(arrays[which]).astype(kind)
+                array = arrays[which] if arrays[which].dtype == kind else arrays[which].astype(kind)
                 leaves.append(array if array.ndim else array[()])
             else:
                 leaves.append(np.zeros(np.shape(which[0]))[()] if tangents else which[0])

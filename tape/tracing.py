@@ -13,7 +13,7 @@ from compiled.instructions import TABLE, Number
 from compiled.memory import View
 from tape.errors import NotDifferentiable
 from tape.lines import user_line
-from tape.recorder import Promote, Recorder, broadcast_shape, current_recorder
+from tape.recorder import Recorder, broadcast_shape, current_recorder
 
 _result_dtypes: dict = {}
 
@@ -45,8 +45,7 @@ def record(name: str, operands) -> RecordedArray:
     recorder = _recorder_of(operands)
     operands = [plain(x) for x in operands]
     dtype = result_dtype(name, operands)
-    if dtype == np.float64 and recorder.dtype == np.float32:
-        raise Promote
+    dtype = recorder.fitting(dtype)
     views = [x.view if isinstance(x, RecordedArray) else recorder.constant(x) for x in operands]
     shape = broadcast_shape([view.shape for view in views])
     out = new_like(recorder, views, shape)
@@ -416,11 +415,9 @@ def _astype(self, dtype, **_):
     if dtype.kind in "iu":
         whole = self if self.dtype.kind in "iub" else record("where", (record("lt", (self, 0)), np.ceil(self), np.floor(self)))
         return RecordedArray(self.recorder, self.recorder.copied(whole.view), dtype)
-    if dtype == np.float64 and self.recorder.dtype == np.float32:
-        raise Promote
     if dtype not in (np.float64, np.float32):
         raise NotDifferentiable(f"astype({dtype}): expected float64, float32, an integer type or bool")
-    return RecordedArray(self.recorder, self.recorder.copied(self.view), dtype)
+    return RecordedArray(self.recorder, self.recorder.copied(self.view), self.recorder.fitting(dtype))
 
 
 RecordedArray.reshape, RecordedArray.transpose, RecordedArray.copy = _reshape, _transpose, _copy

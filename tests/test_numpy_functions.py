@@ -551,12 +551,16 @@ cases(
     (lambda x: np.take(x, [[0, 2], [1, 1]], axis=1), (3, 4)),
     (lambda x: np.take(x, 1, axis=0), (3, 4)),
     (lambda x: x.take([-1, 0], axis=-1), (3, 4)),
+    (lambda x: np.take(x, [-5, 9], axis=1, mode="wrap"), (3, 4)),
+    (lambda x: np.take(x, [[-5, 99]], mode="clip"), (3, 4)),
 )
 cases(
     np.take_along_axis,
     (lambda x: np.take_along_axis(x, np.array([[0], [2], [1]]), axis=1), (3, 4)),
     (lambda x: np.take_along_axis(x, np.argmax(x, axis=0, keepdims=True), axis=0), (3, 4)),
     (lambda x: np.take_along_axis(x, np.array([[0, 1, 0, 2]]), 0), (3, 4)),
+    (lambda x: np.take_along_axis(x, np.array([[0, 3]]), 1), (3, 4)),
+    (lambda x: np.take_along_axis(x, np.array([0, 7]), None), (3, 4)),
 )
 cases(
     np.roll,

@@ -120,7 +120,8 @@ def test_elements_read_before_an_addition_keep_their_value():
 def test_constants_take_recorded_values_only_where_they_are_recorded():
     x = np.ones(3)
     for f in (lambda x: np.sin(x, out=np.zeros(3)), lambda x: np.add.at(np.zeros(3), [0], x[0]),
-              lambda x: np.put(np.zeros(3), 0, x[0]), lambda x: np.sum(x, out=np.zeros(())), lambda x: np.copyto(np.zeros(3), x),
+              lambda x: np.put(np.zeros(3), 0, x[0]), lambda x: np.sum(x, out=np.zeros(())),
+              lambda x: np.copyto(np.zeros(3), x),
               lambda x: np.put_along_axis(np.zeros(3), np.array([0]), x[:1], 0)):
         with pytest.raises(tape.NotDifferentiable, match="a plain array cannot hold recorded values"):
             tape.record(f, x)

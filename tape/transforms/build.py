@@ -27,6 +27,7 @@ def resumed(program: Program) -> Recorder:
     memory.slots = list(program.slots)
     recorder.active = _active_slots(program)
     recorder.bodies = list(program.bodies)
+    recorder.is_finished, recorder.without_values = True, 1
     recorder.inputs, recorder.constants = list(program.inputs), list(program.constants)
     for text in program.lines:
         name, _, line = text.rpartition(":")

@@ -95,7 +95,7 @@ def fold_constants(listing: Listing) -> Listing:
         slot = step.out.slot
         size = max((listing.size(ref.slot) for ref in step.operands), default=0)
         small = listing.size(slot) <= max(FOLDED_CELLS, size) or step.row.accumulates
-        computed = step.row.name not in ("zero", "loop") and not step.row.overwrites
+        computed = step.row.name not in ("zero", "loop", "call") and not step.row.overwrites
         if step.row.name == "zero":
             foldable = listing.size(slot) <= FOLDED_CELLS
         else:
