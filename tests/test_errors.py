@@ -232,7 +232,7 @@ def test_other_ways_out_are_closed(f):
 @pytest.mark.parametrize(
     ("f", "name"),
     [
-        (lambda x: np.linalg.svd(np.outer(x, x)), "svd"),
+        (lambda x: np.linalg.eig(np.outer(x, x)), "eig"),
         (lambda x: np.fft.fft(x), "fft"),
         (lambda x: np.histogramdd(x), "histogramdd"),
         (lambda x: np.roots(x), "roots"),
@@ -267,7 +267,6 @@ def test_ufuncs_without_a_rule_are_named(f, name):
         (lambda x: np.add(x, 1.0, where=x > 0.4), "with where"),
         (lambda x: np.sum(x, out=np.zeros(())), "into an existing array"),
         (lambda x: np.sum(x, dtype=int), "expected a float dtype"),
-        (lambda x: np.linalg.norm(np.outer(x, x), 2), "nearest: the Frobenius norm"),
         (lambda x: np.bitwise_and(x, x), "expected booleans"),
         (lambda x: np.einsum("i", x, dtype=np.float32), "dtype"),
         (lambda x: x.astype(complex), "astype"),

@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.signal
 import scipy.special
 from test_numpy_functions import arguments, assert_agrees, assert_same, drawn
 
@@ -339,6 +340,24 @@ def test_scipy_functions_that_are_no_ufuncs(name, axis):
         np.testing.assert_allclose(f(point), expected, rtol=1e-13)
         np.testing.assert_allclose(tape.vjp(f, point)[0], expected, rtol=1e-13)
     tape.check_grads(f, (x,))
+
+
+@pytest.mark.parametrize("name", ["convolve", "correlate"])
+@pytest.mark.parametrize("mode", ["full", "valid", "same"])
+@pytest.mark.parametrize("shapes", [((5,), (3,)), ((2,), (4,)), ((4, 5), (2, 3)), ((2, 3), (3, 4)), ((2, 3, 2), (1, 2, 2))])
+def test_convolutions_of_any_number_of_axes(name, mode, shapes):
+    f = functools.partial(getattr(tape.scipy.signal, name), mode=mode)
+    x, y = drawn(shapes[0]), drawn(shapes[1], seed=1)
+    expected = getattr(scipy.signal, name)(x, y, mode)
+    np.testing.assert_allclose(f(x, y), expected, rtol=1e-12)
+    np.testing.assert_allclose(tape.vjp(f, x, y)[0], expected, rtol=1e-12)
+    tape.check_grads(f, (x, y))
+
+
+def test_convolutions_that_do_not_fit():
+    for shapes, mode in ((((2,), (2, 2)), "full"), (((2, 3), (3, 2)), "valid"), (((2,), (2,)), "half")):
+        with pytest.raises(ValueError, match=r"expected|must be"):
+            tape.scipy.signal.convolve(*map(drawn, shapes), mode)
 
 
 @pytest.mark.parametrize("name", ["entr", "logit", "log_expit"])
