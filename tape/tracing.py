@@ -114,7 +114,15 @@ class RecordedArray(Number):
     def __init__(self, recorder: Recorder, view: View, dtype):
         self.recorder, self.view, self.dtype = recorder, view, dtype
 
-    apply = staticmethod(lambda name, operands: record(name, operands))
+    @staticmethod
+    def apply(name, operands):
+        """Record an operator; operands of other array types (which may hold recorded arrays) take it over, as in NumPy."""
+        try:
+            return record(name, operands)
+        except NotDifferentiable:
+            if any(map(_is_foreign, operands)):
+                return NotImplemented
+            raise
 
     # ------------------------------------------------------------------ what it looks like
 
@@ -214,7 +222,12 @@ class RecordedArray(Number):
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         from tape.ufuncs import call_ufunc
 
-        return call_ufunc(ufunc, method, inputs, kwargs)
+        try:
+            return call_ufunc(ufunc, method, inputs, kwargs)
+        except NotDifferentiable:
+            if any(map(_is_foreign, inputs)):
+                return NotImplemented
+            raise
 
     def __array_function__(self, function, types, args, kwargs):
         from tape.rules import call_function
@@ -342,6 +355,11 @@ class RecordedArray(Number):
 
     def __imatmul__(self, other):
         return self._in_place(self @ other)
+
+
+def _is_foreign(x) -> bool:
+    """Whether this is an array of a type that is neither NumPy's nor ours."""
+    return hasattr(type(x), "__array_ufunc__") and not isinstance(x, (RecordedArray, np.ndarray, np.generic))
 
 
 def _point(view: View) -> View:
