@@ -94,11 +94,11 @@ def diff(a, n=1, axis=-1, prepend=np._NoValue, append=np._NoValue):
     if n < 0:
         raise ValueError(f"order must be non-negative but got {n}")
     a = as_recorded(_first_recorded(a, prepend, append).recorder, a)
+    if n == 0:
+        return a
     axis = np.lib.array_utils.normalize_axis_index(axis, a.ndim)
     one = tuple(1 if k == axis else m for k, m in enumerate(a.shape))
     ends = [x if x is np._NoValue or np.ndim(x) else np.broadcast_to(x, one) for x in (prepend, append)]
-    if n == 0:
-        return a
     parts = [x for x in (ends[0], a, ends[1]) if x is not np._NoValue]
     a = np.concatenate(parts, axis=axis) if len(parts) > 1 else a
     before = (slice(None),) * axis

@@ -32,7 +32,8 @@ def _views(function):
             cells = array.view.of(buffer)
             result = function(cells, *args, **kwargs)
             parts = result if isinstance(result, (list, tuple)) else [result]
-            views = [located(part, cells, buffer, array.view) for part in parts]
+            # Of an array without axes NumPy may give the element.
+            views = [array.view if isinstance(part, np.generic) else located(part, cells, buffer, array.view) for part in parts]
             if any(view is None for view in views):
                 return None
             arrays = [RecordedArray(recorder, view, array.dtype) for view in views]
@@ -290,6 +291,9 @@ def take(a, indices, axis=None, out=None, mode="raise"):
     """`numpy.take`."""
     a = plain(a)
     a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
+    shape = (*a.shape[: axis % a.ndim], *np.shape(indices), *a.shape[axis % a.ndim + 1 :])
+    if 0 in shape:
+        return np.zeros_like(a, shape=shape)
     if mode != "raise":
         n = a.shape[axis]
         indices = np.mod(indices, n) if mode == "wrap" else np.clip(indices, 0, n - 1)

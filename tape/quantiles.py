@@ -78,6 +78,8 @@ def _rule(name, percent=False, without_nan=False):
 
 def _median(name, without_nan=False):
     def rule(a, axis=None, out=None, overwrite_input=False, keepdims=False):
+        if not a.size:
+            return np.sum(a, axis=axis, keepdims=keepdims is True) + math.nan
         return _quantile(name, a, 0.5, axis, keepdims is True, "linear", without_nan)
 
     return rule
