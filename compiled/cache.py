@@ -46,7 +46,12 @@ def kernel(table):
 
     def decorate(function):
         dispatcher = njit(nogil=True, _nrt=False, error_model="numpy")(function)
-        dispatcher._cache = _KernelCache(function, package_digest() + table.digest())
-        return dispatcher
+        return cached(dispatcher, package_digest() + table.digest())
 
     return decorate
+
+
+def cached(dispatcher, digest: str):
+    """Keep what a jitted function is compiled to on disk, under `digest` of all that it depends on; returns the function."""
+    dispatcher._cache = _KernelCache(dispatcher.py_func, digest)
+    return dispatcher

@@ -70,20 +70,21 @@ class Call:
         """Views of the results, in a pack that begins at a cell."""
         return _leaves(cell, self.outputs)
 
-    def run(self, values: np.ndarray, operand: int, output: int) -> None:
-        """Run the call on packs that begin at these cells of a buffer.
+    def run(self, operand: np.ndarray, output: np.ndarray) -> None:
+        """Run the call on packs.
 
         Raises
         ------
         ValueError
-            When the function returns other shapes than it did when it was recorded; and whatever it raises.
+            When the function returns other shapes than when it was recorded; and whatever it raises.
         """
-        results = self.function([view.of(values).copy() for view in self.operands(operand)])
+        results = self.function([view.of(operand).copy() for view in self.operands(0)])
         shapes = [np.shape(result) for result in results]
         if shapes != list(self.outputs):
-            raise ValueError(f"{self.name}: expected results of shapes {list(self.outputs)}, as when it was recorded, got {shapes}")
-        for view, result in zip(self.results(output), results, strict=True):
-            view.of(values)[...] = result
+            raise ValueError(f"{self.name}: expected results of shapes {list(self.outputs)}, as when it was recorded, got "
+                             f"{shapes}")
+        for view, result in zip(self.results(0), results, strict=True):
+            view.of(output)[...] = result
 
 
 def _leaves(cell, shapes):

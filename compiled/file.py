@@ -29,8 +29,8 @@ def _parts(program, prefix, arrays) -> dict:
     """What a header says of a program and of its bodies; puts their arrays under names with a prefix."""
     if isinstance(program, Call):
         if program.description is None:
-            raise InvalidTape(f"the list calls {program.name}, a function of yours, which a file cannot hold; record the function "
-                              "anew in place of loading it")
+            raise InvalidTape(f"the list calls {program.name}, a function of yours, which a file cannot hold; record it anew "
+                              "in place of loading it")
         return {"call": program.description, "inputs": program.inputs, "outputs": program.outputs, "active": program.active}
     cells = [program.slot_view(number).of(program.values).ravel() for number in program.constants]
     arrays[prefix + "code"], arrays[prefix + "geometry"] = program.code, program.geometry

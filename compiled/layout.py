@@ -33,8 +33,9 @@ of the output's slot has an active operand."""
 BLOCK = 1024
 """Cells of a row that one call runs: operands, partials and adjoints of a block stay in the first-level cache."""
 
-OK, INDEX_ERROR, GUARD_FAILED, CALL = 0, 1, 2, 3
-"""Status codes of kernels. CALL: whoever runs the sweep is to run this instruction, and go on after it (see `loops.py`)."""
+OK, INDEX_ERROR, GUARD_FAILED, CALL, CALL_FAILED = 0, 1, 2, 3, 4
+"""Status codes of kernels. CALL: whoever runs the sweep is to run this instruction, and go on after it (see `loops.py`);
+CALL_FAILED: a Python function that native code called has raised (see `native.calls`)."""
 
 STATUS_BITS = 8
 """A sweep returns -1, or the failing instruction's number shifted by these bits, plus the status code."""

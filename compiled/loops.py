@@ -150,7 +150,7 @@ def _split(items, counts):
 
 
 def forward(engine, program, values, start: int, stop: int) -> int:
-    """Run the forward sweep of instructions start to stop, loops and calls included; returns the status of `forward.make_forward`.
+    """Run the forward sweep of instructions start to stop, with loops and calls; returns the status of `forward.make_forward`.
 
     Parameters
     ----------
@@ -178,7 +178,9 @@ def _run(engine, program, values, number) -> int:
     words = program.geometry[code[SPACE] + 2 :]
     cells = [*code[OPERAND : OPERAND + 3].tolist(), int(code[OUTPUT])]
     if program.table.rows[code[OPCODE]].name == "call":
-        program.bodies[CallWords(*words[:3]).body].run(values, cells[0], cells[3])
+        call = CallWords(*words[:3].tolist())
+        operand, output = values[cells[0] : cells[0] + call.operand], values[cells[3] : cells[3] + call.output]
+        program.bodies[call.body].run(operand, output)
         return -1
     loop = Loop.of(words)
     parts = [values[cell : cell + size] for cell, size in zip(cells, loop.sizes, strict=True)]

@@ -54,10 +54,10 @@ def describe(leaf) -> Leaf:
     return Leaf("static", (), leaf)
 
 
-def like_argument(array: np.ndarray, leaf: Leaf):
+def like_argument(array: np.ndarray, leaf: Leaf, copy: bool = True):
     """A derivative in the shape and dtype of its argument; a NumPy scalar for a number."""
     dtype = np.float64 if isinstance(leaf.dtype, type) else leaf.dtype
-    array = array.astype(dtype, order="C", copy=True)
+    array = array.astype(dtype, order="C", copy=copy)
     return array if leaf.kind == "array" else array[()]
 
 

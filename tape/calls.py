@@ -59,7 +59,7 @@ class TracedOperation:
         return rule
 
     def jvp(self, rule):
-        """Decorator: ``rule(tangents, out, *args)`` returns the tangent of the result; `tangents` is a tuple like the arguments."""
+        """Decorator: ``rule(tangents, out, *args)`` returns the tangent of the result; `tangents` is a tuple like `args`."""
         self.tangent_rule = rule
         return rule
 
@@ -81,6 +81,10 @@ class TracedOperation:
         """Shapes of the results' leaves, where they are known without calling the function; None where they are not."""
         return
 
+    def description(self, use):
+        """What JSON can hold of a use, for files; None, as a file cannot hold a function of the user's."""
+        return
+
     # The arguments of an operation of the user's are copied for its rules, which may change them in place.
     copies = True
 
@@ -97,8 +101,7 @@ def recorded(operation: TracedOperation, args, kwargs):
     if shapes is None:
         shapes = use.found_shapes(arrays)
     else:
-        use.result_structure = leaves_of(tuple(0 for _ in shapes) if len(shapes) > 1 else 0)[1]
-        use.result_dtypes = [recorder.dtype] * len(shapes)
+        use.set_results(len(shapes), recorder.dtype)
     views = recorder.call(use.call(shapes, [recorder.is_active(x.view) for x in arrays]), [x.view for x in arrays])
     results = [RecordedArray(recorder, view, dtype) for view, dtype in zip(views, use.result_dtypes, strict=True)]
     return with_leaves(use.result_structure, results)
@@ -127,7 +130,13 @@ class Use:
 
     def call(self, shapes, active) -> Call:
         """What the call instruction runs."""
-        return Call(self.operation.name, self.run, self.input_shapes, shapes, active, self)
+        run = self.run if self.operation.copies else self.run_on_matrices
+        return Call(self.operation.name, run, self.input_shapes, shapes, active, self, self.operation.description(self))
+
+    def set_results(self, count, dtype):
+        """Say that the function returns an array, or a tuple of `count` of them."""
+        self.result_structure = leaves_of((0,) * count if count > 1 else 0)[1]
+        self.result_dtypes = [dtype] * count
 
     def arguments(self, arrays):
         """The function's (args, kwargs) with these arrays in the place of what is recorded."""
@@ -148,6 +157,11 @@ class Use:
             raise ValueError(f"{self.operation.name}: expected a result of structure {self.result_structure}, as when it was "
                              f"recorded, got {structure}")
         return results
+
+    def run_on_matrices(self, arrays) -> list:
+        """As `run`, of an operation that comes with the project: there is nothing to convert or to check."""
+        result = self.operation.function(*self.arguments(arrays)[0])
+        return list(result) if isinstance(result, tuple) else [result]
 
     def found_shapes(self, arrays) -> list:
         """Shapes of the results: those of a call, on ones where there are no values yet."""
@@ -297,8 +311,8 @@ def _parts(stretch, i):
     """The call of instruction i, and views of its arguments and results."""
     call = stretch.recorder.bodies[CallWords(*stretch.words(i)[:3]).body]
     if call.rule is None:
-        raise NotDifferentiable(f"{call.name}: a rule that is plain Python, or jitted, has no derivative, so there is no second one "
-                                "here; write the rule with NumPy's functions of its arguments")
+        raise NotDifferentiable(f"{call.name}: a rule that is plain Python, or jitted, has no derivative, so there is no "
+                                "second one here; write the rule with NumPy's functions of its arguments")
     return call, call.operands(stretch.cell(OPERAND, i)), call.results(stretch.cell(OUTPUT, i))
 
 

@@ -98,6 +98,18 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         Sum of the gradients of all calls of `backward` since `zero_grad`, for variables that the user made.
     requires_grad : bool
         Whether gradients flow to it.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> w = tape.variable(np.array([1.0, 2.0]), requires_grad=True)
+    >>> loss = np.sum(w**2)
+    >>> type(loss) is type(w) is tape.EagerVariable
+    True
+    >>> loss.backward()
+    >>> w.data -= 0.5 * w.grad
+    >>> w.data
+    array([0., 0.])
     """
 
     __slots__ = ("__weakref__", "_data", "_given", "_source", "grad", "requires_grad")

@@ -1,8 +1,8 @@
 """Linear algebra: factorisations and solutions by LAPACK as operations with rules, over any leading batch axes.
 
-Values are those of `numpy.linalg` and `scipy.linalg`. The rules are NumPy code on the arguments and results, so derivatives have
-any order. Functions that read one triangle of a symmetric matrix (cholesky, eigh) have derivatives with respect to that triangle
-alone, as differences of NumPy's own functions have.
+Values are those of `numpy.linalg` and `scipy.linalg`. The rules are NumPy code on the arguments and results, so derivatives
+have any order. Functions that read one triangle of a symmetric matrix (cholesky, eigh) have derivatives with respect to that
+triangle alone, as differences of NumPy's own functions have.
 
 What is here: the operations, and what is written in terms of them under NumPy's names. What is not: SciPy's names
 (`tape.scipy.linalg`), products (`contractions.py`), how operations are recorded (`calls.py`).
@@ -21,7 +21,9 @@ import functools
 import numpy as np
 import scipy.linalg
 
-from tape.calls import TracedOperation, recorded
+from compiled.calls import Call
+from tape.arguments import leaves_of
+from tape.calls import TracedOperation, Use, recorded
 from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
 from tape.recorder import current_recorder
@@ -54,11 +56,37 @@ class Factorisation(TracedOperation):
 
     def __call__(self, *args):
         """Record the operation on arrays of which at least one is recorded."""
-        return recorded(self, [_recorded(x) for x in args[: self.matrices]] + list(args[self.matrices :]), {})
+        return recorded(self, (*map(_recorded, args[: self.matrices]), *args[self.matrices :]), {})
+
+    def description(self, use):
+        """See `TracedOperation.description`."""
+        args, _ = use.arguments([None] * len(use.dynamic))
+        return [self.name, *args[self.matrices :]]
 
 
 OPERATIONS: dict[str, Factorisation] = {}
 """The operations by the names that files know them by."""
+
+
+def described_call(description, inputs, outputs, active) -> Call:
+    """The call that a file describes (see `Factorisation.description`).
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        For what is no description.
+    """
+    name, *options = description
+    operation = OPERATIONS[name]
+    if len(inputs) != operation.matrices or operation._shapes(*inputs, *options) != list(outputs):
+        raise ValueError(f"{name}: the shapes {inputs} and {outputs} do not fit it")
+    structure = leaves_of(((0,) * operation.matrices + tuple(options), {}))[1]
+    use = Use(operation, structure, leaves_of(options)[0])
+    use.dynamic, use.input_shapes = list(range(operation.matrices)), list(inputs)
+    use.leaves = [None] * operation.matrices + use.leaves
+    use.dtypes = [np.dtype(np.float64)] * operation.matrices
+    use.set_results(len(outputs), np.dtype(np.float64))
+    return use.call(list(outputs), active)
 
 
 def _operation(shapes, matrices=1):
@@ -91,7 +119,7 @@ def _diagonal_matrix(x):
 
 
 def half_triangle(x):
-    """The lower triangle, the diagonal halved: what a function of the lower triangle of a symmetric matrix has of an adjoint."""
+    """The lower triangle, the diagonal halved: of an adjoint, what belongs to the triangle of a symmetric matrix."""
     n = x.shape[-1]
     return x * (np.tri(n, dtype=x.dtype) - 0.5 * _eye(x))
 
@@ -135,8 +163,17 @@ def _batched(*matrices):
     return [x if x.shape[:-2] == batch else np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in matrices]
 
 
+LARGE = 64
+"""Triangular matrices of fewer rows are solved with like any others, all of a batch at once: BLAS takes longer to start."""
+
+
 @_operation(lambda a, b, lower, unit: [b], matrices=2)
 def _solve_triangular(a, b, lower, unit):
+    if a.shape[-1] < LARGE:
+        triangle = np.tril(a) if lower else np.triu(a)
+        if unit:
+            np.einsum("...ii->...i", triangle)[...] = 1.0
+        return np.linalg.solve(triangle, b)
     return _each(lambda a, b: scipy.linalg.solve_triangular(a, b, lower=lower, unit_diagonal=unit), a, b)
 
 
@@ -352,8 +389,8 @@ def qr(a, mode="reduced"):
     """`numpy.linalg.qr`, for matrices of full rank (of their first columns, where there are more columns than rows)."""
     rows, columns = a.shape[-2:]
     if mode not in ("reduced", "r") and not (mode == "complete" and rows <= columns):
-        raise NotDifferentiable(f"numpy.linalg.qr with mode={mode!r}: expected 'reduced' or 'r'; columns of q beyond those of the "
-                                "matrix are not determined by it")
+        raise NotDifferentiable(f"numpy.linalg.qr with mode={mode!r}: expected 'reduced' or 'r'; columns of q beyond those "
+                                "of the matrix are not determined by it")
     if rows >= columns:
         q, r = _qr(a)
     else:
@@ -373,48 +410,53 @@ def _over_differences(m, differences):
     return record("adjoint_product", (m * off, 1.0 / differences))
 
 
-@_operation(lambda a: [a[:-1], a])
-def _eigh(a):
-    return tuple(np.linalg.eigh(a))
+@_operation(lambda a, triangle: [a[:-1], a])
+def _eigh(a, triangle):
+    return tuple(np.linalg.eigh(a, triangle))
 
 
 @_eigh.bprop
-def _(grad, out, a):
+def _(grad, out, a, triangle):
     values, vectors = out
     of_values, of_vectors = grad
     middle = _over_differences(_t(vectors) @ of_vectors, _differences(values)) + _diagonal_matrix(of_values)
-    adjoint = vectors @ middle @ _t(vectors)
-    return half_triangle(adjoint + _t(adjoint))
+    return _on_triangle(vectors @ middle @ _t(vectors), triangle), None
 
 
-@_operation(lambda a: [a[:-1]])
-def _eigvalsh(a):
-    return np.linalg.eigvalsh(a)
+@_operation(lambda a, triangle: [a[:-1]])
+def _eigvalsh(a, triangle):
+    return np.linalg.eigvalsh(a, triangle)
 
 
 @_eigvalsh.bprop
-def _(grad, out, a):
-    vectors = _eigh(a)[1]
-    return half_triangle(2.0 * (vectors * grad[..., None, :]) @ _t(vectors))
+def _(grad, out, a, triangle):
+    vectors = _eigh(a, triangle)[1]
+    return _on_triangle((vectors * grad[..., None, :]) @ _t(vectors), triangle), None
 
 
-def _read_triangle(name, a, triangle):
+def _on_triangle(adjoint, triangle):
+    """The adjoint of a symmetric matrix, as one of the triangle that is read."""
+    lower = half_triangle(adjoint + _t(adjoint))
+    return lower if triangle == "L" else _t(lower)
+
+
+def _triangle(name, a, triangle):
     _square(name, a)
     if triangle not in ("L", "U", "l", "u"):
         raise ValueError(f"{name}: UPLO: expected 'L' or 'U', got {triangle!r}")
-    return a if triangle in "Ll" else _t(a)
+    return triangle.upper()
 
 
 @implements(np.linalg.eigh)
 def eigh(a, UPLO="L"):
     """`numpy.linalg.eigh`; eigenvectors of equal eigenvalues have no derivative, it is infinite or NaN."""
-    return _named(np.linalg.eigh)(*_eigh(_read_triangle("numpy.linalg.eigh", a, UPLO)))
+    return _named(np.linalg.eigh)(*_eigh(a, _triangle("numpy.linalg.eigh", a, UPLO)))
 
 
 @implements(np.linalg.eigvalsh)
 def eigvalsh(a, UPLO="L"):
     """`numpy.linalg.eigvalsh`."""
-    return _eigvalsh(_read_triangle("numpy.linalg.eigvalsh", a, UPLO))
+    return _eigvalsh(a, _triangle("numpy.linalg.eigvalsh", a, UPLO))
 
 
 def _svd_shapes(a):
@@ -465,8 +507,8 @@ def svd(a, full_matrices=True, compute_uv=True, hermitian=False):
     if not compute_uv:
         return _svdvals(a)
     if full_matrices and a.shape[-1] != a.shape[-2]:
-        raise NotDifferentiable(f"numpy.linalg.svd of matrices of shape {a.shape[-2:]} with full_matrices=True: the vectors beyond the "
-                                "singular values are not determined by the matrix; say full_matrices=False")
+        raise NotDifferentiable(f"numpy.linalg.svd of matrices of shape {a.shape[-2:]} with full_matrices=True: the vectors "
+                                "beyond the singular values are not determined by the matrix; say full_matrices=False")
     return _named(np.linalg.svd)(*_svd(a))
 
 

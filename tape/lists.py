@@ -12,10 +12,9 @@ import math
 import numpy as np
 
 from compiled import loops
-from compiled.calls import Call
 from compiled.engine import ENGINE
 from compiled.layout import STATUS_BITS
-from compiled.listing import Block, Listing
+from compiled.listing import Listing, body_of, with_body
 from compiled.loops import Loop, Packs
 from compiled.native.function import NativeFunction
 from compiled.native.loops import LoopBody
@@ -50,11 +49,6 @@ class SweptFunction:
         return 0, [view.of(values).copy()[()] if not view.shape else view.of(values).copy() for view in program.outputs]
 
 
-def has_calls(program) -> bool:
-    """Whether a list, or the body of one of its loops, calls Python functions."""
-    return any(isinstance(body, Call) or has_calls(body) for body in program.bodies)
-
-
 class Lists:
     """The lists of one trace that compute values and derivatives, each made and compiled when it is first wanted.
 
@@ -71,9 +65,7 @@ class Lists:
     """
 
     def __init__(self, trace: Trace, name: str, names: list[str] | None = None, make=None):
-        self.trace, self.name = trace, name
-        # Native code does not call Python.
-        self.make = make or (SweptFunction if has_calls(trace.program) else NativeFunction)
+        self.trace, self.name, self.make = trace, name, make or NativeFunction
         self.program = trace.program
         if self.make is NativeFunction and len(trace.program.code) >= LEAST_STEPS:
             self.program = rolled(Listing.of(trace.program)).program()
@@ -142,14 +134,16 @@ class Lists:
 
 
 def native_listing(listing: Listing) -> Listing:
-    """A list, simplified for forward runs, with the bodies of its loops as native code runs them."""
+    """A list, simplified for forward runs, with its bodies as native code runs them."""
     listing = simplified(listing, (*FORWARD_ONLY, zeros_that_are_read))
     bodies = []
     for step in listing.steps:
-        if step.row.name == "loop":
-            loop = Loop.of(step.space.words)
-            step.space = Block(step.space.owned, loop._replace(body=len(bodies)).words())
-            bodies.append(_loop_body(listing, step, loop))
+        number = body_of(step)
+        if number is not None:
+            is_loop = step.row.name == "loop"
+            body = _loop_body(listing, step, Loop.of(step.space.words)) if is_loop else listing.bodies[number]
+            step.space = with_body(step, len(bodies))
+            bodies.append(body)
     listing.bodies = tuple(bodies)
     return listing
 

@@ -17,13 +17,28 @@ from tape.errors import NotDifferentiable
 from tape.jitted import is_jitted, jitted_caller, remembered
 from tape.loops import checkpointed as traced_checkpoint
 from tape.loops import eager_scan, traced_scan
+from tape.products import vjp
 from tape.recorder import current_recorder
+from tape.tracing import RecordedArray
 
 
 class JittedOperation(Operation):
     """A jitted function with a rule of its own: called like the function, from Python and in nopython mode.
 
     Its rule takes the place of whatever differentiating its body would give. Made by `tape.operation` or `tape.checkpoint`.
+
+    Examples
+    --------
+    >>> import numba, tape
+    >>> @tape.operation
+    ... @numba.njit
+    ... def clipped(x):
+    ...     return min(x, 1.0)
+    >>> @clipped.bprop
+    ... def _(grad, out, x):
+    ...     return grad  # straight through
+    >>> isinstance(clipped, tape.JittedOperation), clipped(3.0), tape.grad(numba.njit(lambda x: clipped(x)))(3.0)
+    (True, 1.0, 1.0)
     """
 
     def __init__(self, function, **rules):
@@ -32,7 +47,21 @@ class JittedOperation(Operation):
         self.caller = jitted_caller(self, function)
 
     def __call__(self, *args):
+        if any(isinstance(leaf, RecordedArray) for leaf in leaves_of(args)[0]):
+            return self._traced(*args)
         return self.function(*args)
+
+    @property
+    def _traced(self) -> TracedOperation:
+        """The operation as traced code calls it: jitted code between segments of the sweep."""
+        twin = TracedOperation(self.function)
+        if self.rule is None or self.body is not None:
+            twin.bprop(lambda grad, out, *args: vjp(self.function, *args)[1](grad))
+        else:
+            twin.bprop(self.rule)
+        if self.tangent_rule is not None:
+            twin.jvp(self.tangent_rule)
+        return twin
 
     def bprop(self, rule):
         """Decorator: ``rule(adjoint, out, *args)`` returns the adjoint of each argument (a tuple if there are several).

@@ -168,8 +168,13 @@ def gradients_of(result: Result, seed: np.ndarray) -> list[tuple]:
     """Pairs of a variable and what the adjoint `seed` of a result adds to its gradient."""
     computation = Computation(result)
     trace, workspace = _ready(computation)
-    workspace.output_adjoints[0][...] = seed
-    gradients = trace.sweep_back(workspace)
+    if trace.program.bodies:  # the sweeps do not go into calls
+        leaves = [given.value for given in computation.givens]
+        results = trace.lists.run("vjp", leaves, [seed])
+        gradients = trace.like_arguments(results[1:])
+    else:
+        workspace.output_adjoints[0][...] = seed
+        gradients = trace.sweep_back(workspace)
     trace.idle.append(workspace)
     variables = [computation.givens[trace.dynamic[k]].variable for k in trace.wrt]
     return list(zip(variables, gradients, strict=True))

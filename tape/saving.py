@@ -10,6 +10,7 @@ import numpy as np
 from compiled import file
 from tape.arguments import Leaf, leaves_of, with_leaves
 from tape.errors import InvalidTape, NotDifferentiable
+from tape.linear_algebra import described_call
 from tape.traces import Trace
 
 
@@ -31,7 +32,7 @@ def save(trace: Trace, structure, path) -> None:
 
 def load(path):
     """The trace that `save` wrote, and the structure of its arguments; see `tape.load`."""
-    program, extra = file.load(path)
+    program, extra = file.load(path, described_call)
     try:
         return _read(program, extra)
     except InvalidTape as error:

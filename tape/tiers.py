@@ -6,11 +6,13 @@ Environment: `TAPE_NATIVE=0` stays on the sweeps, `TAPE_NATIVE=always` compiles 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import time
 
-from tape.arguments import like_argument
-from tape.lists import Lists, SweptFunction, called
+from compiled.calls import Call
+from compiled.native.function import NativeFunction
+from tape.lists import Lists, SweptFunction, called, native_listing
 from tape.traces import Trace, Traces
 
 COMPILING = 0.05, 0.5e-3
@@ -21,6 +23,12 @@ WORTH = 2.0
 
 MOST_INSTRUCTIONS = 20_000
 """Longer lists stay on the sweeps unless `tape.compile` asks."""
+
+
+def price(instructions: int) -> float:
+    """Seconds in the sweeps from which on a list of so many instructions is compiled."""
+    first, each = COMPILING
+    return WORTH * (first + each * instructions)
 
 
 def mode() -> str:
@@ -42,8 +50,7 @@ class Tier:
     def __init__(self, trace: Trace, name: str):
         self.seconds, self.compiling, self.native, self.refused = 0.0, 0.0, None, ""
         self.trace, self.name = trace, name
-        first, each = COMPILING
-        self.price = WORTH * (first + each * len(trace.program.code))
+        self.price = price(len(trace.program.code))
 
     def spent(self, seconds):
         """Note a run by the sweeps; compile when that pays."""
@@ -91,10 +98,7 @@ class NativeGradient:
         if status:
             return None
         value = results[0] if self.count and trace.result_dtypes[0] == self.function.dtype else self._value(results)
-        gradients = results[self.count :]
-        if not trace._copies:
-            gradients = [like_argument(g, trace.leaves[trace.dynamic[k]]) for g, k in zip(gradients, trace.wrt, strict=True)]
-        return value, gradients
+        return value, trace.like_arguments(results[self.count :])
 
     def _value(self, results):
         return self.trace.result_dtypes[0].type(results[0]) if self.count else self.trace.results[0][0]
@@ -102,7 +106,32 @@ class NativeGradient:
 
 def lists_of(trace: Trace):
     """The derivatives' lists of a trace, run as `TAPE_NATIVE` says."""
-    return Lists(trace, "f", make=SweptFunction if mode() == "0" else None)
+    chosen = mode()
+    # Steps of a loop are too many for the sweeps, which run a list with calls alone as well as any other.
+    waits = chosen == "1" and all(isinstance(body, Call) for body in trace.program.bodies)
+    return Lists(trace, "f", make=SweptFunction if chosen == "0" else SweptFirst if waits else None)
+
+
+class SweptFirst:
+    """A list with calls that the sweeps run until native code pays; in the place of a `NativeFunction`."""
+
+    def __init__(self, listing, inputs, outputs, name):
+        self._parts = listing, inputs, outputs, name
+        self._function = SweptFunction(*self._parts)
+        self.signature, self.dtype = self._function.signature, self._function.dtype
+        self._left = price(len(listing.steps)) if len(listing.steps) <= MOST_INSTRUCTIONS else math.inf
+
+    def results(self, leaves):
+        """As `NativeFunction.results`."""
+        if self._left <= 0.0:
+            return self._function.results(leaves)
+        begin = time.perf_counter()
+        results = self._function.results(leaves)
+        self._left -= time.perf_counter() - begin
+        if self._left <= 0.0:
+            listing, *rest = self._parts
+            self._function = NativeFunction(native_listing(listing), *rest)
+        return results
 
 
 def run(traces: Traces, args, kwargs, numbers, name, extra=()):

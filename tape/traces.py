@@ -112,8 +112,8 @@ class Trace:
         self._integers = [k for k, kind in zip(self.dynamic, kinds, strict=True)
                           if kind is int or (kind is not float and kind.kind in "iu")]
         self._is_scalar = False
-        # A gradient that has the list's own dtype is a mere copy.
-        self._copies = all(self.leaves[self.dynamic[k]].kind == "array"
+        # Gradients that all have the list's own dtype need no conversion.
+        self._like_arguments = all(self.leaves[self.dynamic[k]].kind == "array"
                            and self.leaves[self.dynamic[k]].dtype == self.program.values.dtype for k in self.wrt)
 
     @functools.cached_property
@@ -168,8 +168,9 @@ class Trace:
         The adjoint buffer, all zero but for the seeds before, is all zero after.
         """
         program = self.program
+        assert not program.bodies, "the sweeps do not go into loops and calls"
         ENGINE.reverse(program.code, program.geometry, workspace.values, workspace.adjoints, False)
-        if self._copies:
+        if self._like_arguments:
             gradients = [adjoint.copy() for adjoint in workspace.gradients]
         else:
             gradients = [like_argument(adjoint, self.leaves[self.dynamic[k]])
@@ -235,8 +236,11 @@ class Trace:
         return with_leaves(self.structure, leaves)
 
     def like_arguments(self, arrays) -> list:
-        """Derivatives in the shapes and dtypes of the differentiated leaves."""
-        return [like_argument(np.asarray(a), self.leaves[self.dynamic[k]]) for a, k in zip(arrays, self.wrt, strict=True)]
+        """Derivatives in the shapes and dtypes of the differentiated leaves, of arrays that nobody else holds."""
+        if self._like_arguments:
+            return [np.asarray(array) for array in arrays]
+        return [like_argument(np.asarray(array), self.leaves[self.dynamic[k]], copy=False)
+                for array, k in zip(arrays, self.wrt, strict=True)]
 
     def seed_scalar(self, workspace: Workspace, what: str) -> None:
         """Set the adjoint of the single scalar result to one.

@@ -106,6 +106,17 @@ class RecordedArray(Number):
     Made by the functions that differentiate or record. Indexing, transposing and reshaping give views that alias as
     NumPy's do. A Python `if` or `while` on a recorded value is a guard: its outcome is part of the list, and when another
     call would decide otherwise, the function is recorded anew for that branch.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> def f(x):
+    ...     print(type(x).__name__, x.shape, x[1:].T.shape, isinstance(x, tape.RecordedArray))
+    ...     return np.sum(x) if x[0, 0] > 0 else -np.sum(x)
+    >>> tape.grad(f)(np.ones((2, 3)))
+    RecordedArray (2, 3) (3, 1) True
+    array([[1., 1., 1.],
+           [1., 1., 1.]])
     """
 
     __slots__ = ("dtype", "recorder", "view")

@@ -1,6 +1,6 @@
 """A scheduled list as one LLVM function: single cells in registers, loops that LLVM can vectorise, memory only where needed.
 
-What is here: where each slot lives, straight code, loop nests. What is not: structural steps (`products.py`), signatures
+What is here: where each slot lives, straight code, loop nests. What is not: structural steps (`structural.py`), signatures
 (`wrappers.py`), LLVM's own passes (`machine.py`).
 
 The function's arguments are a pointer for each argument of the list, then one for each result; it returns 0, or what a guard
@@ -9,15 +9,17 @@ or an index found wrong, as the sweeps do.
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
+from compiled.emitter import splat
 from compiled.layout import OUT
 from compiled.listing import Listing, Ref, Result, is_dense
-from compiled.llvm import I64, LLVMValue
+from compiled.llvm import I32, I64, LLVMValue
 from compiled.loops import Loop
 from compiled.memory import contiguous
 from compiled.native.loops import buffer_cells, with_totals
@@ -49,10 +51,15 @@ class Emitter:
         Samples that are computed at once, each cell a vector of as many numbers; 1 for numbers.
     blas : bool
         Whether BLAS may be called.
+    loop : (LoopBody, Loop), optional
+        Of the list that is a loop's body.
+    calls : list of Call
+        What the module's calls are numbered by.
     """
 
-    def __init__(self, module: ir.Module, listing: Listing, name: str, lanes: int = 1, blas: bool = True, loop=None):
-        self.module, self.name, self.blas = module, name, blas and lanes == 1
+    def __init__(self, module: ir.Module, listing: Listing, name: str, lanes: int = 1, blas: bool = True, loop=None,
+                 calls=()):
+        self.module, self.name, self.blas, self.calls = module, name, blas and lanes == 1, calls
         # In the body of a loop sums are added to in place.
         self.listing, self.totals = (listing, {}) if loop is None else with_totals(*loop)
         self.number = KINDS[listing.dtype.name]
@@ -73,7 +80,7 @@ class Emitter:
     def _add_body(self, loop, blas):
         body = self.listing.bodies[loop.body]
         name = f"{self.name}.body{loop.body}"
-        self.bodies[loop.body] = Emitter(self.module, body.listing, name, self.lanes, blas, loop=(body, loop))
+        self.bodies[loop.body] = Emitter(self.module, body.listing, name, self.lanes, blas, (body, loop), self.calls)
         self.loops[loop.body] = buffer_cells(body, loop)
 
     def piece(self, builder, arguments, work) -> Piece:
@@ -241,9 +248,7 @@ class Piece:
 
     def constant(self, value):
         """A number of the function's kind."""
-        if isinstance(self.kind, ir.VectorType):
-            return ir.Constant(self.kind, [float(value)] * self.kind.count)
-        return ir.Constant(self.kind, float(value))
+        return splat(self.kind, float(value))
 
     def base(self, slot):
         """Pointer to a slot's first cell, and whether its cells are numbers although the function's are vectors."""
@@ -261,15 +266,7 @@ class Piece:
         """Load a cell of a slot."""
         pointer, narrow = self.base(slot)
         value = self.builder.load(self.builder.gep(pointer, [index]))
-        if narrow:
-            return self.splat(value)
-        return value
-
-    def splat(self, value):
-        """A vector of equal numbers."""
-        vector = self.builder.insert_element(ir.Constant(self.kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.kind.count), [0] * self.kind.count)
-        return self.builder.shuffle_vector(vector, ir.Constant(self.kind, ir.Undefined), mask)
+        return spread(self.builder, value, self.emitter.lanes) if narrow else value
 
     def store(self, slot, index, value):
         """Store into a cell of a slot."""
@@ -387,28 +384,37 @@ class Piece:
             leave(depth, indices)
 
 
-class counted_loop:  # noqa: N801  used as a context manager function
-    """`for index in range(n)`, n > 0 known, its test at the end."""
+@contextlib.contextmanager
+def counted_loop(builder, stop, start=0, step=1, going=None):
+    """`for index in range(start, stop, step)`, its test at the end: the body runs at least once.
 
-    def __init__(self, builder, n):
-        self.builder, self.n = builder, n if isinstance(n, ir.Value) else ir.Constant(I64, n)
+    `going()`, if given, emits a condition besides the test.
+    """
+    before = builder.block
+    body, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+    builder.branch(body)
+    builder.position_at_end(body)
+    index = builder.phi(I64)
+    index.add_incoming(_word(start), before)
+    yield index
+    following = builder.add(index, _word(step), flags=("nuw", "nsw"))
+    index.add_incoming(following, builder.block)
+    more = builder.icmp_signed("<", following, _word(stop))
+    if going is not None:
+        more = builder.and_(going(), more)
+    builder.cbranch(more, body, after)
+    builder.position_at_end(after)
 
-    def __enter__(self):
-        builder = self.builder
-        before = builder.block
-        self.body, self.after = builder.append_basic_block("loop"), builder.append_basic_block("after")
-        builder.branch(self.body)
-        builder.position_at_end(self.body)
-        self.index = builder.phi(I64)
-        self.index.add_incoming(ir.Constant(I64, 0), before)
-        return self.index
 
-    def __exit__(self, *error):
-        builder = self.builder
-        following = builder.add(self.index, ir.Constant(I64, 1), flags=("nuw", "nsw"))
-        self.index.add_incoming(following, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, self.n), self.body, self.after)
-        builder.position_at_end(self.after)
+def _word(n):
+    return n if isinstance(n, ir.Value) else ir.Constant(I64, n)
+
+
+def spread(builder, value, count: int):
+    """A vector of equal numbers or words."""
+    nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    vector = builder.insert_element(nothing, value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(vector, nothing, ir.Constant(ir.VectorType(I32, count), [0] * count))
 
 
 class Nest:
@@ -418,16 +424,13 @@ class Nest:
         self.piece, self.unit, self.builder = piece, unit, piece.builder
         self.shape, self.inner = unit.shape, piece.emitter.inner
         self.sums: dict[int, tuple] = {}  # member number: (depth, accumulator)
-        self.hoisted: dict[tuple, object] = {}
+        self.hoisted: dict[Ref, object] = {}
 
     def emit(self):
         """Emit the nest."""
         for number, (step, strides) in enumerate(self.unit.members):
             self._prepare(number, step, strides)
         self.piece.nest(self.shape, self._body, self._enter, self._leave)
-        for step, strides in self.unit.members:
-            if self._is_sum(step, strides) or any(strides[OUT]):
-                self.piece.registers.pop(step.out.slot, None) if self.piece.listing.size(step.out.slot) > 1 else None
 
     def _is_sum(self, step, strides):
         return step.row.accumulates and self.shape and strides[OUT][-1] == 0 and self.shape[-1] > 1
@@ -436,10 +439,8 @@ class Nest:
         """Load what does not change in the loops; make accumulators."""
         written = {other.out.slot for other, _ in self.unit.members}
         for k, ref in enumerate(step.operands):
-            if not any(strides[k]) and (ref.slot not in written or ref.slot not in self.inner) and ref.slot not in self.inner:
-                key = (ref, None)
-                if key not in self.hoisted and ref.slot not in written:
-                    self.hoisted[key] = self.piece.cell(ref, inline=True)
+            if not any(strides[k]) and ref.slot not in written and ref not in self.hoisted:
+                self.hoisted[ref] = self.piece.cell(ref, inline=True)
         if self._is_sum(step, strides):
             depth = len(self.shape)
             while depth and (strides[OUT][depth - 1] == 0 or self.shape[depth - 1] == 1):
@@ -487,13 +488,11 @@ class Nest:
                 before = self._operand(step.out, strides[OUT], indices, values)
                 value = self.piece.table.apply("add", before, value)
             injective = all(s or n == 1 for s, n in zip(strides[OUT], self.shape, strict=True))
-            if injective:
-                values[key] = value
-                if step.out.slot not in self.inner:
-                    dirty[key] = (step.out, strides[OUT])
-            else:
-                values[key] = value  # a later step of the loop adds to it
+            values[key] = value  # a later step of the loop may read it, or add to it
+            if not injective:
                 self._store(step.out, strides[OUT], indices, value)
+            elif step.out.slot not in self.inner:
+                dirty[key] = (step.out, strides[OUT])
         for key, (ref, strides) in dirty.items():
             self._store(ref, strides, indices, values[key])
 
@@ -504,8 +503,8 @@ class Nest:
         known = values.get((ref, strides))
         if known is not None:
             return known
-        if (ref, None) in self.hoisted and not any(strides):
-            return self.hoisted[ref, None]
+        if ref in self.hoisted and not any(strides):
+            return self.hoisted[ref]
         if self.piece.listing.size(ref.slot) == 1:
             return self.piece.cell(ref, inline=True)
         loaded = self.piece.load(ref.slot, self.piece.offset(ref.offset, strides, indices))

@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 from compiled.native import machine
+from compiled.native.calls import calls_of
 from compiled.native.function import build_module
 
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
@@ -16,6 +17,9 @@ SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 
 def export(directory: pathlib.Path, name: str, functions, cpu: str) -> pathlib.Path:
     """Write ``<name>.h`` and the library; returns the header's path."""
+    calls = [call.name for function in functions for call in calls_of(function.listing)]
+    if calls:
+        raise ValueError(f"export: the compiled list calls {calls[0]}, a Python function, which a library for C does not have")
     compiler = next((found for found in map(shutil.which, ("cc", "gcc", "clang")) if found), None)
     if compiler is None:
         raise FileNotFoundError("export: expected a C compiler to link the library with, found none of cc, gcc, clang")
@@ -24,7 +28,7 @@ def export(directory: pathlib.Path, name: str, functions, cpu: str) -> pathlib.P
     with tempfile.TemporaryDirectory() as scratch:
         objects = []
         for k, function in enumerate(functions):
-            module, _, _ = build_module(function.listing, function.signature, function.name, python=False, blas=False)
+            module = build_module(function.listing, function.signature, function.name, python=False, blas=False)
             path = pathlib.Path(scratch) / f"{k}.o"
             path.write_bytes(target.emit_object(machine.optimised(str(module), target, True)))
             objects.append(str(path))

@@ -15,14 +15,15 @@ import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from compiled.active.emitter import Emitter as Callable
+from compiled.calls import Call
 from compiled.errors import GuardFailed
-from compiled.layout import GUARD_FAILED
+from compiled.layout import CALL_FAILED, GUARD_FAILED
 from compiled.listing import Listing
 from compiled.llvm import I64
 from compiled.native import machine
+from compiled.native.calls import CallTable, calls_of, declare_table, raise_pending
 from compiled.native.emit import Emitter
 from compiled.native.schedule import LOOP, STRAIGHT
 from compiled.native.wrappers import Signature, emit_c, emit_python, emit_scipy
@@ -35,23 +36,26 @@ def content_key(listing: Listing) -> bytes:
     """Bytes that tell lists apart by what they compute."""
     steps = [(s.row.name, s.operands, s.out, s.space) for s in listing.steps]
     constants = [(slot, a.shape, a.tobytes()) for slot, a in sorted(listing.constants.items())]
-    bodies = [(content_key(b.listing), b.wanted, b.rows) for b in listing.bodies]
+    bodies = [b.text() if isinstance(b, Call) else (content_key(b.listing), b.wanted, b.rows) for b in listing.bodies]
     parts = (bodies, steps, constants, listing.shapes, listing.inputs, listing.outputs, listing.dtype.str,
              listing.table.digest())
     return hashlib.sha256(pickle.dumps(parts, protocol=5)).digest()
 
 
-def build_module(listing: Listing, signature: Signature, name: str, python: bool = True, blas: bool = True):
-    """The IR of a function and its wrappers; returns the module, the units, and SciPy's signature."""
+def build_module(listing: Listing, signature: Signature, name: str, python: bool = True, blas: bool = True) -> ir.Module:
+    """The IR of a function and its wrappers."""
     module = ir.Module(name)
-    emitter = Emitter(module, listing, f"{name}.core", blas=blas)
+    calls = calls_of(listing)
+    if calls:
+        declare_table(module)
+    emitter = Emitter(module, listing, f"{name}.core", blas=blas, calls=calls)
     core = emitter.function()
     emit_c(module, core, signature, name)
-    scipy = emit_scipy(module, core, signature, f"{name}_scipy")
+    emit_scipy(module, core, signature, f"{name}_scipy")
     if python:
         _export_core(module, core, f"{name}_core")
         emit_python(module, core, signature, f"{name}_python", work_of(emitter.units) > LONG_WORK)
-    return module, emitter.units, scipy
+    return module
 
 
 def _export_core(module, core, name):
@@ -95,7 +99,9 @@ class NativeFunction:
     def __init__(self, listing: Listing, inputs, outputs, name: str):
         self.listing, self.name = listing, name
         self.signature = Signature.of(listing, inputs, outputs)
+        self._table = CallTable(calls_of(listing), listing.dtype)
         self.loaded = machine.compiled(self._text, f"{name}{self.signature}{content_key(listing).hex()}", self._has_loops())
+        self._table.attach(self.loaded)
         self.call = _builtin(self, self.loaded.address(f"{name}_python"))
         self.dtype = listing.dtype
 
@@ -105,13 +111,15 @@ class NativeFunction:
         answer = self.call(*leaves, *arrays)
         if type(answer) is float:
             return 0, [self.dtype.type(answer), *arrays]
+        if answer == CALL_FAILED:
+            raise_pending()
         return answer, arrays
 
     def _has_loops(self):
         return any(step.row.structural or step.space.shape for step in self.listing.steps)
 
     def _text(self) -> str:
-        return str(build_module(self.listing, self.signature, self.name)[0])
+        return str(build_module(self.listing, self.signature, self.name))
 
     @property
     def address(self) -> int:
@@ -134,7 +142,7 @@ class NativeFunction:
         """The function as SciPy's compiled code calls it."""
         from scipy import LowLevelCallable
 
-        scipy = emit_scipy(ir.Module(), _no_core(self.signature), self.signature, "probe")
+        scipy = self.signature.scipy()
         if scipy is None:
             raise TypeError("SciPy takes functions of numbers, or of one array with one axis, with one number as the result; "
                             f"this one is {self.signature.c(self.name)}")
@@ -155,13 +163,6 @@ class NativeFunction:
 
         native.__name__ = native.__qualname__ = self.name
         return njit(nogil=True)(native)
-
-
-def _no_core(signature):
-    """A core's declaration, to ask which signatures there are."""
-    pointer = (ir.DoubleType() if signature.number == "double" else ir.FloatType()).as_pointer()
-    count = len(signature.inputs) + len(signature.outputs)
-    return ir.Function(ir.Module(), ir.FunctionType(I64, [pointer] * count), "core")
 
 
 class NativeCall(Callable):
@@ -196,7 +197,7 @@ class NativeCall(Callable):
     def emit(self, context, builder, signature, args):
         _named_in_code.append(self.function)
         own = self.function.signature
-        number = ir.DoubleType() if own.number == "double" else ir.FloatType()
+        number = own.kind
         pointers = []
         for slot, kind, value in zip((*own.inputs, *own.pointers()), signature.args, args, strict=True):
             pointers.append(self._pointer(context, builder, slot, kind, value, number))
@@ -211,6 +212,9 @@ class NativeCall(Callable):
             guard = builder.icmp_signed("==", status, ir.Constant(I64, GUARD_FAILED))
             with builder.if_then(guard):
                 context.call_conv.return_user_exc(builder, *_guard_failed(self.function.name))
+            with builder.if_then(builder.icmp_signed("==", status, ir.Constant(I64, CALL_FAILED))):
+                context.call_conv.return_user_exc(builder, RuntimeError, (f"{self.function.name}: a Python function that it "
+                                                                          "calls has raised; call it from Python to see what",))
             context.call_conv.return_user_exc(builder, IndexError, (f"{self.function.name}: an index is out of bounds",))
         return builder.load(first[0]) if first else context.get_dummy_value()
 
@@ -256,16 +260,4 @@ def _builtin(owner, address):
     definition = _MethodDef(owner.name.encode(), address, METH_FASTCALL, None)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    return make(ctypes.addressof(definition), (owner.loaded, definition), None)
-
-
-@intrinsic
-def call_address(typingctx, address, *arguments):
-    """`call_address(address, *pointers)` calls a native function that returns a status."""
-
-    def emit(context, builder, signature, args):
-        pointer, *rest = args
-        kind = ir.FunctionType(I64, [a.type for a in rest])
-        return builder.call(builder.inttoptr(pointer, kind.as_pointer()), rest)
-
-    return types.int64(types.intp, *([types.intp] * len(arguments))), emit
+    return make(ctypes.addressof(definition), (owner.loaded, owner._table, definition), None)

@@ -21,7 +21,7 @@ from compiled.llvm import I32, I64
 from compiled.loops import Loop
 from compiled.memory import contiguous
 from compiled.native import machine
-from compiled.native.emit import Emitter, Piece, counted_loop
+from compiled.native.emit import Emitter, Piece, counted_loop, spread
 
 UNROLLED = 64
 """Arguments and results of up to so many cells are moved by straight code, so that the cells can be registers."""
@@ -135,7 +135,11 @@ class LanesEmitter(Emitter):
         same = self._same_for_all(builder, arguments, work)
         failed = cgutils.alloca_once_value(builder, ir.Constant(I64, 0))
         staging = _Staging(self, builder)
-        with _block_loop(builder, start, stop, self.lanes, failed) as first:
+
+        def well():
+            return builder.icmp_signed("==", builder.load(failed), ir.Constant(I64, 0))
+
+        with counted_loop(builder, stop, start, self.lanes, well) as first:
             _Block(self, builder, first, stop, work, staging).emit(arguments, results, same, sums, failed)
         sums.finish(builder, results)
         release(builder)
@@ -147,32 +151,6 @@ class LanesEmitter(Emitter):
         piece = Piece(self, builder, arguments, work)
         return {slot: piece.load(slot, ir.Constant(I64, 0)) for slot in self.argument_of
                 if self.listing.size(slot) == 1 and slot in self.used}
-
-
-class _block_loop:  # noqa: N801  used as a context manager function
-    """`for first in range(start, stop, lanes)` until something failed; at least once."""
-
-    def __init__(self, builder, start, stop, lanes, failed):
-        self.builder, self.start, self.stop, self.lanes, self.failed = builder, start, stop, lanes, failed
-
-    def __enter__(self):
-        builder = self.builder
-        before = builder.block
-        self.body, self.after = builder.append_basic_block("samples"), builder.append_basic_block("done")
-        builder.branch(self.body)
-        builder.position_at_end(self.body)
-        self.first = builder.phi(I64)
-        self.first.add_incoming(self.start, before)
-        return self.first
-
-    def __exit__(self, *error):
-        builder = self.builder
-        following = builder.add(self.first, ir.Constant(I64, self.lanes), flags=("nuw", "nsw"))
-        self.first.add_incoming(following, builder.block)
-        well = builder.icmp_signed("==", builder.load(self.failed), ir.Constant(I64, 0))
-        more = builder.icmp_signed("<", following, self.stop)
-        builder.cbranch(builder.and_(well, more), self.body, self.after)
-        builder.position_at_end(self.after)
 
 
 class _Staging:
@@ -402,19 +380,13 @@ class _Block:
         """Which lanes have a sample of their own."""
         builder, words = self.builder, ir.VectorType(I64, self.lanes)
         lanes = ir.Constant(words, list(range(self.lanes)))
-        return builder.icmp_signed("<", builder.add(_splat(builder, self.first, self.lanes), lanes),
-                                   _splat(builder, self.stop, self.lanes))
+        return builder.icmp_signed("<", builder.add(spread(builder, self.first, self.lanes), lanes),
+                                   spread(builder, self.stop, self.lanes))
 
 
 def _padded(builder, rows, kind):
     """Rows, and undefined ones up to a whole tile."""
     return [*rows, *[ir.Constant(kind, ir.Undefined)] * (TILE - len(rows))]
-
-
-def _splat(builder, value, count):
-    kind = ir.VectorType(value.type, count)
-    vector = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
-    return builder.shuffle_vector(vector, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, count), [0] * count))
 
 
 class _Sums:

@@ -18,6 +18,8 @@ import numpy as np
 from numba.core.registry import cpu_target
 from numba.misc.appdirs import AppDirs
 
+from compiled.cache import package_digest
+
 MOST_FILES = 2000
 """Object files kept on disk; the oldest go first."""
 
@@ -118,9 +120,8 @@ def cache_directory() -> pathlib.Path:
 
 
 @functools.cache
-def _versions() -> bytes:
-    from compiled.cache import package_digest
-
+def versions() -> bytes:
+    """Hash of all that machine code depends on beside its IR: the sources that emit it, versions, and the processor."""
     digest = hashlib.sha256(package_digest().encode())
     for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -129,7 +130,7 @@ def _versions() -> bytes:
 
 
 def _cache_file(key: str) -> pathlib.Path:
-    return cache_directory() / (hashlib.sha256(_versions() + key.encode()).hexdigest() + ".o")
+    return cache_directory() / (hashlib.sha256(versions() + key.encode()).hexdigest() + ".o")
 
 
 def _read(path) -> bytes | None:

@@ -11,6 +11,7 @@ from numba.core import cgutils
 from compiled.layout import GUARD_FAILED, INDEX_ERROR
 from compiled.llvm import I64
 from compiled.memory import contiguous
+from compiled.native.calls import emit_call
 from compiled.native.loops import emit_loop
 
 SMALL_PRODUCT = 2048
@@ -289,5 +290,11 @@ def _loop(piece, step):
     emit_loop(piece, step)
 
 
-_EMITTERS = {"loop": _loop, "gather": _gather, "scatter_add": _scatter_add, "scatter_assign": _scatter_assign, "amax": _amax,
-             "guard": _guard, "matmul": _matmul}
+def _call(piece, step):
+    (operand,), out = step.operands, step.out
+    pointers = [piece.builder.gep(piece.base(ref.slot)[0], [ir.Constant(I64, ref.offset)]) for ref in (operand, out)]
+    emit_call(piece, step, *pointers)
+
+
+_EMITTERS = {"loop": _loop, "call": _call, "gather": _gather, "scatter_add": _scatter_add, "scatter_assign": _scatter_assign,
+             "amax": _amax, "guard": _guard, "matmul": _matmul}

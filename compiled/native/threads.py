@@ -21,7 +21,7 @@ from numba import njit, prange
 from numba.core import types
 from numba.extending import intrinsic
 
-from compiled.cache import _KernelCache, package_digest
+from compiled.cache import cached
 from compiled.listing import Listing
 from compiled.llvm import I64
 from compiled.native import machine
@@ -171,6 +171,4 @@ def _kernel():
         for b in prange(len(statuses)):
             statuses[b] = _call_block(address, b * block, min((b + 1) * block, count), b, pointers)
 
-    dispatcher = njit(parallel=True, nogil=True)(run_blocks)
-    dispatcher._cache = _KernelCache(run_blocks, package_digest() + machine._versions().hex())
-    return dispatcher
+    return cached(njit(parallel=True, nogil=True)(run_blocks), machine.versions().hex())

@@ -53,6 +53,11 @@ class Signature(NamedTuple):
                    tuple(Slot(n, r.shape) for n, r in zip(outputs, listing.outputs, strict=True)))
 
     @property
+    def kind(self) -> ir.Type:
+        """The numbers' type in LLVM."""
+        return ir.DoubleType() if self.number == "double" else ir.FloatType()
+
+    @property
     def returns_number(self) -> bool:
         """Whether the C function returns its first result."""
         return bool(self.outputs) and self.outputs[0].shape == ()
@@ -67,10 +72,18 @@ class Signature(NamedTuple):
         arguments += [f"{self.number} *{s.name}" for s in self.pointers()]
         return f"{self.number if self.returns_number else 'void'} {name}({', '.join(arguments) or 'void'})"
 
+    def scipy(self) -> str | None:
+        """The signature under which SciPy's integrators and optimisers take the function, None where they do not."""
+        if not self.returns_number or len(self.outputs) > 1 or self.number != "double" or not self.inputs:
+            return None
+        if all(s.shape == () for s in self.inputs):
+            return "double (double)" if len(self.inputs) == 1 else "double (int, double *)"
+        return "double (int, double *)" if len(self.inputs) == 1 and len(self.inputs[0].shape) == 1 else None
+
 
 def emit_c(module, core, signature: Signature, name: str) -> None:
     """The function for C: numbers by value, arrays by pointer; where a guard fails, every result is NaN."""
-    number = ir.DoubleType() if signature.number == "double" else ir.FloatType()
+    number = signature.kind
     types = [number if s.shape == () else number.as_pointer() for s in signature.inputs]
     types += [number.as_pointer()] * len(signature.pointers())
     result = number if signature.returns_number else ir.VoidType()
@@ -93,17 +106,15 @@ def _finish(builder, core, signature, arguments, pointers, number):
     builder.ret(builder.load(first[0])) if first else builder.ret_void()
 
 
-def emit_scipy(module, core, signature: Signature, name: str) -> str | None:
-    """The function for SciPy's integrators and optimisers; returns its signature there, None where there is none."""
-    if not signature.returns_number or len(signature.outputs) > 1 or signature.number != "double" or not signature.inputs:
-        return None
-    number = ir.DoubleType()
-    numbers = all(s.shape == () for s in signature.inputs)
-    if numbers and len(signature.inputs) == 1:
+def emit_scipy(module, core, signature: Signature, name: str) -> None:
+    """The function for SciPy's integrators and optimisers, where they take it."""
+    taken = signature.scipy()
+    if taken is None:
+        return
+    if taken == "double (double)":
         emit_c(module, core, signature, name)
-        return "double (double)"
-    if not numbers and (len(signature.inputs) > 1 or len(signature.inputs[0].shape) != 1):
-        return None
+        return
+    number, numbers = signature.kind, signature.inputs[0].shape == ()
     function = ir.Function(module, ir.FunctionType(number, [I32, number.as_pointer()]), name)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     count, cells = function.args
@@ -112,7 +123,6 @@ def emit_scipy(module, core, signature: Signature, name: str) -> str | None:
         builder.ret(ir.Constant(number, math.nan))
     arguments = [builder.gep(cells, [ir.Constant(I64, k)]) for k in range(expected)] if numbers else [cells]
     _finish(builder, core, signature, arguments, [], number)
-    return "double (int, double *)"
 
 
 # ---------------------------------------------------------------------- Python's calling convention
@@ -129,7 +139,7 @@ def emit_python(module, core, signature: Signature, name: str, release: bool) ->
     function = ir.Function(module, ir.FunctionType(OBJECT, [OBJECT, OBJECT.as_pointer(), I64]), name)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     refuse = function.append_basic_block("refuse")
-    reader = _Reader(builder, refuse, signature.number)
+    reader = _Reader(builder, refuse, signature)
     slots = (*signature.inputs, *signature.pointers())
     number = reader.number
     reader.require(builder.icmp_signed("==", function.args[2], ir.Constant(I64, len(slots))))
@@ -161,10 +171,9 @@ def _call(builder, name, result, arguments):
 class _Reader:
     """Reads the cells of Python objects, by the layout that NumPy and Python promise to extensions."""
 
-    def __init__(self, builder, refuse, number):
-        self.builder, self.refuse = builder, refuse
-        self.number = ir.DoubleType() if number == "double" else ir.FloatType()
-        self.dtype = "tape_f8" if number == "double" else "tape_f4"
+    def __init__(self, builder, refuse, signature: Signature):
+        self.builder, self.refuse, self.number = builder, refuse, signature.kind
+        self.dtype = "tape_f8" if signature.number == "double" else "tape_f4"
 
     def require(self, condition):
         """Go on only where the condition holds."""

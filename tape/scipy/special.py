@@ -34,6 +34,11 @@ def softmax(x, axis=None):
     array
         Of the shape of `x`; along `axis` it sums to 1.
 
+    Raises
+    ------
+    ValueError
+        For an axis that `x` does not have, or along which it has no elements.
+
     Examples
     --------
     >>> import numpy as np, tape
@@ -60,6 +65,11 @@ def log_softmax(x, axis=None):
     -------
     array
         Of the shape of `x`.
+
+    Raises
+    ------
+    ValueError
+        For an axis that `x` does not have, or along which it has no elements.
 
     Examples
     --------
