@@ -1,7 +1,8 @@
 """Functions at random shapes, axes, layouts and precisions: what NumPy computes, tape computes, and differentiates.
 
 A draw has 0 to 3 axes of length 0 to 4, an axis that may be None, negative or a tuple, a layout that may not be contiguous.
-Where NumPy refuses a draw that has elements, so must tape. Continuous integration runs a few draws of each function, the marker `slow` many.
+Where NumPy refuses a draw that has elements, so must tape. Continuous integration runs a few draws of each function, the marker
+`slow` many.
 """
 
 import functools
@@ -195,7 +196,7 @@ def check(name, seed):
             assert_same(tape.record(f, *arrays).forward(*arrays), expected, arrays[0].dtype == np.float32)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_random_draw(name, seed):
     check(name, seed)
@@ -204,5 +205,5 @@ def test_random_draw(name, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_many_random_draws(name):
-    for seed in range(4, 80):
+    for seed in range(2, 80):
         check(name, seed)
