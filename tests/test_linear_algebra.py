@@ -1,6 +1,8 @@
 """Linear algebra: every operation against NumPy's and SciPy's values and against differences to second order, batches, float32,
 nested in loops and derivatives, native code, and what is refused."""
 
+import functools
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -164,6 +166,17 @@ def test_the_options_of_solve_triangular_and_cho_solve():
 
         np.testing.assert_allclose(tape.record(g, S, V).forward(S, V), np.linalg.solve(S, V), rtol=1e-10)
         tape.check_grads(g, (S, V))
+
+
+@pytest.mark.parametrize("bands", [(0, 0), (1, 1), (2, 1), (0, 2), (2, 0)])
+@pytest.mark.parametrize("columns", [(), (2,)])
+def test_matrices_that_are_bands(bands, columns):
+    random = np.random.default_rng(1)
+    ab, b = random.normal(size=(sum(bands) + 1, 5)), random.normal(size=(5, *columns))
+    ab[bands[1]] += 4.0
+    f = functools.partial(tsl.solve_banded, bands)
+    np.testing.assert_allclose(tape.record(f, ab, b).forward(ab, b), scipy.linalg.solve_banded(bands, ab, b), rtol=1e-12)
+    tape.check_grads(f, (ab, b))
 
 
 def test_the_generalised_eigenvalue_problem():
