@@ -390,6 +390,38 @@ def multi_dot(arrays, *, out=None):
     return result
 
 
+@implements(np.linalg.diagonal)
+def _matrix_diagonal(x, /, *, offset=0):
+    return np.diagonal(x, offset, -2, -1)
+
+
+@implements(np.linalg.trace)
+def _matrix_trace(x, /, *, offset=0, dtype=None):
+    return np.sum(np.diagonal(x, offset, -2, -1), axis=-1, dtype=dtype)
+
+
+@implements(np.linalg.outer)
+def _vector_outer(x1, x2, /):
+    if np.ndim(x1) != 1 or np.ndim(x2) != 1:
+        raise ValueError(f"Input arrays must be one-dimensional, but they are {np.ndim(x1)} and {np.ndim(x2)}-dimensional.")
+    return np.outer(x1, x2)
+
+
+@implements(np.linalg.vecdot)
+def _vecdot(x1, x2, /, *, axis=-1):
+    return np.vecdot(np.moveaxis(plain(x1), axis, -1), np.moveaxis(plain(x2), axis, -1))
+
+
+@implements(np.linalg.matmul)
+def _matmul(x1, x2, /):
+    return np.matmul(x1, x2)
+
+
+@implements(np.linalg.tensordot)
+def _tensordot(x1, x2, /, *, axes=2):
+    return np.tensordot(x1, x2, axes)
+
+
 @implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def matrix_transpose(x, /):
     """`numpy.matrix_transpose`."""

@@ -123,6 +123,22 @@ def union1d(ar1, ar2):
     return unique(np.concatenate([np.ravel(plain(x)) for x in (ar1, ar2)]))
 
 
+@implements(np.intersect1d)
+def intersect1d(ar1, ar2, assume_unique=False, return_indices=False):
+    """`numpy.intersect1d`; what is in both is a guard."""
+    if return_indices:
+        raise NotDifferentiable("numpy.intersect1d with return_indices: not supported; nearest: np.isin")
+    values = np.unique(plain(ar1))
+    return values[np.isin(values, ar2)]
+
+
+@implements(np.setdiff1d)
+def setdiff1d(ar1, ar2, assume_unique=False):
+    """`numpy.setdiff1d`; what is in the first alone is a guard."""
+    values = np.ravel(plain(ar1)) if assume_unique else np.unique(plain(ar1))
+    return values[np.isin(values, ar2, invert=True)]
+
+
 @implements(np.isin)
 def isin(element, test_elements, assume_unique=False, invert=False, *, kind=None):
     """`numpy.isin`, by comparing each with each."""

@@ -111,6 +111,24 @@ def poly(seq_of_zeros):
     return p
 
 
+@implements(np.polyfit)
+def polyfit(x, y, deg, rcond=None, full=False, w=None, cov=False):
+    """`numpy.polyfit`: the coefficients."""
+    if full or cov:
+        raise NotDifferentiable("numpy.polyfit with full= or cov=: expected the coefficients alone")
+    recorder = _first_recorded(x, y, w).recorder
+    x, y = as_recorded(recorder, x) + 0.0, as_recorded(recorder, y) + 0.0
+    if x.ndim != 1 or y.ndim not in (1, 2) or x.shape[:1] != y.shape[:1]:
+        raise TypeError(f"expected x with one axis and y of the same length, got the shapes {x.shape} and {y.shape}")
+    powers = np.vander(x, deg + 1)
+    if w is not None:
+        w = as_recorded(recorder, w)
+        powers, y = powers * w[:, None], y * (w[:, None] if y.ndim == 2 else w)
+    scale = np.sqrt(np.sum(np.square(powers), axis=0))
+    solution = np.linalg.lstsq(powers / scale, y, rcond)[0]
+    return solution / (scale[:, None] if y.ndim == 2 else scale)
+
+
 @implements(np.vander)
 def vander(x, N=None, increasing=False):
     """`numpy.vander`, by running products: exact at 0."""

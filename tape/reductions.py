@@ -132,8 +132,8 @@ def _extreme(sign, name, pair):
     return rule
 
 
-FUNCTIONS[np.max] = _extreme(1, "max", np.maximum)
-FUNCTIONS[np.min] = _extreme(-1, "min", np.minimum)
+implements(np.max, np.amax)(_extreme(1, "max", np.maximum))
+implements(np.min, np.amin)(_extreme(-1, "min", np.minimum))
 
 
 @implements(np.all)

@@ -74,7 +74,7 @@ def _place_of_out(rule) -> int:
 
 
 NEAREST = {
-    "polyfit": "np.linalg.lstsq of plain values", "histogramdd": "np.histogram", "histogram2d": "np.histogram",
+    "histogramdd": "np.histogram", "histogram2d": "np.histogram",
     "vectorize": "array code", "frexp": "np.log2 and np.floor",
 }
 """What to write in place of functions that are not here."""

@@ -236,7 +236,6 @@ def test_other_ways_out_are_closed(f):
         (lambda x: np.fft.fft(x), "fft"),
         (lambda x: np.histogramdd(x), "histogramdd"),
         (lambda x: np.roots(x), "roots"),
-        (lambda x: np.polyfit(x, x, 1), "polyfit"),
     ],
 )
 def test_functions_without_a_rule_are_named_with_what_is_supported(f, name):

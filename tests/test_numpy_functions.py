@@ -377,6 +377,8 @@ cases(
     (functools.partial(np.min, axis=0, initial=0.47), (3, 2)),
     (np.min, np.array([2, 4, 3])),
 )
+cases(np.amax, (np.amax, (3, 4)))
+cases(np.amin, (lambda x: np.amin(x, axis=0), (3, 4)))
 cases(np.mean, (np.mean, np.array([1, 2, 4])), (functools.partial(np.mean, axis=1), (0, 3)))
 cases(np.var, (functools.partial(np.var, ddof=1), (5,)), (functools.partial(np.var, axis=0, correction=1), (5, 2)))
 cases(np.std, (functools.partial(np.std, ddof=1), (5,)), (functools.partial(np.std, axis=-1, ddof=1), (2, 5)))

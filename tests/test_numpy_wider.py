@@ -71,6 +71,8 @@ cases(np.unique, (np.unique, (2, 3)), (np.unique, (0,)), (lambda x: np.unique(np
       (lambda x: np.unique(np.concatenate([x, x[:2]]), True, True, True), (4,)),
       (lambda x: np.unique(np.round(x * 3)[None], return_inverse=True), (7,)))
 cases(np.union1d, (np.union1d, (3,), (4,)), (lambda x: np.union1d(x, x[:2]), (3,)))
+cases(np.intersect1d, (lambda x: np.intersect1d(x, x[1:]), (4,)))
+cases(np.setdiff1d, (lambda x: np.setdiff1d(x, x[1:3]), (4,)), (lambda x: np.setdiff1d(x, x[1:3], assume_unique=True), (4,)))
 cases(np.isin, (lambda x: np.isin(x, x[:1]), (2, 3)), (lambda x: np.isin(np.arange(3), np.round(x), invert=True), (4,)),
       (lambda x: np.isin(x, []), (2,)))
 for _function, _axis in itertools.product((np.nanargmax, np.nanargmin), (None, 0, -1)):
@@ -90,6 +92,8 @@ for _m in (0, 1, 2):
     cases(np.polyder, (functools.partial(np.polyder, m=_m), (5,)))
     cases(np.polyint, (functools.partial(np.polyint, m=_m), (3,)))
 cases(np.polyint, (lambda p, k: np.polyint(p, 2, k), (3,), (2,)), (lambda p, k: np.polyint(p, 2, k), (3,), ()))
+cases(np.polyfit, (lambda x, y: np.polyfit(x, y, 2), (6,), (6,)), (lambda x, y, w: np.polyfit(x, y, 1, w=w), (5,), (5,), (5,)),
+      (lambda y: np.polyfit(np.arange(5), y, 3), (5, 2)), (lambda x: np.polyfit(x, [1, 3, 2, 4], 1), (4,)))
 cases(np.poly, (np.poly, (4,)), (np.poly, (1,)))
 cases(np.vander, (np.vander, (4,)), (lambda x: np.vander(x, 2, increasing=True), (3,)), (lambda x: np.vander(x, 0), (3,)))
 
