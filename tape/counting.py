@@ -57,7 +57,7 @@ def histogram(a, bins=10, range=None, density=None, weights=None):
     counts = sums_at(values, which, n + 1)[:n]
     if not density:
         return counts, edges
-    return counts / np.diff(edges) / np.sum(counts), edges
+    return counts / np.diff(edges).astype(np.float64) / np.sum(counts), edges
 
 
 def _edges(a, bins, limits, weights=None):
@@ -72,7 +72,9 @@ def _edges(a, bins, limits, weights=None):
     low, high = limits
     if bool(low == high):
         low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, int(bins) + 1), found
+    kinds = [plain(x) for x in (low, high, a)]
+    kind = np.result_type(*(x.dtype if hasattr(x, "dtype") else x for x in kinds))
+    return np.linspace(low, high, int(bins) + 1).astype(kind if kind.kind == "f" else np.float64), found
 
 
 # ---------------------------------------------------------------------- orders and sets

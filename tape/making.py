@@ -68,7 +68,7 @@ def logspace(start, stop, num=50, endpoint=True, base=10.0, dtype=None, axis=0):
 def geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
     """`numpy.geomspace`, of numbers of one sign."""
     _only_floats("geomspace", dtype)
-    start, stop = _floats(start, stop)
+    start, stop = (x.astype(np.float64) for x in _floats(start, stop))  # as NumPy, whatever they are
     if not np.all(start * stop > 0):
         raise ValueError("Geometric sequence: expected start and stop of one sign, neither of them zero")
     sign = np.sign(start)

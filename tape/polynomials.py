@@ -107,7 +107,7 @@ def poly(seq_of_zeros):
         raise NotDifferentiable("numpy.poly of a matrix: expected a sequence of zeros; nearest: np.poly of its eigenvalues")
     p = np.ones_like(zeros, shape=(1,))
     for k in range(zeros.shape[0]):
-        p = np.convolve(p, np.stack([1.0, -zeros[k]]))
+        p = np.convolve(p, np.stack([np.ones_like(zeros[k]), -zeros[k]]))
     return p
 
 

@@ -15,6 +15,9 @@ from tape.reductions import axes_of
 from tape.rules import implements
 from tape.tracing import RecordedArray
 
+OF_ELEMENTS = ("inverted_cdf", "closest_observation", "lower", "higher", "nearest")
+"""Methods whose result is one of the elements."""
+
 
 def _quantile(name, a, q, axis, keepdims, method, without_nan):
     if isinstance(q, RecordedArray):
@@ -30,10 +33,11 @@ def _quantile(name, a, q, axis, keepdims, method, without_nan):
     if n == 0:
         raise ValueError(f"numpy.{name} of no elements")
     ordered = np.sort(np.reshape(np.transpose(a, [*kept, *axes]), (*shape, n)))
-    kind = ordered.dtype if ordered.dtype.kind == "f" and q.ndim == 0 else np.dtype(float)  # arrays of q are strong
+    weak = q.ndim == 0 or method in OF_ELEMENTS  # arrays of q are strong where NumPy computes with them
+    kind = ordered.dtype if ordered.dtype.kind == "f" and weak else np.dtype(float)
     at = _positions_without_nan(ordered, q, method) if without_nan else np.broadcast_to(
         _positions(n, q, method), (*shape, q.size))
-    result = _between(ordered, at, kind)
+    result = _between(ordered, at, kind, method)
     if not without_nan:
         result = np.where(np.isnan(ordered[..., -1:]), math.nan, result)
     result = np.reshape(np.moveaxis(result, -1, 0), q.shape + shape)
@@ -54,13 +58,13 @@ def _positions_without_nan(ordered, q, method):
     return at
 
 
-def _between(ordered, at, kind):
+def _between(ordered, at, kind, method):
     """The elements of each row at the positions, those between two elements interpolated."""
     low = np.floor(at).astype(int)
     weight = (at - low).astype(kind)
     lower = np.take_along_axis(ordered, low, -1)
     if not weight.any():
-        return lower.astype(kind) if ordered.dtype.kind == "f" else lower
+        return lower.astype(kind) if ordered.dtype.kind == "f" or method not in OF_ELEMENTS else lower
     return lower * (1 - weight) + np.take_along_axis(ordered, np.where(weight > 0, low + 1, low), -1) * weight
 
 
