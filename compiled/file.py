@@ -41,11 +41,11 @@ def _parts(program, prefix, arrays) -> dict:
             "bodies": [_parts(body, f"{prefix}body{k}.", arrays) for k, body in enumerate(program.bodies)]}
 
 
-def load(path, call) -> tuple[Program, dict]:
+def load(path, call=None) -> tuple[Program, dict]:
     """Read a list and its `extra`; raises InvalidTape unless the file is whole and the list well formed.
 
     `call` makes the `Call` of a description, its arguments' and results' shapes, and their activity; it raises for what it does
-    not know.
+    not know, and without it no call is known.
     """
     with open(path, "rb") as stream:
         try:
@@ -73,6 +73,8 @@ def _from_parts(header, prefix, arrays, call, depth=0):
     if depth > MOST_NESTED:
         raise InvalidTape(f"loops are nested more than {MOST_NESTED} deep")
     if "call" in header:
+        if call is None:
+            raise InvalidTape(f"it calls {header['call']!r:.60}, which is not known here")
         shapes = [[tuple(int(n) for n in shape) for shape in header[name]] for name in ("inputs", "outputs")]
         return call(header["call"], *shapes, [bool(a) for a in header["active"]])
     bodies = tuple(_from_parts(body, f"{prefix}body{k}.", arrays, call, depth + 1) for k, body in enumerate(header["bodies"]))

@@ -48,6 +48,10 @@ class Row:
         NumPy kind of the result: "float" (computed in the list's dtype), "bool", or "same" (as NumPy promotes).
     kinks : str
         Where value or derivative is special, and the convention taken.
+    at_kink : tuple of callable or None
+        One an operand: `at_kink(*operands, out)`, generic, is not 0 where the value has a bend or a jump along that operand, so
+        that the partial is a convention. (Where it is infinite or does not exist, the partial itself says so.) Left out
+        where there is none.
     exact : callable, optional
         `exact(mp, *operands)`: the value in the arithmetic of an mpmath context, for the tests; None for exact arithmetic.
     domain : tuple of (float, float)
@@ -73,6 +77,7 @@ class Row:
     source: str = "elementary calculus"
     accumulates: bool = False
     overwrites: bool = False
+    at_kink: tuple[Callable | None, ...] = ()
 
     structural = False
 
@@ -177,6 +182,19 @@ def _with_sign_of(remainder, y):
     return f.where(f.eq(remainder, 0.0), f.where(f.lt(y, 0.0), -0.0, 0.0), moved)
 
 
+def _at_origin(x, y, out):
+    return f.eq(out, 0.0)
+
+
+def _at_multiple(x, y, out):
+    """Whether a remainder is zero because x is some steps of y away from 0."""
+    return f.eq(out, 0.0) * f.ne(x, 0.0)
+
+
+def _at_tie(x, y, out):
+    return f.eq(x, y)
+
+
 def uniform_bits(seed: int, index: int) -> float:
     """The number in [0, 1) that belongs to (seed, index): 53 bits of two rounds of SplitMix64.
 
@@ -225,12 +243,14 @@ ROWS = (
         exact=lambda mp, x: mp.sqrt(x), kinks="x = 0: the partial is +inf"),
     Row("root_of_squares", 1, lambda x: f.sqrt(x), (lambda x, o: f.where(f.eq(o, 0.0), 0.0, 0.5 / o),),
         domain=(POSITIVE,), exact=lambda mp, x: mp.sqrt(x),
-        kinks="x = 0: the partial is 0, so that a norm has the subgradient 0 at the origin"),
+        kinks="x = 0: the partial is 0, so that a norm has the subgradient 0 at the origin",
+        at_kink=(lambda x, o: f.eq(x, 0.0),)),
     Row("pow", 2, np.power,
         (lambda x, y, o: _nan_with(o, f.adjoint_product(y, f.pow(x, y - 1.0))),
          lambda x, y, o: _nan_with(o, f.where(f.eq(x, 0.0), f.where(f.lt(y, 0.0), -f.div(1.0, x * x), 0.0), o * f.log(x)))),
         "elementary:pow", ("power", "float_power"), "same", domain=(POSITIVE, ANY), exact=lambda mp, x, y: mp.power(x, y),
-        kinks="y = 0: partial to x is 0, even at x = 0; x = 0: partial to y is 0 for y >= 0, -inf for y < 0; x < 0: it is NaN"),
+        kinks="y = 0: partial to x is 0, even at x = 0; x = 0: partial to y is 0 for y >= 0, -inf for y < 0; x < 0: it is NaN",
+        at_kink=(None, lambda x, y, o: f.eq(x, 0.0) * f.eq(y, 0.0))),
     # ------------------------------------------------------------------ exponentials and logarithms
     Row("exp", 1, np.exp, (lambda x, o: o,), "elementary:exp", ("exp",), domain=(ANY,), exact=lambda mp, x: mp.exp(x)),
     Row("expm1", 1, np.expm1, (lambda x, o: f.exp(x),), "elementary:expm1", ("expm1",), domain=(ANY,),
@@ -270,11 +290,12 @@ ROWS = (
     Row("arctan2", 2, np.arctan2,
         (lambda y, x, o: x / f.hypot(x, y) / f.hypot(x, y), lambda y, x, o: -y / f.hypot(x, y) / f.hypot(x, y)),
         "elementary:arctan2", ("arctan2",), domain=(ANY, POSITIVE), exact=lambda mp, y, x: mp.atan2(y, x),
-        kinks="(0, 0): no derivative, the partials are NaN"),
+        kinks="(0, 0): no derivative, the partials are NaN; y = 0, x < 0: the value jumps, the partials do not",
+        at_kink=(lambda y, x, o: f.eq(y, 0.0) * f.lt(x, 0.0), None)),
     Row("hypot", 2, np.hypot,
         (lambda x, y, o: f.where(f.eq(o, 0.0), 0.0, x / o), lambda x, y, o: f.where(f.eq(o, 0.0), 0.0, y / o)),
         "elementary:hypot", ("hypot",), domain=(ANY, POSITIVE), exact=lambda mp, x, y: mp.hypot(x, y),
-        kinks="(0, 0): the subgradient 0"),
+        kinks="(0, 0): the subgradient 0", at_kink=(_at_origin, _at_origin)),
     # ------------------------------------------------------------------ hyperbolic
     Row("sinh", 1, np.sinh, (lambda x, o: f.cosh(x),), "elementary:sinh", ("sinh",), domain=(ANY,),
         exact=lambda mp, x: mp.sinh(x)),
@@ -296,58 +317,65 @@ ROWS = (
         domain=(ANY,), exact=lambda mp, x: mp.erf(x), source="Abramowitz & Stegun 7.1.1, 7.1.19"),
     # ------------------------------------------------------------------ pieces
     Row("abs", 1, np.absolute, (lambda x, o: f.sign(x),), "intrinsic:fabs", ("absolute", "fabs"), "same", domain=(POSITIVE,),
-        kinks="x = 0: the partial is 0"),
+        kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),)),
     Row("sign", 1, lambda x: f.where(f.eq(x, x), f.lt(0.0, x) - f.lt(x, 0.0), x), (None,), numpy=("sign",), kind="same",
-        domain=(POSITIVE,), kinks="the partial is 0 everywhere, x = 0 included"),
+        domain=(POSITIVE,), kinks="the partial is 0 everywhere, x = 0 included", at_kink=(lambda x, o: f.eq(x, 0.0),)),
     Row("floor", 1, np.floor, (None,), "intrinsic:floor", ("floor",), "same", domain=(POSITIVE,),
-        kinks="the partial is 0 everywhere"),
+        kinks="the partial is 0 everywhere", at_kink=(lambda x, o: f.eq(x, o),)),
     Row("ceil", 1, np.ceil, (None,), "intrinsic:ceil", ("ceil",), "same", domain=(POSITIVE,),
-        kinks="the partial is 0 everywhere"),
+        kinks="the partial is 0 everywhere", at_kink=(lambda x, o: f.eq(x, o),)),
     Row("trunc", 1, np.trunc, (None,), "intrinsic:trunc", ("trunc",), "same", domain=(POSITIVE,),
-        kinks="the partial is 0 everywhere"),
-    Row("rint", 1, np.rint, (None,), "intrinsic:rint", ("rint",), domain=(POSITIVE,), kinks="the partial is 0 everywhere"),
+        kinks="the partial is 0 everywhere", at_kink=(lambda x, o: f.eq(x, o) * f.ne(x, 0.0),)),
+    Row("rint", 1, np.rint, (None,), "intrinsic:rint", ("rint",), domain=(POSITIVE,), kinks="the partial is 0 everywhere",
+        at_kink=(lambda x, o: f.eq(f.abs(x - f.trunc(x)), 0.5),)),
     Row("fmod", 2, np.fmod, (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.trunc(x / y))), "libm:fmod",
         ("fmod",), "same", domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
-        kinks="where x / y is whole: the partials from the right"),
+        kinks="where x / y is whole: the partials from the right", at_kink=(_at_multiple, _at_multiple)),
     Row("mod", 2, lambda x, y: _with_sign_of(f.fmod(x, y), y),
         (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.floor(x / y))), numpy=("remainder",), kind="same",
         domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
-        kinks="where x / y is whole: the partials from the right"),
+        kinks="where x / y is whole: the partials from the right", at_kink=(lambda x, y, o: f.eq(o, 0.0), _at_multiple)),
     Row("max", 2, lambda x, y: f.where(f.lt(y, x), x, f.where(f.eq(x, x), y, x)),
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y))),
         numpy=("maximum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        kinks="x = y: each operand takes half of the adjoint"),
+        kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
     Row("min", 2, lambda x, y: f.where(f.lt(x, y), x, f.where(f.eq(x, x), y, x)),
         (lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y))),
         numpy=("minimum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        kinks="x = y: each operand takes half of the adjoint"),
+        kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
     Row("fmax", 2, lambda x, y: f.where(f.ne(y, y), x, f.where(f.lt(x, y), y, f.where(f.eq(x, x), x, y))),
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y) + f.ne(y, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y) + f.ne(x, x))),
         numpy=("fmax",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it"),
+        kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
+        at_kink=(_at_tie, _at_tie)),
     Row("fmin", 2, lambda x, y: f.where(f.ne(y, y), x, f.where(f.lt(y, x), y, f.where(f.eq(x, x), x, y))),
         (lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y) + f.ne(y, y)),
          lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y) + f.ne(x, x))),
         numpy=("fmin",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it"),
+        kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
+        at_kink=(_at_tie, _at_tie)),
     Row("clip", 3, lambda x, lo, hi: f.min(f.max(x, lo), hi),
         (lambda x, lo, hi, o: _nan_with(o, f.le(lo, x) * f.le(x, hi)),
          lambda x, lo, hi, o: _nan_with(o, f.lt(x, lo) * f.le(lo, hi)),
          lambda x, lo, hi, o: _nan_with(o, f.lt(hi, f.max(x, lo)))),
         numpy=("clip",), kind="same", domain=(UNIT, (-3.0, -0.5), (0.5, 3.0)),
-        kinks="at a bound x takes the whole adjoint; lo > hi: hi does, as NumPy's value is hi"),
+        kinks="at a bound x takes the whole adjoint; lo > hi: hi does, as NumPy's value is hi",
+        at_kink=(lambda x, lo, hi, o: f.le(lo, hi) * f.max(f.eq(x, lo), f.eq(x, hi)),
+                 lambda x, lo, hi, o: f.lt(x, hi) * f.max(f.eq(x, lo), f.eq(lo, hi)),
+                 lambda x, lo, hi, o: f.eq(hi, f.max(x, lo)))),
     Row("relu", 1, lambda x: f.max(x, 0.0), (lambda x, o: _nan_with(o, f.lt(0.0, x)),), kind="same", domain=(POSITIVE,),
-        kinks="x = 0: the partial is 0"),
+        kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),)),
     Row("copysign", 2, np.copysign,
         (lambda x, y, o: _nan_with(o, f.sign(x) * f.copysign(1.0, y)), None), "intrinsic:copysign", ("copysign",),
         domain=(POSITIVE, POSITIVE), exact=lambda mp, x, y: abs(x) if y >= 0 else -abs(x),
-        kinks="x = 0: the partial is 0; the partial to y is 0 everywhere"),
+        kinks="x = 0: the partial is 0; the partial to y is 0 everywhere",
+        at_kink=(lambda x, y, o: f.eq(x, 0.0), lambda x, y, o: f.eq(y, 0.0) * f.ne(x, 0.0))),
     Row("heaviside", 2, lambda x, h: f.where(f.lt(x, 0.0), 0.0, f.where(f.lt(0.0, x), 1.0, f.where(f.eq(x, x), h, x))),
         (None, lambda x, h, o: _nan_with(o, f.eq(x, 0.0))), numpy=("heaviside",), domain=(POSITIVE, ANY),
-        kinks="x = 0: the partial to x is 0, that to the value there is 1"),
+        kinks="x = 0: the partial to x is 0, that to the value there is 1", at_kink=(lambda x, h, o: f.eq(x, 0.0), None)),
     Row("xlogy", 2, lambda x, y: f.where(f.eq(x, 0.0), f.where(f.eq(y, y), 0.0, y), x * f.log(y)),
         (lambda x, y, o: _nan_with(o, f.log(y)), lambda x, y, o: _nan_with(o, f.where(f.eq(x, 0.0), 0.0, x / y))),
         numpy=("xlogy",), domain=(ANY, (1.2, 4.0)), exact=lambda mp, x, y: x * mp.log(y),

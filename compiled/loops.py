@@ -187,48 +187,92 @@ def _run(engine, program, values, number) -> int:
     return run_loop(engine, program.bodies[loop.body], loop, *parts)
 
 
-def run_loop(engine, body, loop: Loop, first, xs, ss, out) -> int:
-    """Run a loop on its packs; returns -1, or the status of the sweep that stopped."""
-    packs = Packs.of(loop, body)
-    work = body.values.copy()
-    inputs = [view.of(work) for view in body.inputs]
-    results = [view.of(work) for view in body.outputs]
-    carry, constants, x, s = _split(inputs, (loop.carry, loop.constants, loop.x, loop.s))
-    state = [_leaf(first, place).copy() for place in packs.carry]
-    for cell, place in zip(constants, packs.constants, strict=True):
-        cell[...] = _leaf(first, place)
-    sums, ys, rows = ([_leaf(out, place) for place in places] for places in (packs.sums, packs.y, packs.rows))
-    for array in (*sums, *ys, *rows):
-        array[...] = 0.0
-    steps = min(int(first[packs.count]), loop.length) if loop.counted else loop.length
-    ran = 0
-    for k in range(steps - 1, -1, -1) if loop.backward else range(steps):
+class LoopRun:
+    """A loop instruction on its packs, to be run step by step.
+
+    Attributes
+    ----------
+    work : ndarray
+        The body's value buffer.
+    inputs, outputs : list of ndarray
+        The leaves in it.
+    state : list of ndarray
+        The carry before the first step.
+    steps : range
+        The steps in the order in which they are run, unless the loop ends early.
+    """
+
+    def __init__(self, body, loop: Loop, first, xs, ss):
+        self.body, self.loop, self.packs = body, loop, Packs.of(loop, body)
+        self.work = body.values.copy()
+        self.inputs = [view.of(self.work) for view in body.inputs]
+        self.outputs = [view.of(self.work) for view in body.outputs]
+        self._xs, self._ss = xs, ss
+        for cell, place in zip(self.split(self.inputs)[1], self.packs.constants, strict=True):
+            cell[...] = leaf(first, place)
+        self.state = [leaf(first, place).copy() for place in self.packs.carry]
+        count = min(int(first[self.packs.count]), loop.length) if loop.counted else loop.length
+        self.steps = range(count - 1, -1, -1) if loop.backward else range(count)
+
+    def load(self, k: int, state) -> None:
+        """Put the arguments of step k, with the carry `state`, into the body's buffer."""
+        loop, packs = self.loop, self.packs
+        carry, _, x, s = self.split(self.inputs)
         for cell, value in zip(carry, state, strict=True):
             cell[...] = value
+        for cell, place in zip(x, packs.x, strict=True):
+            cell[...] = leaf(self._xs, place)[k]
+        for cell, place in zip(s, packs.s, strict=True):
+            cell[...] = leaf(self._ss, place)[k + 1 - loop.before]
+
+    def run(self, engine, k: int, state) -> int:
+        """Run the body for step k from the carry `state`; returns the status of the sweep."""
+        self.load(k, state)
+        return forward(engine, self.body, self.work, 0, len(self.body.code))
+
+    def ended(self) -> bool:
+        """Whether the step that was run said that the loop is over, so that its results do not count."""
+        return bool(self.loop.ends and not self.outputs[-1])
+
+    def next_state(self) -> list:
+        """The carry after the step that was run."""
+        return [result.copy() for result in self.outputs[: self.loop.carry]]
+
+    def split(self, leaves):
+        """The body's inputs as carry, constants, x and s."""
+        return _split(leaves, (self.loop.carry, self.loop.constants, self.loop.x, self.loop.s))
+
+
+def run_loop(engine, body, loop: Loop, first, xs, ss, out) -> int:
+    """Run a loop on its packs; returns -1, or the status of the sweep that stopped."""
+    run = LoopRun(body, loop, first, xs, ss)
+    packs, state = run.packs, run.state
+    sums, ys, rows = ([leaf(out, place) for place in places] for places in (packs.sums, packs.y, packs.rows))
+    for array in (*sums, *ys, *rows):
+        array[...] = 0.0
+    ran = 0
+    for k in run.steps:
         for kept, value in zip(rows, state, strict=False):
             kept[k + loop.before] = value
-        for cell, place in zip(x, packs.x, strict=True):
-            cell[...] = _leaf(xs, place)[k]
-        for cell, place in zip(s, packs.s, strict=True):
-            cell[...] = _leaf(ss, place)[k + 1 - loop.before]
-        status = forward(engine, body, work, 0, len(body.code))
+        status = run.run(engine, k, state)
         if status >= 0:
             return status
-        if loop.ends and not results[-1]:
+        if run.ended():
             break
-        state = [result.copy() for result in results[: loop.carry]]
-        for total, result in zip(sums, results[loop.carry :], strict=False):
+        state = run.next_state()
+        for total, result in zip(sums, run.outputs[loop.carry :], strict=False):
             total += result
-        for stack, result in zip(ys, results[loop.carry + loop.sums :], strict=False):
+        for stack, result in zip(ys, run.outputs[loop.carry + loop.sums :], strict=False):
             stack[k] = result
         ran += 1
     for place, value in zip(packs.last, state, strict=True):
-        _leaf(out, place)[...] = value
+        leaf(out, place)[...] = value
     if packs.ran is not None:
         out[packs.ran] = ran
     return -1
 
 
-def _leaf(pack, place):
+def leaf(pack, place):
+    """A leaf of a pack, as an array that shares its memory."""
     first, shape = place
     return pack[first : first + math.prod(shape)].reshape(shape)

@@ -17,6 +17,7 @@ call                                  [cells of the operand, cells of the output
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -47,6 +48,9 @@ class StructuralRow:
         As in `instructions.Row`.
     scratch : int, optional
         Number of the operand whose cells the kernels write for themselves.
+    at_kink : callable or None
+        `at_kink(words, operand, out, values)`, of the words that the kernels read, the first cells and the buffer: for each
+        output whether the derivative is a convention.
     """
 
     name: str
@@ -65,6 +69,7 @@ class StructuralRow:
     accumulates: bool = False
     overwrites: bool = False
     scratch: int | None = None
+    at_kink: Callable | None = None
 
     structural = True
 
@@ -399,6 +404,16 @@ def _amax_tangent_reverse(code, i, geometry, values, tangents, adjoints, adjoint
     return _amax_reverse(code, i, geometry, values, adjoint_tangents)
 
 
+def _amax_ties(words, operand, out, values):
+    """Of which outputs more than one element is the extreme."""
+    kept, reduced = int(words[1]), int(words[2])
+    shape = tuple(int(n) for n in words[3 : 3 + kept + reduced])
+    strides = tuple(int(n) * values.itemsize for n in words[3 + kept + reduced : 3 + 2 * (kept + reduced)])
+    elements = np.ndarray(shape, values.dtype, values, operand * values.itemsize, strides)
+    extremes = values[out : out + math.prod(shape[:kept])].reshape(shape[:kept] + (1,) * reduced)
+    return np.sum(elements == extremes, axis=tuple(range(kept, kept + reduced))).ravel() > 1
+
+
 # ---------------------------------------------------------------------- guard: stop where a recorded decision changes
 
 
@@ -431,7 +446,8 @@ STRUCTURAL_ROWS = (
     StructuralRow("matmul", 2, _matmul_forward, _matmul_reverse, _matmul_tangent, _matmul_tangent_reverse,
                   matmul_extents, (True, True), kind="float"),
     StructuralRow("amax", 1, _amax_forward, _amax_reverse, _amax_tangent, _amax_tangent_reverse, amax_extents, (True,),
-                  kinks="elements that tie share the adjoint equally; if one element is NaN, so is every partial"),
+                  kinks="elements that tie share the adjoint equally; if one element is NaN, so is every partial",
+                  at_kink=_amax_ties),
     StructuralRow("loop", 3, _by_the_caller, None, None, None, loop_extents, (True, True, True), kind="float"),
     StructuralRow("call", 1, _by_the_caller, None, None, None, call_extents, (True,), kind="float"),
     StructuralRow("guard", 2, _guard, None, None, None, guard_extents, (False, False)),

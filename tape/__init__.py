@@ -25,6 +25,7 @@ from tape import (  # noqa: F401 (most register what they record)
 from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout
+from tape.draw import draw_gradients, gradient_norms
 from tape.eager import EagerVariable, no_grad, variable
 from tape.errors import (
     CapacityError,
@@ -46,13 +47,16 @@ from tape.operations import JittedOperation, checkpoint, operation, scan
 from tape.products import hessian_operator, hvp, jvp, vjp
 from tape.recorder import memory_limit
 from tape.reductions import logsumexp
+from tape.report import Report
+from tape.strictness import strict
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray
 
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
-    "Operation", "RecordedArray", "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch",
-    "check_grads", "checkpoint", "compile", "cond", "dropout", "fori", "grad", "hessian", "hessian_operator", "hvp",
-    "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy",
-    "sigmoid", "softplus", "stop_gradient", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+    "Operation", "RecordedArray", "Report", "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch",
+    "check_grads", "checkpoint", "compile", "cond", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian",
+    "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record",
+    "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp",
+    "while_loop", "workspace_limit",
 ]

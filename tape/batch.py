@@ -22,6 +22,7 @@ from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
 from tape.lists import native_listing
 from tape.recorder import check_integers, current_recorder
+from tape.strictness import strictness
 from tape.traces import Trace, traces_of
 from tape.tracing import RecordedArray
 from tape.transforms.simplify import result_of
@@ -145,7 +146,8 @@ class _Batch:
         if current_recorder() is not None:
             return self._recorded(samples)
         trace = self._trace(samples)
-        native = self._native(trace, samples) if trace is not None else None
+        # Inside tape.strict sample by sample, as derivatives in lanes are not looked at.
+        native = self._native(trace, samples) if trace is not None and strictness() is None else None
         if native is None:
             return self._one_by_one(samples)
         if not samples.count:

@@ -11,8 +11,8 @@ class NotDifferentiable(TapeError, TypeError):
 
 
 class UndefinedGradient(TapeError, ArithmeticError):
-    """The derivative is not defined at the point."""
+    """The derivative is not defined at the point, inside `tape.strict`; the message names operation, operands and line."""
 
 
 class UndefinedGradientWarning(RuntimeWarning):
-    """The derivative is not defined at the point, and the convention of the instruction's row was taken."""
+    """The derivative is not defined at the point; what is returned is infinite or NaN. See `tape.strict`."""

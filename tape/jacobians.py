@@ -23,6 +23,7 @@ from tape.jitted import is_jitted, jitted_hessian, jitted_jacobian
 from tape.nested import recorded_call, wanted_leaves
 from tape.products import hvp
 from tape.recorder import current_recorder
+from tape.strictness import verify
 from tape.tiers import run
 from tape.traces import traces_of
 from tape.tracing import RecordedArray
@@ -78,6 +79,8 @@ def jacobian(f, argnums=0, mode=None):
             blocks, structure = _jacobian_blocks(trace, sweeps, mode), trace.structure
             if workspace is not None:
                 trace.idle.append(workspace)
+            leaves = leaves_of((args, kwargs))[0]
+            verify("jacobian", trace, [leaves[k] for k in trace.dynamic], (), [block for row in blocks for block in row])
         return with_leaves(structure, [arranged(row, args, numbers, argnums) for row in blocks])
 
     return jacobian_of
@@ -158,12 +161,12 @@ class _Lists:
     def row(self, which, index):
         """As of `_Sweeps`."""
         seeds = self._one(self.program.outputs, which, index)
-        return self.trace.lists.run("vjp", self.leaves, seeds)[len(seeds) :]
+        return self.trace.lists.run("vjp", self.leaves, seeds, checked=False)[len(seeds) :]
 
     def column(self, number, index):
         """As of `_Sweeps`."""
         tangents = self._one([self.program.inputs[k] for k in self.trace.wrt], number, index)
-        return self.trace.lists.run("jvp", self.leaves, tangents)[len(self.program.outputs) :]
+        return self.trace.lists.run("jvp", self.leaves, tangents, checked=False)[len(self.program.outputs) :]
 
 
 def _nested_jacobian(f, numbers, args, kwargs):
@@ -231,13 +234,15 @@ def hessian(f, argnums=0, mode=None):
             return jacobian(grad(f, number), number)(*args, **kwargs)
         shape = np.shape(x)
         result = None
-        with product_of.prepared(args, kwargs) as multiply:
+        with product_of.prepared(args, kwargs) as (trace, multiply):
             for index in np.ndindex(shape):
                 direction = np.zeros(shape)
                 direction[index] = 1.0
                 column = multiply([direction])[0]
                 result = np.zeros(shape + shape, column.dtype) if result is None else result
                 result[(..., *index)] = column
+        leaves = leaves_of((args, kwargs))[0]
+        verify("hessian", trace, [leaves[k] for k in trace.dynamic], (), () if result is None else (result,))
         result = np.zeros(shape + shape) if result is None else result
         return result if shape else result[()]
 

@@ -249,7 +249,7 @@ def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = 
     made.__name__ = body.__name__
     if not isinstance(function._cache, NullCache):
         made._cache = _DerivativeCache(_original(function), hashlib.sha256(f"{label} {make!r} {source}".encode()).hexdigest())
-    made.original = function
+    made.original, made.emitter, made.count = function, make, len(parameters)
     return made
 
 
@@ -274,4 +274,5 @@ def _explained(error, name: str) -> str:
 @typeof_impl.register(RecordedArray)
 def _typeof_recorded(value, c):
     raise NotDifferentiable("a jitted function was called with a recorded array, inside a function that tape records: "
-                            "differentiate the jitted function itself, or call its Python body, function.py_func")
+                            "differentiate the jitted function itself, make it an operation with tape.operation(function), or "
+                            "call its Python body, function.py_func")

@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import scipy.linalg
+import scipy  # its submodules load when they are used
 
 from compiled.calls import Call
 from tape.arguments import leaves_of

@@ -1,14 +1,17 @@
-"""Finding the user's own line: the innermost frame that is neither this project's nor NumPy's."""
+"""Finding the user's own line: the innermost frame that is neither this project's nor NumPy's or SciPy's."""
 
 import pathlib
 import sys
 
 import numpy as np
 import optree
+import scipy
 
 import compiled
 
-_INTERNAL = tuple(str(pathlib.Path(module).parent) for module in (__file__, compiled.__file__, np.__file__, optree.__file__))
+_SCIPY = str(pathlib.Path(scipy.__file__).parent)
+_MODULES = __file__, compiled.__file__, np.__file__, optree.__file__
+_INTERNAL = (*(str(pathlib.Path(module).parent) for module in _MODULES), _SCIPY)
 _is_internal: dict[str, bool] = {}
 
 
@@ -17,10 +20,33 @@ def user_line() -> tuple[str, int]:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        internal = _is_internal.get(name)
-        if internal is None:
-            internal = _is_internal[name] = name.startswith(_INTERNAL) or name.startswith("<__array_function__")
-        if not internal:
+        if not _internal(name):
             return name, frame.f_lineno
         frame = frame.f_back
     return "<unknown>", 0
+
+
+def called_by_scipy() -> str | None:
+    """The function of SciPy's that the user called, if what is running was called from one."""
+    frame, found = sys._getframe(1), None
+    while frame is not None and frame.f_code.co_filename.startswith(_INTERNAL):
+        if frame.f_code.co_filename.startswith(_SCIPY):
+            found = frame.f_code.co_name
+        frame = frame.f_back
+    return found
+
+
+def _internal(name: str) -> bool:
+    """Whether a file is this project's or NumPy's."""
+    internal = _is_internal.get(name)
+    if internal is None:
+        internal = _is_internal[name] = name.startswith(_INTERNAL) or name.startswith("<__array_function__")
+    return internal
+
+
+def user_stacklevel() -> int:
+    """The `stacklevel` at which a warning given by the caller names the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and _internal(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -18,10 +18,11 @@ from compiled.listing import Listing, body_of, with_body
 from compiled.loops import Loop, Packs
 from compiled.native.function import NativeFunction
 from compiled.native.loops import LoopBody
-from compiled.native.wrappers import NOT_TAKEN, Signature
+from compiled.native.wrappers import NOT_FINITE, NOT_TAKEN, Signature
 from tape.c_names import distinct_names
 from tape.errors import NotDifferentiable
 from tape.recorder import check_integers
+from tape.strictness import is_finite, strictness, verify
 from tape.traces import Trace
 from tape.transforms.build import with_gradients, with_tangents
 from tape.transforms.roll import LEAST_STEPS, rolled
@@ -31,8 +32,9 @@ from tape.transforms.simplify import FORWARD_ONLY, cells_read, result_of, simpli
 class SweptFunction:
     """A list run by the sweeps, in the place of a `NativeFunction`."""
 
-    def __init__(self, listing: Listing, inputs, outputs, name: str):
+    def __init__(self, listing: Listing, inputs, outputs, name: str, derivatives: int):
         self.program, self.name, self.dtype = listing.program(), name, listing.dtype
+        self.derivatives = derivatives
         self.signature = Signature.of(listing, inputs, outputs)
 
     def results(self, leaves):
@@ -46,7 +48,8 @@ class SweptFunction:
         status = loops.forward(ENGINE, program, values, 0, len(program.code))
         if status >= 0:
             return status & ((1 << STATUS_BITS) - 1), []
-        return 0, [view.of(values).copy()[()] if not view.shape else view.of(values).copy() for view in program.outputs]
+        results = [view.of(values).copy()[()] if not view.shape else view.of(values).copy() for view in program.outputs]
+        return 0 if is_finite(results[self.derivatives :]) else NOT_FINITE, results
 
 
 class Lists:
@@ -114,7 +117,8 @@ class Lists:
         listing = Listing.of(program)
         listing.outputs = [result_of(program, view) for view in outputs]
         prepared = native_listing(listing) if self.make is NativeFunction else simplified(listing)
-        return self.make(prepared, inputs, names, f"{self.name}_{suffix}")
+        derivatives = {"value": len(names), "hvp": 0}.get(suffix, len(self.outputs))
+        return self.make(prepared, inputs, names, f"{self.name}_{suffix}", derivatives)
 
     @functools.cached_property
     def hvp(self) -> NativeFunction:
@@ -127,10 +131,20 @@ class Lists:
         return self._native(longer, tangents, [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],
                             [f"product_{n}" for n in self.wrt], "hvp")
 
-    def run(self, name, leaves, extra):
-        """Run a list on all leaves of the arguments and on `extra`; None where it does not hold for them."""
-        status, results = called(getattr(self, name), [*(leaves[k] for k in self.trace.dynamic), *extra])
-        return None if status else results
+    def run(self, name, leaves, extra, checked=True):
+        """Run a list on all leaves of the arguments and on `extra`; None where it does not hold for them.
+
+        Unless `checked` is false, a derivative that is not finite is told, see `strictness.verify`.
+        """
+        function = getattr(self, name)
+        inputs = [leaves[k] for k in self.trace.dynamic]
+        status, results = called(function, [*inputs, *extra])
+        if status not in (0, NOT_FINITE):
+            return None
+        if checked and (status or strictness() is not None) and name != "value":
+            first = function.derivatives
+            verify(name, self.trace, inputs, extra, results[first:], results[:first])
+        return results
 
 
 def native_listing(listing: Listing) -> Listing:

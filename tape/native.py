@@ -14,6 +14,7 @@ import numpy as np
 from compiled.layout import GUARD_FAILED, STATUS_BITS
 from compiled.native.export import export
 from compiled.native.function import NativeFunction
+from compiled.native.wrappers import NOT_FINITE
 from tape.arguments import argument_numbers, check_argument_numbers, leaves_of, like_argument, require_scalar, with_leaves
 from tape.c_names import c_name, leaf_names
 from tape.errors import GuardFailed, NotDifferentiable
@@ -21,6 +22,7 @@ from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
 from tape.lists import Lists, called, converted
 from tape.recorder import current_recorder
+from tape.strictness import strictness, verify
 from tape.traces import Traces
 
 
@@ -68,12 +70,23 @@ class Call:
     def results(self, leaves):
         """Run the function on leaves; returns new arrays (or a number, for a first result of no axes)."""
         status, results = called(self.native, leaves)
+        if status == NOT_FINITE or (status == 0 and strictness() is not None):
+            self.verified(leaves, results)
+            return results
         if status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
             raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these "
                               "arguments")
         if status:
             self.owner.replay(leaves)
         return results
+
+    def verified(self, leaves, results):
+        """Tell of derivatives that are not finite, see `strictness.verify`."""
+        trace, kind = self.owner._trace, self.native.name.removeprefix(f"{self.owner._native.name}_")
+        if kind != "value":
+            first = self.native.derivatives
+            inputs, extra = leaves[: len(trace.dynamic)], leaves[len(trace.dynamic) :]
+            verify(kind, trace, inputs, extra, results[first:], results[:first])
 
 
 MOST_BRANCHES = 32
@@ -293,7 +306,7 @@ class _ValueAndGrad(Call):
         if self._simple:
             gradient = np.empty(self._shape, self._dtype)
             value = self._call(*args, gradient)
-            if value.__class__ is float:
+            if value.__class__ is float and strictness() is None:
                 return self._number(value), gradient
         try:
             results = self.results(self.owner.leaves(args))

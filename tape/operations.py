@@ -111,7 +111,7 @@ def operation(function):
     >>> @softplus.bprop
     ... def _(grad, out, x):
     ...     return grad / (1 + np.exp(-x))
-    >>> tape.grad(lambda x: 2.0 * softplus(x))(0.0), tape.grad(tape.grad(softplus))(0.0)
+    >>> float(tape.grad(lambda x: 2.0 * softplus(x))(0.0)), float(tape.grad(tape.grad(softplus))(0.0))
     (1.0, 0.25)
     >>> @tape.operation
     ... @numba.njit

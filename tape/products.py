@@ -26,6 +26,7 @@ from tape.gradients import grad, stop_gradient
 from tape.jitted import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
 from tape.nested import recorded_call, wanted_leaves
 from tape.recorder import current_recorder
+from tape.strictness import verify
 from tape.tiers import run
 from tape.traces import Trace, Workspace, traces_of
 from tape.tracing import RecordedArray
@@ -78,15 +79,17 @@ def vjp(f, *primals):
     value = trace.result(workspace)
     saved = workspace.values.copy()
     trace.idle.append(workspace)
+    leaves = _copied(primals)
 
     def pullback(seed):
+        seeds = _dynamic(_seeds(seed, value), trace)
         work = trace.workspace()
         work.values[...] = saved
-        for which, s in zip(trace.results, _seeds(seed, value), strict=True):
-            if isinstance(which, int):
-                work.output_adjoints[which][...] += s
+        for which, s in enumerate(seeds):
+            work.output_adjoints[which][...] += s
         gradients = trace.sweep_back(work)
         trace.idle.append(work)
+        verify("vjp", trace, [leaves[k] for k in trace.dynamic], seeds, gradients)
         return arranged(gradients, primals, numbers, numbers)
 
     return value, pullback
@@ -94,14 +97,24 @@ def vjp(f, *primals):
 
 def _vjp_with_loops(traces, trace, results, primals, numbers):
     value = trace.assembled(results)
-    leaves = [np.copy(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves_of((primals, {}))[0]]
+    leaves = _copied(primals)
 
     def pullback(seed):
-        seeds = [s for s, which in zip(_seeds(seed, value), trace.results, strict=True) if isinstance(which, int)]
+        seeds = _dynamic(_seeds(seed, value), trace)
         adjoints = trace.lists.run("vjp", leaves, seeds)[len(trace.program.outputs) :]
         return arranged(trace.like_arguments(adjoints), primals, numbers, numbers)
 
     return value, pullback
+
+
+def _copied(primals) -> list:
+    """Leaves of arguments that nobody changes."""
+    return [np.copy(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves_of((primals, {}))[0]]
+
+
+def _dynamic(leaves, trace) -> list:
+    """Those leaves of something like the result that belong to outputs of the list, in the order of the outputs."""
+    return [leaf for leaf, which in zip(leaves, trace.results, strict=True) if isinstance(which, int)]
 
 
 def _seeds(seed, value) -> list:
@@ -192,7 +205,14 @@ def jvp(f, primals, tangents):
             out.append(np.zeros(np.shape(which[0]))[()])
     trace.idle.append(workspace)
     trace.tier("jvp").spent(time.perf_counter() - begin)
+    verify("jvp", trace, _inputs(trace, primals, {}), leaves, out, leaves_of(value)[0])
     return value, with_leaves(trace.structure, out)
+
+
+def _inputs(trace, args, kwargs) -> list:
+    """The arguments' leaves that are inputs of the list."""
+    leaves = leaves_of((args, kwargs))[0]
+    return [leaves[k] for k in trace.dynamic]
 
 
 def _tangent_leaves(primals, tangents):
@@ -285,6 +305,7 @@ class _HessianProduct:
             products = _PreparedProduct(trace, workspace)(leaves)
             trace.idle.append(workspace)
             trace.tier("hvp").spent(time.perf_counter() - begin)
+            verify("hvp", trace, _inputs(trace, args, kwargs), leaves, products)
         else:
             trace.check_scalar("tape.hvp")
             products = trace.like_arguments(products)
@@ -301,15 +322,15 @@ class _HessianProduct:
 
     @contextlib.contextmanager
     def prepared(self, args, kwargs):
-        """Run the function forward once; gives the callable that multiplies its Hessian with leaves of vectors."""
+        """Run the function forward once; gives its trace, and what multiplies its Hessian with leaves of vectors."""
         trace, workspace, values = run(self._traces, args, kwargs, (self._number,), "value")
         if values is None:
-            yield _PreparedProduct(trace, workspace)
+            yield trace, _PreparedProduct(trace, workspace)
             trace.idle.append(workspace)
             return
         trace.check_scalar("tape.hvp")
         leaves = leaves_of((args, kwargs))[0]
-        yield lambda vectors: trace.like_arguments(trace.lists.run("hvp", leaves, vectors))
+        yield trace, lambda vectors: trace.like_arguments(trace.lists.run("hvp", leaves, vectors, checked=False))
 
 
 class _PreparedProduct:

@@ -19,6 +19,7 @@ from compiled.memory import View, has_distinct_cells
 from tape.arguments import describe, leaves_of, with_leaves
 from tape.errors import NotDifferentiable
 from tape.recorder import Promote, Recorder
+from tape.strictness import verify
 from tape.traces import Trace, Workspace
 from tape.tracing import RecordedArray
 
@@ -176,6 +177,7 @@ def gradients_of(result: Result, seed: np.ndarray) -> list[tuple]:
         workspace.output_adjoints[0][...] = seed
         gradients = trace.sweep_back(workspace)
     trace.idle.append(workspace)
+    verify("vjp", trace, [computation.givens[k].value for k in trace.dynamic], [seed], gradients)
     variables = [computation.givens[trace.dynamic[k]].variable for k in trace.wrt]
     return list(zip(variables, gradients, strict=True))
 

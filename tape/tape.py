@@ -14,11 +14,16 @@ from compiled.memory import View
 from compiled.program import Program
 from tape import saving
 from tape.arguments import Leaf, leaves_of, like_argument, with_leaves
+from tape.draw import GraphPicture, draw
+from tape.draw.contents import parameter_names
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.graph import Graph, Operation
+from tape.inspection import inspect
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
 from tape.recorder import raise_status
+from tape.report import Report
+from tape.strictness import examine, is_finite, strictness
 from tape.traces import Trace, Traces, Workspace
 from tape.tracing import RecordedArray
 from tape.transforms.build import with_gradients, with_tangents
@@ -97,7 +102,10 @@ class Tape:
         self._trace, self._structure = trace, structure
         self._program: Program = trace.program
         self._workspace = workspace or Workspace(trace.program, trace.wrt)
-        self._rewound = bool(self._program.bodies)  # the values are not there: recording a loop does not run it
+        # Whether the values are not there: recording a loop does not run it.
+        self._rewound = bool(self._program.bodies) or workspace is None
+        self._seeded = None  # what the last reverse sweep began with; None when it was not run on these values
+        self._names: tuple[str, ...] = ()
         self.grad_table = GradTable(self)
 
     # ------------------------------------------------------------------ arrays
@@ -278,8 +286,12 @@ class Tape:
                 raise ValueError(f"argument leaf {k}: expected the recorded shape {recorded.shape}, got {np.shape(leaf)}")
             if recorded.kind == "static" and leaf != recorded.dtype:
                 raise ValueError(f"argument leaf {k}: expected the recorded {recorded.dtype!r}, got {leaf!r:.60}")
+        self._rewound, self._seeded = True, None  # stays so where a guard fails
         self._trace.load(self._workspace, leaves)
-        return self._swept()
+        result = self._swept()
+        if strictness() is not None:
+            examine("value", self._program, (), self._initial_values, (), leaves_of(result)[0])
+        return result
 
     def _swept(self):
         status = self._trace.forward(self._workspace)
@@ -307,18 +319,43 @@ class Tape:
         ValueError
             For a seed of another structure or shape.
         """
+        pairs = self._seeds(seed)
+        self._reverse(pairs)
+        wrt = [self._program.inputs[k] for k in self._trace.wrt]
+        adjoints = [view.of(self._workspace.adjoints) for view in wrt]
+        if strictness() is not None or not is_finite(adjoints):
+            examine("vjp", self._program, wrt, self._initial_values, self._output_seeds(pairs), adjoints)
+
+    def _reverse(self, pairs):
         if self._program.bodies:
-            self._reverse_with_loops(seed)
+            self._reverse_with_loops(pairs)
             return
         if self._rewound:
             # The last reverse sweep undid the assignments; run them again.
             self._swept()
         adjoints = self._workspace.adjoints
         adjoints[...] = 0.0
-        for view, one in self._seeds(seed):
+        for view, one in pairs:
             view.of(adjoints)[...] += one
         ENGINE.reverse(self._program.code, self._program.geometry, self._workspace.values, adjoints, True)
-        self._rewound = self._program.overwrites
+        self._rewound, self._seeded = self._program.overwrites, pairs
+
+    def _initial_values(self) -> np.ndarray:
+        """The value buffer before the last forward sweep."""
+        program, work = self._program, self._workspace.values.copy()
+        if program.overwrites and not self._rewound:
+            ENGINE.reverse(program.code, program.geometry, work, np.zeros_like(work), False)
+        values = program.values.copy()
+        for view in program.inputs:
+            view.of(values)[...] = view.of(work)
+        return values
+
+    def _output_seeds(self, pairs):
+        """The adjoint of each output of the list."""
+        seeds = [np.zeros(view.shape) for view in self._program.outputs]
+        for which, (_, one) in zip(self._dynamic_outputs(), pairs, strict=True):
+            seeds[which] += one
+        return seeds
 
     def _seeds(self, seed):
         """Each dynamic result's view with its seed."""
@@ -336,14 +373,13 @@ class Tape:
                 view = self._program.outputs[w]
                 if np.shape(seeds[k]) not in ((), view.shape):
                     raise ValueError(f"the seed: expected shape {view.shape} for result {k}, got {np.shape(seeds[k])}")
-                pairs.append((view, seeds[k]))
+                pairs.append((view, np.array(seeds[k])))
         return pairs
 
-    def _reverse_with_loops(self, seed):
+    def _reverse_with_loops(self, pairs):
         """Adjoints by the list that computes them, as the sweeps do not go into loops."""
         program, adjoints = self._program, self._workspace.adjoints
         adjoints[...] = 0.0
-        pairs = self._seeds(seed)
         slots = [program.slot_view(k) for k in range(len(program.slots)) if k not in program.constants]
         longer, views = with_gradients(program, self._dynamic_outputs(), slots, seeded=True)
         values = longer.values.copy()
@@ -353,6 +389,7 @@ class Tape:
         loops.forward(ENGINE, longer, values, 0, len(longer.code))
         for slot, view in zip(slots, views, strict=True):
             slot.of(adjoints)[...] = view.of(values)
+        self._seeded = pairs
 
     @property
     def gradients(self):
@@ -595,24 +632,57 @@ class Tape:
         for cells, known in zip(built._workspace.inputs, self._workspace.inputs, strict=False):
             cells[...] = known  # what this tape ran with; a sweep that needs more than these runs forward first
         built._rewound = True
+        built._names = self._names if arguments == self._structure else ()
         return built
 
-    def report(self) -> str:
-        """What the list is: its size, memory, loops and guards, and what runs it.
+    def report(self) -> Report:
+        """Look at the last run: its kinks, undefined derivatives and first NaN or infinity; and say how large the list is.
+
+        The list is walked once more, slowly, from the arguments of the last forward sweep and the seed of the last `reverse`
+        (one where there was none): a kink or an undefined derivative is met where an adjoint that is not zero goes through it.
+
+        Returns
+        -------
+        Report
+            With the attributes `kinks`, `undefined`, `first_nonfinite`, `first_nonfinite_adjoint`, `guards`, `instructions`,
+            `operations`, `slots`, `cells`, `bytes` and `loops`; `str` gives it as text.
+
+        Raises
+        ------
+        tape.GuardFailed
+            When the list is not the function's at the arguments it holds, as after a `forward` that said so.
+
+        Examples
+        --------
+        >>> import numpy as np, tape
+        >>> t = tape.record(lambda x: np.sum(np.sqrt(np.abs(x))), np.array([4.0, 0.0]))
+        >>> print(t.report())
+        4 instructions (1 abs, 1 accumulate, 1 sqrt, 1 zero), 4 slots, ... cells, ... bytes
+        0 guards, 0 loops
+          undefined: sqrt(0) at ... (1 of 2 elements) has the derivative inf
+          kink: abs(0) at ... (1 of 2 elements); x = 0: the partial is 0
+          first adjoint that is not finite: sqrt(0) at ... (1 of 2 elements) has the derivative inf
+        """
+        wrt = [self._program.inputs[k] for k in self._trace.wrt]
+        seeds = self._output_seeds(self._seeded or self._seeds(1.0)) if self._dynamic_outputs() else []
+        pairs = list(zip(self._program.outputs, seeds, strict=False))
+        found = inspect(self._program, self._initial_values(), pairs, wrt)
+        if found is None:
+            raise GuardFailed("a branch of Python code is decided otherwise than when it was recorded, so the list says "
+                              "nothing of the function at these arguments; record again with them")
+        return Report.of(self._program, found)
+
+    def draw(self, path=None, values: bool = True, gradients: bool = True, fold: bool | None = None) -> GraphPicture:
+        """Draw the computational graph, with the values and gradients of the last sweeps; see `tape.draw.draw`.
 
         Examples
         --------
         >>> import tape
-        >>> print(tape.record(lambda x: x * x + 1.0, 3.0).report())
-        2 instructions (1 add, 1 mul), 4 slots, ... bytes of values
-        0 guards, 0 loops
-        run by the sweeps; tape.compile makes native code
+        >>> t = tape.record(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
+        >>> [(node.title, node.value, node.gradient) for node in t.draw().nodes]
+        [('x', '-2', '∂ -4'), ('y', '5', '∂ -4'), ('z', '-4', '∂ 3'), ('+', '3', '∂ -4'), ('×', '-12', '∂ 1')]
         """
-        names = [self._program.table.rows[opcode].name for opcode in self.opcodes]
-        counts = ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
-        guards = f"{len(self._trace.guards)} guards, {names.count('loop')} loops"
-        size = f"{len(self)} instructions ({counts}), {len(self._program.slots)} slots, {self.values.nbytes} bytes of values"
-        return f"{size}\n{guards}\nrun by the sweeps; tape.compile makes native code"
+        return draw(self, path, values, gradients, fold)
 
     # ------------------------------------------------------------------ check, save
 
@@ -676,7 +746,9 @@ def record(f, *args, **kwargs) -> Tape:
     else:
         trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
     trace.program.check()
-    return Tape(trace, structure, workspace)
+    recorded = Tape(trace, structure, workspace)
+    recorded._names = parameter_names(f, len(args))
+    return recorded
 
 
 def _float_arguments(args) -> tuple[int, ...]:

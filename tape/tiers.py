@@ -12,7 +12,9 @@ import time
 
 from compiled.calls import Call
 from compiled.native.function import NativeFunction
+from compiled.native.wrappers import NOT_FINITE
 from tape.lists import Lists, SweptFunction, called, native_listing
+from tape.strictness import strictness, verify
 from tape.traces import Trace, Traces
 
 COMPILING = 0.05, 0.5e-3
@@ -95,10 +97,13 @@ class NativeGradient:
         trace = self.trace
         leaves = leaves if len(trace.dynamic) == len(leaves) else [leaves[k] for k in trace.dynamic]
         status, results = called(self.function, leaves)
-        if status:
+        if status not in (0, NOT_FINITE):
             return None
         value = results[0] if self.count and trace.result_dtypes[0] == self.function.dtype else self._value(results)
-        return value, trace.like_arguments(results[self.count :])
+        gradients = trace.like_arguments(results[self.count :])
+        if status or strictness() is not None:
+            verify("value_and_grad", trace, leaves, (), gradients, (value,))
+        return value, gradients
 
     def _value(self, results):
         return self.trace.result_dtypes[0].type(results[0]) if self.count else self.trace.results[0][0]
@@ -115,8 +120,8 @@ def lists_of(trace: Trace):
 class SweptFirst:
     """A list with calls that the sweeps run until native code pays; in the place of a `NativeFunction`."""
 
-    def __init__(self, listing, inputs, outputs, name):
-        self._parts = listing, inputs, outputs, name
+    def __init__(self, listing, inputs, outputs, name, derivatives):
+        self._parts, self.derivatives = (listing, inputs, outputs, name, derivatives), derivatives
         self._function = SweptFunction(*self._parts)
         self.signature, self.dtype = self._function.signature, self._function.dtype
         self._left = price(len(listing.steps)) if len(listing.steps) <= MOST_INSTRUCTIONS else math.inf
@@ -178,6 +183,8 @@ def tiered_gradient(traces: Traces, args, kwargs, numbers):
     gradients = trace.sweep_back(workspace)
     trace.idle.append(workspace)
     tier.spent(time.perf_counter() - begin if found else 0.0)  # not what recording took
-    if tier.native is not None and mode() == "always":
-        return tier.native(leaves) or (value, gradients)
+    result = tier.native(leaves) if tier.native is not None and mode() == "always" else None
+    if result is not None:
+        return result
+    verify("value_and_grad", trace, [leaves[k] for k in trace.dynamic], (), gradients, (value,))
     return value, gradients

@@ -12,7 +12,7 @@ import numpy as np
 from compiled.instructions import TABLE, Number
 from compiled.memory import View
 from tape.errors import NotDifferentiable
-from tape.lines import user_line
+from tape.lines import called_by_scipy, user_line
 from tape.recorder import Recorder, broadcast_shape, current_recorder
 
 _result_dtypes: dict = {}
@@ -219,6 +219,11 @@ class RecordedArray(Number):
             "tape.stop_gradient(x) where a constant is meant")
 
     def __array__(self, dtype=None, copy=None):
+        function = called_by_scipy()
+        if function is not None:
+            raise NotDifferentiable(
+                f"{_here()}: SciPy's {function} takes plain arrays alone; tape.scipy.linalg and tape.scipy.special have "
+                "functions of SciPy's names for recorded arrays, and tape.operation gives a rule to any other")
         raise NotDifferentiable(
             f"{_here()}: a recorded array cannot become a plain one, that would cut its derivative; build arrays with "
             "np.stack, np.concatenate or np.array(..., like=x), and make arrays for results with np.zeros_like(x) or "

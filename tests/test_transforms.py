@@ -151,6 +151,7 @@ IDENTITIES = {
 """Functions, and the instructions that are left of their lists where that is certain."""
 
 
+@pytest.mark.filterwarnings("ignore::tape.UndefinedGradientWarning")
 @pytest.mark.parametrize("name", IDENTITIES)
 def test_identities(name):
     f, expected = IDENTITIES[name]

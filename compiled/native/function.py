@@ -26,7 +26,7 @@ from compiled.native import machine
 from compiled.native.calls import CallTable, calls_of, declare_table, raise_pending
 from compiled.native.emit import Emitter
 from compiled.native.schedule import LOOP, STRAIGHT
-from compiled.native.wrappers import Signature, emit_c, emit_python, emit_scipy
+from compiled.native.wrappers import NOT_FINITE, Signature, emit_c, emit_python, emit_scipy
 
 LONG_WORK = 20_000
 """Elements computed from which on a call from Python releases the GIL."""
@@ -42,7 +42,8 @@ def content_key(listing: Listing) -> bytes:
     return hashlib.sha256(pickle.dumps(parts, protocol=5)).digest()
 
 
-def build_module(listing: Listing, signature: Signature, name: str, python: bool = True, blas: bool = True) -> ir.Module:
+def build_module(listing: Listing, signature: Signature, name: str, python: bool = True, blas: bool = True,
+                 derivatives=None) -> ir.Module:
     """The IR of a function and its wrappers."""
     module = ir.Module(name)
     calls = calls_of(listing)
@@ -54,7 +55,8 @@ def build_module(listing: Listing, signature: Signature, name: str, python: bool
     emit_scipy(module, core, signature, f"{name}_scipy")
     if python:
         _export_core(module, core, f"{name}_core")
-        emit_python(module, core, signature, f"{name}_python", work_of(emitter.units) > LONG_WORK)
+        derivatives = len(signature.outputs) if derivatives is None else derivatives
+        emit_python(module, core, signature, f"{name}_python", work_of(emitter.units) > LONG_WORK, derivatives)
     return module
 
 
@@ -89,6 +91,8 @@ class NativeFunction:
         Names in C.
     name : str
         Of the function in C.
+    derivatives : int, optional
+        Number of the first output that is a derivative, none by default: calls from Python say where one is not finite.
 
     Attributes
     ----------
@@ -96,21 +100,24 @@ class NativeFunction:
         See `wrappers.emit_python`.
     """
 
-    def __init__(self, listing: Listing, inputs, outputs, name: str):
-        self.listing, self.name = listing, name
+    def __init__(self, listing: Listing, inputs, outputs, name: str, derivatives: int | None = None):
+        self.listing, self.name, self.derivatives = listing, name, derivatives
         self.signature = Signature.of(listing, inputs, outputs)
         self._table = CallTable(calls_of(listing), listing.dtype)
-        self.loaded = machine.compiled(self._text, f"{name}{self.signature}{content_key(listing).hex()}", self._has_loops())
+        key = f"{name}{self.signature}{derivatives}{content_key(listing).hex()}"
+        self.loaded = machine.compiled(self._text, key, self._has_loops())
         self._table.attach(self.loaded)
         self.call = _builtin(self, self.loaded.address(f"{name}_python"))
         self.dtype = listing.dtype
 
     def results(self, leaves) -> tuple[int, list]:
-        """Run on plain leaves; returns a status (0, -1 where a leaf is not plain) and the results, a number or arrays."""
+        """Run on plain leaves; returns a status (0, or see `wrappers`) and the results, a number or arrays."""
         arrays = [np.empty(slot.shape, self.dtype) for slot in self.signature.pointers()]
         answer = self.call(*leaves, *arrays)
         if type(answer) is float:
             return 0, [self.dtype.type(answer), *arrays]
+        if type(answer) is complex:
+            return NOT_FINITE, [self.dtype.type(answer.real), *arrays]
         if answer == CALL_FAILED:
             raise_pending()
         return answer, arrays
@@ -119,7 +126,7 @@ class NativeFunction:
         return any(step.row.structural or step.space.shape for step in self.listing.steps)
 
     def _text(self) -> str:
-        return str(build_module(self.listing, self.signature, self.name))
+        return str(build_module(self.listing, self.signature, self.name, derivatives=self.derivatives))
 
     @property
     def address(self) -> int:

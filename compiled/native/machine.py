@@ -23,7 +23,8 @@ from compiled.cache import package_digest
 MOST_FILES = 2000
 """Object files kept on disk; the oldest go first."""
 
-PYTHON_SYMBOLS = ("PyFloat_FromDouble", "PyLong_FromLongLong", "PyEval_SaveThread", "PyEval_RestoreThread")
+PYTHON_SYMBOLS = ("PyComplex_FromDoubles", "PyFloat_FromDouble", "PyLong_FromLongLong", "PyEval_SaveThread",
+                  "PyEval_RestoreThread")
 
 MAGIC = b"wengert1"
 

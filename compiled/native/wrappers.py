@@ -22,8 +22,9 @@ HEAD = object.__basicsize__
 ARRAY_FLAGS = 0x1 | 0x100
 """C-contiguous and aligned."""
 
-NOT_TAKEN = -1
-"""Status of a call whose arguments are not plain: contiguous arrays of the list's dtype and floats."""
+NOT_TAKEN, NOT_FINITE = -1, -2
+"""Statuses of a call whose arguments are not plain (contiguous arrays of the list's dtype and floats), and of one that has
+run, but whose derivatives hold an infinity or a NaN."""
 
 
 class Slot(NamedTuple):
@@ -128,13 +129,14 @@ def emit_scipy(module, core, signature: Signature, name: str) -> None:
 # ---------------------------------------------------------------------- Python's calling convention
 
 
-def emit_python(module, core, signature: Signature, name: str, release: bool) -> None:
+def emit_python(module, core, signature: Signature, name: str, release: bool, derivatives: int) -> None:
     """The function behind a builtin of Python: takes arguments and arrays for results.
 
     Returns the first result as a float where it is a number (no array is passed for it) and the status, an int, where the
     status is not 0 or there is no such number. Arrays have the list's dtype and shape and are contiguous, numbers are floats
     or arrays of no axes; anything else is refused (status -1), for the caller to convert. With `release` the core runs
-    without the GIL.
+    without the GIL. Where a result from number `derivatives` on is not finite, the status is NOT_FINITE; of a function whose
+    first result is a number it is told by a complex number instead, whose real part is that result.
     """
     function = ir.Function(module, ir.FunctionType(OBJECT, [OBJECT, OBJECT.as_pointer(), I64]), name)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -151,16 +153,39 @@ def emit_python(module, core, signature: Signature, name: str, release: bool) ->
     count = len(signature.inputs)
     thread = _call(builder, "PyEval_SaveThread", OBJECT, []) if release else None
     status = builder.call(core, [*pointers[:count], *first, *pointers[count:]])
+    results = list(zip([*first, *pointers[count:]], signature.outputs, strict=True))[derivatives:]
+    unbounded = _holds_no_number(builder, results, number)
+    if not first:
+        told = builder.and_(unbounded, builder.icmp_signed("==", status, ir.Constant(I64, 0)))
+        status = builder.select(told, ir.Constant(I64, NOT_FINITE), status)
     if release:
         _call(builder, "PyEval_RestoreThread", ir.VoidType(), [thread])
     if first:
         with builder.if_then(builder.icmp_signed("==", status, ir.Constant(I64, 0)), likely=True):
             value = builder.load(first[0])
             value = value if signature.number == "double" else builder.fpext(value, ir.DoubleType())
+            with builder.if_then(unbounded, likely=False):
+                builder.ret(_call(builder, "PyComplex_FromDoubles", OBJECT, [value, ir.Constant(ir.DoubleType(), 1.0)]))
             builder.ret(_call(builder, "PyFloat_FromDouble", OBJECT, [value]))
     builder.ret(_call(builder, "PyLong_FromLongLong", OBJECT, [status]))
     builder.position_at_end(refuse)
     builder.ret(_call(builder, "PyLong_FromLongLong", OBJECT, [ir.Constant(I64, NOT_TAKEN)]))
+
+
+def _holds_no_number(builder, results, number):
+    """Whether any of the cells behind pointers is an infinity or a NaN.
+
+    Their exponent's bits are all ones, so that one more carries over into the sign's place.
+    """
+    word, bits = (I64, 52) if isinstance(number, ir.DoubleType) else (I32, 23)
+    exponent, one = ir.Constant(word, 2 ** (word.width - 1) - 2**bits), ir.Constant(word, 2**bits)
+    found = cgutils.alloca_once_value(builder, ir.Constant(word, 0))
+    for pointer, slot in results:
+        words = builder.bitcast(pointer, word.as_pointer())
+        with cgutils.for_range(builder, ir.Constant(I64, slot.size)) as loop:
+            carried = builder.add(builder.and_(builder.load(builder.gep(words, [loop.index])), exponent), one)
+            builder.store(builder.or_(builder.load(found), carried), found)
+    return builder.icmp_signed("<", builder.load(found), ir.Constant(word, 0))
 
 
 def _call(builder, name, result, arguments):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import scipy.linalg
+import scipy  # its submodules load when they are used
 
 from tape import linear_algebra as own
 from tape.arguments import leaves_of
@@ -23,13 +23,12 @@ __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "
 
 def _scipys(rule):
     """Decorator: a function of SciPy's, of recorded arrays by the rule, of plain ones SciPy's own."""
-    plain = getattr(scipy.linalg, rule.__name__)
 
     @functools.wraps(rule)
     def function(*args, **kwargs):
         if any(isinstance(leaf, RecordedArray) for leaf in leaves_of((args, kwargs))[0]):
             return rule(*args, **kwargs)
-        return plain(*args, **kwargs)
+        return getattr(scipy.linalg, rule.__name__)(*args, **kwargs)
 
     return function
 
