@@ -7,14 +7,20 @@ array([0.    , 1.3818])
 
 from tape import (  # noqa: F401 (most register what they record)
     assembling,
+    counting,
     cumulative,
+    elementwise,
     linear_algebra,
+    making,
     nan_reductions,
     numpy_rules,
+    polynomials,
+    quantiles,
     reductions,
     scipy,
     sorting,
     ufuncs,
+    writing,
 )
 from tape.batch import batch
 from tape.checking import check_grads

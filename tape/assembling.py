@@ -88,20 +88,22 @@ def delete(arr, obj, axis=None):
 
 @implements(np.insert)
 def insert(arr, obj, values, axis=None):
-    """`numpy.insert` at one place."""
-    if np.ndim(obj) or isinstance(obj, (slice, RecordedArray)):
-        raise NotDifferentiable("numpy.insert: expected one integer as the place; nearest: np.concatenate of parts")
+    """`numpy.insert`; the places are constants."""
+    if isinstance(obj, RecordedArray):
+        raise NotDifferentiable("numpy.insert at recorded places: expected constants; nearest: np.concatenate of parts")
     arr = as_recorded(_first_recorded(arr, values).recorder, arr)
     arr, axis = (np.ravel(arr), 0) if axis is None else (arr, np.lib.array_utils.normalize_axis_index(axis, arr.ndim))
-    obj = int(obj) + (arr.shape[axis] if obj < 0 else 0)
+    n = arr.shape[axis]
+    places = np.arange(n)[obj] if isinstance(obj, slice) else np.asarray(obj)
+    places = np.flatnonzero(places) if places.dtype == bool else places
     values = as_recorded(arr.recorder, values).astype(arr.dtype)
     values = np.reshape(values, (1,) * (arr.ndim - np.ndim(values)) + np.shape(values))
-    values = np.moveaxis(values, 0, axis)  # as NumPy takes them for one place
-    shape = list(arr.shape)
-    shape[axis] = values.shape[axis]
-    before = (slice(None),) * axis
-    parts = [arr[(*before, slice(None, obj))], np.broadcast_to(values, shape), arr[(*before, slice(obj, None))]]
-    return np.concatenate(parts, axis=axis)
+    if places.ndim == 0:
+        values = np.moveaxis(values, 0, axis)  # as NumPy takes them for one place
+    count = values.shape[axis] if places.size == 1 else places.size
+    which = np.insert(np.arange(n), places.item() if places.size == 1 else places.astype(int), n + np.arange(count))
+    added = np.broadcast_to(values, tuple(count if k == axis else m for k, m in enumerate(arr.shape)))
+    return np.take(np.concatenate([arr, added], axis=axis), which, axis=axis)
 
 
 # ---------------------------------------------------------------------- padding
@@ -226,16 +228,6 @@ def _matrix_shape(m):
     return m.shape[-2:] if m.ndim > 1 else (m.shape[0], m.shape[0])
 
 
-@implements(np.vander)
-def vander(x, N=None, increasing=False):
-    """`numpy.vander`, by running products: exact at 0."""
-    n, x = x.shape[0] if N is None else N, x.astype(np.result_type(x.dtype, int))
-    columns = [np.ones_like(x)]
-    for _ in range(n - 1):
-        columns.append(columns[-1] * x)
-    return np.stack(columns[:n] if increasing else columns[:n][::-1], axis=1) if n else np.zeros_like(x, shape=(x.size, 0))
-
-
 # ---------------------------------------------------------------------- choosing
 
 
@@ -317,15 +309,20 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
 
 @implements(np.cov)
 def cov(m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=None, *, dtype=None):
-    """`numpy.cov` without weights."""
-    if fweights is not None or aweights is not None or dtype is not None:
-        raise NotDifferentiable("numpy.cov with weights or dtype: not supported; nearest: the product of the centred matrix")
+    """`numpy.cov`."""
     rows = [np.atleast_2d(plain(x)) for x in (m, y) if x is not None]
     rows = [x if rowvar or np.ndim(original) < 2 else np.transpose(x) for x, original in zip(rows, (m, y), strict=False)]
-    x = (np.concatenate(rows) if len(rows) > 1 else rows[0]).astype(np.float64)  # NumPy has no other precision here
+    x = (np.concatenate(rows) if len(rows) > 1 else rows[0]).astype(np.float64 if dtype is None else dtype)
     ddof = (0 if bias else 1) if ddof is None else ddof
-    centred = x - np.mean(x, axis=1, keepdims=True)
-    return np.squeeze(np.matmul(centred, np.transpose(centred)) / (x.shape[1] - ddof))
+    weights = [plain(w) for w in (fweights, aweights) if w is not None]
+    if not weights:
+        centred = x - np.mean(x, axis=1, keepdims=True)
+        return np.squeeze(np.matmul(centred, np.transpose(centred)) / (x.shape[1] - ddof))
+    w = weights[0] * weights[1] if len(weights) > 1 else 1.0 * weights[0]
+    total = np.sum(w)
+    free = total - ddof * (1.0 if aweights is None else np.sum(w * aweights) / total)
+    centred = x - np.sum(x * w, axis=1, keepdims=True) / total
+    return np.squeeze(np.matmul(centred * w, np.transpose(centred)) / free)
 
 
 @implements(np.corrcoef)
@@ -401,17 +398,6 @@ def correlate(a, v, mode="valid"):
     return np.convolve(a, v[::-1], windows)
 
 
-@implements(np.polyval)
-def polyval(p, x):
-    """`numpy.polyval`, by Horner's rule."""
-    p, x = plain(p), plain(x)
-    x = x if isinstance(x, RecordedArray) else np.asarray(x)[()]
-    result = 0.0 * x
-    for k in range(len(p)):
-        result = result * x + p[k]
-    return result
-
-
 @implements(np.linalg.multi_dot)
 def multi_dot(arrays, *, out=None):
     """`numpy.linalg.multi_dot`, from left to right."""
@@ -419,6 +405,38 @@ def multi_dot(arrays, *, out=None):
     for x in arrays[1:]:
         result = np.dot(result, x)
     return result
+
+
+@implements(np.linalg.diagonal)
+def _matrix_diagonal(x, /, *, offset=0):
+    return np.diagonal(x, offset, -2, -1)
+
+
+@implements(np.linalg.trace)
+def _matrix_trace(x, /, *, offset=0, dtype=None):
+    return np.sum(np.diagonal(x, offset, -2, -1), axis=-1, dtype=dtype)
+
+
+@implements(np.linalg.outer)
+def _vector_outer(x1, x2, /):
+    if np.ndim(x1) != 1 or np.ndim(x2) != 1:
+        raise ValueError(f"Input arrays must be one-dimensional, but they are {np.ndim(x1)} and {np.ndim(x2)}-dimensional.")
+    return np.outer(x1, x2)
+
+
+@implements(np.linalg.vecdot)
+def _vecdot(x1, x2, /, *, axis=-1):
+    return np.vecdot(np.moveaxis(plain(x1), axis, -1), np.moveaxis(plain(x2), axis, -1))
+
+
+@implements(np.linalg.matmul)
+def _matmul(x1, x2, /):
+    return np.matmul(x1, x2)
+
+
+@implements(np.linalg.tensordot)
+def _tensordot(x1, x2, /, *, axes=2):
+    return np.tensordot(x1, x2, axes)
 
 
 @implements(np.matrix_transpose, np.linalg.matrix_transpose)

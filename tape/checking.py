@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from tape.arguments import leaves_of, with_leaves
@@ -55,7 +57,13 @@ def _check(f, args, order, modes, rtol, atol, before):
     """`before` names the modes of the derivatives that `f` already is."""
     for mode in modes:
         what = f"order {len(before) + 1}, {' of '.join((mode, *before))}"
-        (_check_forward if mode == "forward" else _check_reverse)(f, args, rtol, atol, what)
+        check = _check_forward if mode == "forward" else _check_reverse
+        step, factor = _step(args)
+        with contextlib.suppress(AssertionError):
+            check(f, args, step, rtol * factor, atol * factor, what)
+            continue
+        # A kink nearby spoils difference quotients, but not those of shorter steps; a wrong derivative fails both.
+        check(f, args, step / 10, rtol * factor, atol * factor, what)
     if order > 1:
         random = np.random.default_rng(7)
         for mode in modes:
@@ -106,19 +114,17 @@ def _quotient(f, args, direction, step):
     return [(np.asarray(a, float) - np.asarray(b, float)) / (2 * step) for a, b in zip(up, down, strict=True)]
 
 
-def _check_forward(f, args, rtol, atol, what):
-    step, factor = _step(args)
+def _check_forward(f, args, step, rtol, atol, what):
     direction = _random_like(args, np.random.default_rng(1))
     tangent = leaves_of(jvp(f, args, direction)[1])[0]
     for k, (got, expected) in enumerate(zip(tangent, _quotient(f, args, direction, step), strict=True)):
-        _compare(np.asarray(got, float), expected, rtol * factor, atol * factor, f"{what}, tangent of result {k}")
+        _compare(np.asarray(got, float), expected, rtol, atol, f"{what}, tangent of result {k}")
 
 
 MOST_COMPONENTS = 64
 
 
-def _check_reverse(f, args, rtol, atol, what):
-    step, factor = _step(args)
+def _check_reverse(f, args, step, rtol, atol, what):
     random = np.random.default_rng(2)
     value, pullback = vjp(f, *args)
     seed = _random_like(value, random)
@@ -139,13 +145,13 @@ def _check_reverse(f, args, rtol, atol, what):
                 zeros[k][index] = 1.0
                 expected[index] = along(with_leaves(structure, zeros))
             where = f"{what}, adjoint of argument leaf {k}"
-            _compare(np.asarray(adjoint, float), expected, rtol * factor, atol * factor, where)
+            _compare(np.asarray(adjoint, float), expected, rtol, atol, where)
         else:
             for _ in range(3):
                 zeros[k] = random.standard_normal(shape)
                 expected = np.asarray(along(with_leaves(structure, zeros)))
                 got = np.sum(np.asarray(adjoint, float) * zeros[k])
-                _compare(got, expected, rtol * factor, atol * factor * np.sqrt(np.size(leaf)), f"{what}, argument leaf {k}")
+                _compare(got, expected, rtol, atol * np.sqrt(np.size(leaf)), f"{what}, argument leaf {k}")
 
 
 def _compare(got, expected, rtol, atol, what):

@@ -131,10 +131,10 @@ def tensordot(a, b, axes=2):
 
 
 def einsum(*operands, out=None, optimize="greedy", **kwargs):
-    """`numpy.einsum` of a subscript string, contracted pair by pair as batched matrix products."""
-    subscripts, *arrays = operands
-    if not isinstance(subscripts, str) or kwargs or out is not None:
-        raise NotDifferentiable("numpy.einsum with sublists or out=: expected a subscript string and arrays")
+    """`numpy.einsum`, contracted pair by pair as batched matrix products."""
+    subscripts, *arrays = operands if isinstance(operands[0], str) else _with_letters(operands)
+    if kwargs:
+        raise NotDifferentiable(f"numpy.einsum with {', '.join(kwargs)}: expected subscripts and arrays; nearest: astype")
     recorder = next(x for x in arrays if isinstance(x, RecordedArray)).recorder
     arrays = [as_recorded(recorder, x) for x in arrays]
     inputs, output = _parsed(subscripts, arrays)
@@ -148,6 +148,18 @@ def einsum(*operands, out=None, optimize="greedy", **kwargs):
     (array, labels), = terms
     array, labels = _summed(array, labels, set(output))
     return np.transpose(array, [labels.index(x) for x in output]) if output else array
+
+
+def _with_letters(operands):
+    """Subscripts as a string where they were given as lists of numbers, and the arrays."""
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+    def text(labels):
+        return "".join("..." if label is Ellipsis else letters[label] for label in labels)
+
+    inputs = ",".join(text(labels) for labels in operands[1 : len(operands) // 2 * 2 : 2])
+    output = "->" + text(operands[-1]) if len(operands) % 2 else ""
+    return inputs + output, *operands[: len(operands) // 2 * 2 : 2]
 
 
 def _path(terms, output):

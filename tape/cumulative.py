@@ -44,11 +44,10 @@ def accumulate(ufunc, array, axis=0, dtype=None):
     return scanned(ufunc, array, np.lib.array_utils.normalize_axis_index(axis, array.ndim))
 
 
-def _cumulative(ufunc, name):
+def _cumulative(ufunc):
     def rule(a, axis=None, dtype=None, out=None):
-        if out is not None or dtype is not None:
-            raise NotDifferentiable(f"numpy.{name} with out= or dtype=: not supported; nearest: astype on the argument")
         a = a.astype(np.int64) if is_bool(a) else a
+        a = a if dtype is None else a.astype(dtype)
         return np.ravel(accumulate(ufunc, np.ravel(a))) if axis is None else accumulate(ufunc, a, axis)
 
     return rule
@@ -59,7 +58,7 @@ def _with_identity(ufunc, name, identity):
         if axis is None and x.ndim > 1:
             raise ValueError(f"For arrays which have more than one dimension ``axis`` argument is required in {name}.")
         axis = 0 if axis is None else axis
-        result = _cumulative(ufunc, name)(np.atleast_1d(x), axis, dtype, out)
+        result = _cumulative(ufunc)(np.atleast_1d(x), axis, dtype, out)
         if not include_initial:
             return result
         shape = tuple(1 if k == axis % result.ndim else n for k, n in enumerate(result.shape))
@@ -68,8 +67,8 @@ def _with_identity(ufunc, name, identity):
     return rule
 
 
-implements(np.cumsum)(_cumulative(np.add, "cumsum"))
-implements(np.cumprod)(_cumulative(np.multiply, "cumprod"))
+implements(np.cumsum)(_cumulative(np.add))
+implements(np.cumprod)(_cumulative(np.multiply))
 for _name, _ufunc, _identity in (("cumulative_sum", np.add, 0), ("cumulative_prod", np.multiply, 1)):
     if hasattr(np, _name):  # since NumPy 2.1
         implements(getattr(np, _name))(_with_identity(_ufunc, _name, _identity))
@@ -95,11 +94,11 @@ def diff(a, n=1, axis=-1, prepend=np._NoValue, append=np._NoValue):
     if n < 0:
         raise ValueError(f"order must be non-negative but got {n}")
     a = as_recorded(_first_recorded(a, prepend, append).recorder, a)
+    if n == 0:
+        return a
     axis = np.lib.array_utils.normalize_axis_index(axis, a.ndim)
     one = tuple(1 if k == axis else m for k, m in enumerate(a.shape))
     ends = [x if x is np._NoValue or np.ndim(x) else np.broadcast_to(x, one) for x in (prepend, append)]
-    if n == 0:
-        return a
     parts = [x for x in (ends[0], a, ends[1]) if x is not np._NoValue]
     a = np.concatenate(parts, axis=axis) if len(parts) > 1 else a
     before = (slice(None),) * axis

@@ -576,6 +576,40 @@ def _(grad, out, a, b, q):
     return -adjoint @ _t(out), -_t(out) @ adjoint, adjoint
 
 
+# ---------------------------------------------------------------------- matrices that are bands
+
+
+@_operation(lambda ab, b, lower, upper: [b], matrices=2)
+def _solve_banded(ab, b, lower, upper):
+    return scipy.linalg.solve_banded((lower, upper), ab, b)
+
+
+@_solve_banded.bprop
+def _(grad, out, ab, b, lower, upper):
+    n = ab.shape[-1]
+    adjoint = _solve_banded(_transposed_bands(ab, lower, upper), grad, upper, lower)
+    below, above = np.pad(adjoint, ((upper, lower), (0, 0))), out
+    rows = [-np.sum(below[k : k + n] * above, axis=-1) for k in range(lower + upper + 1)]
+    return np.stack(rows), adjoint, None, None
+
+
+def _transposed_bands(ab, lower, upper):
+    """The diagonals of the transposed matrix, each at its new place: row k of a matrix's bands is its diagonal `upper` - k."""
+    n = ab.shape[-1]
+    padded = np.pad(ab, ((0, 0), (lower, upper)))
+    return np.stack([padded[k, lower + upper - k : lower + upper - k + n] for k in range(lower + upper, -1, -1)])
+
+
+def solve_banded(l_and_u, ab, b):
+    """The solution of a x = b for a matrix given by its diagonals, as `scipy.linalg.solve_banded` takes them."""
+    ab, b = _recorded(ab), _recorded(b)
+    lower, upper = map(int, l_and_u)
+    if ab.ndim != 2 or ab.shape[0] != lower + upper + 1 or b.shape[:1] != ab.shape[1:]:
+        raise ValueError(f"solve_banded: the shapes {ab.shape} and {b.shape} do not fit {lower} diagonals below, {upper} above")
+    x = _solve_banded(ab, b[:, None] if b.ndim == 1 else b, lower, upper)
+    return x[:, 0] if b.ndim == 1 else x
+
+
 # ---------------------------------------------------------------------- norms, and what is made of the rest
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tape.reductions import check_reduction
+from tape.reductions import selected
 from tape.rules import implements
 from tape.tracing import record
 
@@ -22,21 +22,21 @@ def _count(a, axis, keepdims=False):
 @implements(np.nansum)
 def nansum(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np._NoValue):
     """`numpy.nansum`."""
-    check_reduction("nansum", dtype, out, where)
+    a = selected("nansum", a, where, math.nan, dtype)
     return np.sum(_filled(a, 0.0), axis=axis, keepdims=keepdims is True, initial=initial)
 
 
 @implements(np.nanprod)
 def nanprod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np._NoValue):
     """`numpy.nanprod`."""
-    check_reduction("nanprod", dtype, out, where)
+    a = selected("nanprod", a, where, math.nan, dtype)
     return np.prod(_filled(a, 1.0), axis=axis, keepdims=keepdims is True, initial=initial)
 
 
 @implements(np.nanmean)
 def nanmean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=np._NoValue):
     """`numpy.nanmean`."""
-    check_reduction("nanmean", dtype, out, where)
+    a = selected("nanmean", a, where, math.nan, dtype)
     return np.sum(_filled(a, 0.0), axis=axis, keepdims=keepdims is True) / _in_precision(a, _count(a, axis, keepdims is True))
 
 
@@ -48,7 +48,7 @@ def _in_precision(a, count):
 @implements(np.nanvar)
 def nanvar(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=np._NoValue, mean=None, correction=None):
     """`numpy.nanvar`."""
-    check_reduction("nanvar", dtype, out, where)
+    a = selected("nanvar", a, where, math.nan, dtype)
     center = np.nanmean(a, axis=axis, keepdims=True) if mean is None else mean
     squares = np.where(np.isnan(a), 0.0, np.square(_filled(a, 0.0) - center))
     count = _in_precision(a, _count(a, axis, keepdims is True)) - (ddof if correction is None else correction)
@@ -65,7 +65,9 @@ def nanstd(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=
 
 def _nan_extreme(extreme, limit, name):
     def rule(a, axis=None, out=None, keepdims=False, initial=np._NoValue, where=np._NoValue):
-        check_reduction(name, None, out, where)
+        if where is not np._NoValue and where is not True and initial is np._NoValue:
+            raise ValueError(f"{name} with where=: expected initial=, for where nothing is left")
+        a = selected(name, a, where, math.nan)
         if a.dtype.kind != "f":
             return extreme(a, axis=axis, keepdims=keepdims is True, initial=initial)
         found = extreme(_filled(a, limit), axis=axis, keepdims=keepdims is True, initial=initial)

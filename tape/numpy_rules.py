@@ -32,7 +32,8 @@ def _views(function):
             cells = array.view.of(buffer)
             result = function(cells, *args, **kwargs)
             parts = result if isinstance(result, (list, tuple)) else [result]
-            views = [located(part, cells, buffer, array.view) for part in parts]
+            # Of an array without axes NumPy may give the element.
+            views = [array.view if isinstance(part, np.generic) else located(part, cells, buffer, array.view) for part in parts]
             if any(view is None for view in views):
                 return None
             arrays = [RecordedArray(recorder, view, array.dtype) for view in views]
@@ -298,21 +299,31 @@ def clip(a, a_min=None, a_max=None, out=None, *, min=None, max=None, **_):
 @implements(np.take)
 def take(a, indices, axis=None, out=None, mode="raise"):
     """`numpy.take`."""
+    a = plain(a)
+    a, axis = (np.ravel(a), 0) if axis is None else (a, axis)
+    shape = (*a.shape[: axis % a.ndim], *np.shape(indices), *a.shape[axis % a.ndim + 1 :])
+    if 0 in shape:
+        return np.zeros_like(a, shape=shape)
     if mode != "raise":
-        raise NotDifferentiable(f"numpy.take with mode={mode!r}: expected 'raise'; nearest: wrap or clip the indices first")
-    if axis is None:
-        return np.ravel(a)[indices]
+        n = a.shape[axis]
+        indices = np.mod(indices, n) if mode == "wrap" else np.clip(indices, 0, n - 1)
     return a[(slice(None),) * (axis % a.ndim) + (indices,)]
 
 
 @implements(np.take_along_axis)
 def take_along_axis(arr, indices, axis=-1):
     """`numpy.take_along_axis`."""
-    axis %= arr.ndim
-    shape = np.shape(indices)
-    index = [np.arange(n).reshape((n,) + (1,) * (arr.ndim - k - 1)) for k, n in enumerate(shape)]
+    return arr[along_axis(np.shape(arr), indices, axis)] if axis is not None else np.ravel(arr)[indices]
+
+
+def along_axis(shape, indices, axis) -> tuple:
+    """The index that picks `indices` along one axis, and of the others all."""
+    axis = np.lib.array_utils.normalize_axis_index(axis, len(shape))
+    if np.ndim(indices) != len(shape):
+        raise ValueError("`indices` and `arr` must have the same number of dimensions")
+    index = [np.arange(n).reshape((n,) + (1,) * (len(shape) - k - 1)) for k, n in enumerate(shape)]
     index[axis] = indices
-    return arr[tuple(index)]
+    return tuple(index)
 
 
 @implements(np.roll)
@@ -366,15 +377,6 @@ def broadcast_arrays(*arrays, subok=False):
     """`numpy.broadcast_arrays`."""
     shape = np.broadcast_shapes(*(np.shape(x) for x in arrays))
     return tuple(np.broadcast_to(x, shape) for x in arrays)
-
-
-@implements(np.array_equal, np.allclose, np.isclose)
-def _no_comparison(*_, **__):
-    raise NotDifferentiable("numpy.allclose, isclose and array_equal: not supported on recorded arrays; nearest: "
-                            "np.all(np.abs(a - b) <= tolerance)")
-
-
-_no_comparison.refuses = True
 
 
 # ---------------------------------------------------------------------- products

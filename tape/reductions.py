@@ -32,17 +32,27 @@ def _with_kept(array, shape, axes, keepdims):
     return np.reshape(array, tuple(1 if k in axes else n for k, n in enumerate(shape))) if keepdims else array
 
 
-def check_reduction(name, dtype, out, where):
-    if out is not None or (where is not np._NoValue and where is not True):
-        raise NotDifferentiable(f"numpy.{name} with out= or where=: not supported; nearest: numpy.where on the argument")
-    if dtype is not None and np.dtype(dtype).kind != "f":
-        raise NotDifferentiable(f"numpy.{name} with dtype={dtype}: expected a float dtype")
+def selected(name, a, where, filling, dtype=None):
+    """The array in the dtype to reduce in, with `filling` where ``where`` does not hold."""
+    if dtype is not None:
+        if np.dtype(dtype).kind != "f":
+            raise NotDifferentiable(f"numpy.{name} with dtype={dtype}: expected a float dtype")
+        a = a.astype(dtype)
+    return a if where is np._NoValue or where is True else np.where(where, a, filling)
+
+
+def _count(a, axis, keepdims, where):
+    """How many elements each result is of: a number, or an array in the precision of `a` where a mask decides."""
+    if where is np._NoValue or where is True:
+        return math.prod(a.shape[k] for k in axes_of(axis, a.ndim))
+    count = np.sum(np.broadcast_to(where, a.shape), axis=axis, keepdims=keepdims)
+    return count.astype(a.dtype) if a.dtype.kind == "f" else count
 
 
 @implements(np.sum)
 def sum_(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np._NoValue):
     """`numpy.sum`."""
-    check_reduction("sum", dtype, out, where)
+    a = selected("sum", a, where, 0, dtype)
     recorder = a.recorder
     axes = axes_of(axis, a.ndim)
     result = recorder.zeros(tuple(n for k, n in enumerate(a.shape) if k not in axes))
@@ -55,19 +65,18 @@ def sum_(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np
 @implements(np.mean)
 def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=np._NoValue):
     """`numpy.mean`."""
-    check_reduction("mean", dtype, out, where)
-    count = math.prod(a.shape[k] for k in axes_of(axis, a.ndim))
-    return np.sum(a, axis=axis, keepdims=keepdims) / count
+    keepdims = keepdims is True
+    return np.sum(a, axis=axis, dtype=dtype, keepdims=keepdims, where=where) / _count(a, axis, keepdims, where)
 
 
 @implements(np.var)
 def var(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=np._NoValue, mean=None, correction=None):
     """`numpy.var`."""
-    check_reduction("var", dtype, out, where)
-    count = math.prod(a.shape[k] for k in axes_of(axis, a.ndim))
-    center = np.mean(a, axis=axis, keepdims=True) if mean is None else mean
-    squares = np.sum(np.square(a - center), axis=axis, keepdims=keepdims)
-    return squares / (count - (ddof if correction is None else correction))
+    a, keepdims = selected("var", a, True, 0, dtype), keepdims is True
+    center = np.mean(a, axis=axis, keepdims=True, where=where) if mean is None else mean
+    squares = np.sum(np.square(a - center), axis=axis, keepdims=keepdims, where=where)
+    free = _count(a, axis, keepdims, where) - (ddof if correction is None else correction)
+    return squares / (np.maximum(free, 0) if np.ndim(free) or isinstance(free, (RecordedArray, np.generic)) else max(free, 0))
 
 
 @implements(np.std)
@@ -80,7 +89,7 @@ def std(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=np.
 @implements(np.prod)
 def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np._NoValue):
     """`numpy.prod`: a tree of products of halves, so that zeros need no division and any order of derivative is exact."""
-    check_reduction("prod", dtype, out, where)
+    a = selected("prod", a, where, 1, dtype)
     axes = axes_of(axis, a.ndim)
     kept = [k for k in range(a.ndim) if k not in axes]
     shape = tuple(a.shape[k] for k in kept)
@@ -99,13 +108,19 @@ def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np
 
 def _extreme(sign, name, pair):
     def rule(a, axis=None, out=None, keepdims=False, initial=np._NoValue, where=np._NoValue):
-        check_reduction(name, None, out, where)
+        if where is not np._NoValue and where is not True and initial is np._NoValue:
+            raise ValueError(f"reduction operation {name} does not have an identity, so to use a where mask one has to specify "
+                             "'initial'")
+        a = selected(name, a, where, initial)
         recorder, axes = a.recorder, axes_of(axis, a.ndim)
         kept = [k for k in range(a.ndim) if k not in axes]
-        if not axes:
-            return a.copy()
         if any(a.shape[k] == 0 for k in axes):
-            raise ValueError(f"zero-size array to reduction operation {name} which has no identity")
+            if initial is np._NoValue:
+                raise ValueError(f"zero-size array to reduction operation {name} which has no identity")
+            shape = tuple(1 if k in axes else n for k, n in enumerate(a.shape) if keepdims is True or k not in axes)
+            return np.full_like(a, initial, shape=shape)
+        if not axes:
+            return a.copy() if initial is np._NoValue else pair(a, initial)
         shape, reduced = [a.shape[k] for k in kept], [a.shape[k] for k in axes]
         strides = [a.view.strides[k] for k in kept], [a.view.strides[k] for k in axes]
         result = recorder.new_slot(tuple(shape))
@@ -117,18 +132,18 @@ def _extreme(sign, name, pair):
     return rule
 
 
-FUNCTIONS[np.max] = _extreme(1, "max", np.maximum)
-FUNCTIONS[np.min] = _extreme(-1, "min", np.minimum)
+implements(np.max, np.amax)(_extreme(1, "max", np.maximum))
+implements(np.min, np.amin)(_extreme(-1, "min", np.minimum))
 
 
 @implements(np.all)
-def _all(a, axis=None, out=None, keepdims=False, **_):
-    return np.min(record("ne", (a, 0)), axis=axis, keepdims=keepdims) if a.size else np.ones((), bool, like=a)
+def _all(a, axis=None, out=None, keepdims=False, *, where=np._NoValue):
+    return np.min(selected("all", record("ne", (a, 0)), where, True), axis=axis, keepdims=keepdims, initial=True)
 
 
 @implements(np.any)
-def _any(a, axis=None, out=None, keepdims=False, **_):
-    return np.max(record("ne", (a, 0)), axis=axis, keepdims=keepdims) if a.size else np.zeros((), bool, like=a)
+def _any(a, axis=None, out=None, keepdims=False, *, where=np._NoValue):
+    return np.max(selected("any", record("ne", (a, 0)), where, False), axis=axis, keepdims=keepdims, initial=False)
 
 
 def _arg_extreme(extreme, name):

@@ -7,6 +7,8 @@ themselves. What is in neither table raises NotDifferentiable with the nearest a
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 
 import numpy as np
 
@@ -38,17 +40,42 @@ def call_function(function, args, kwargs):
     if rule is None:
         raise no_rule(name)
     _recorder_of(args)  # refuses arrays of another recording
+    out, args, kwargs = _out_apart(rule, args, kwargs)
     try:
-        return rule(*args, **kwargs)
+        result = rule(*args, **kwargs)
     except TypeError as error:
         if isinstance(error, NotDifferentiable) or "argument" not in str(error):
             raise
         raise NotDifferentiable(f"{name}: {error}; this argument is not supported on recorded arrays") from None
+    if out is None:
+        return result
+    from tape.writing import write
+
+    return write(out, result, function.__name__)
+
+
+def _out_apart(rule, args, kwargs):
+    """``out=`` of a call (or None), and its arguments without it."""
+    place = _place_of_out(rule)
+    if place < len(args) and args[place] is not None:
+        return args[place], (*args[:place], None, *args[place + 1 :]), kwargs
+    if kwargs.get("out") is not None:
+        return kwargs["out"], args, {k: x for k, x in kwargs.items() if k != "out"}
+    return None, args, kwargs
+
+
+@functools.cache
+def _place_of_out(rule) -> int:
+    """Number of the positional argument that is `out`; beyond all where there is none."""
+    for k, (name, parameter) in enumerate(inspect.signature(rule).parameters.items()):
+        if name == "out" and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            return k
+    return 1_000_000
 
 
 NEAREST = {
-    "unwrap": "np.cumsum of wrapped differences", "polyfit": "np.linalg.lstsq of plain values", "lexsort": "np.argsort",
-    "histogram": "np.sum of comparisons", "apply_along_axis": "a loop over rows, and np.stack", "vectorize": "array code",
+    "histogramdd": "np.histogram", "histogram2d": "np.histogram",
+    "vectorize": "array code", "frexp": "np.log2 and np.floor",
 }
 """What to write in place of functions that are not here."""
 

@@ -1,4 +1,6 @@
-"""Order: sort and partition by permutation, quantiles, positions in sorted arrays, interpolation.
+"""Order: sort and partition by permutation, positions in sorted arrays, interpolation.
+
+What is not here: quantiles (`quantiles.py`), and what counts (`counting.py`).
 
 A replay never uses a stale order. Short rows count, by instructions, how many elements come before each; long ones are
 ordered while recording, under a guard that the order still holds, so that a replay that finds another order records anew.
@@ -6,14 +8,10 @@ ordered while recording, under a guard that the order still holds, so that a rep
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from tape.contractions import as_recorded
-from tape.errors import NotDifferentiable
 from tape.numpy_rules import _first_recorded
-from tape.reductions import axes_of
 from tape.rules import implements
 from tape.tracing import RecordedArray, plain, record
 
@@ -114,71 +112,15 @@ def argpartition(a, kth, axis=-1, kind="introselect", order=None):
     return _integers(np.moveaxis(found, -1, axis))
 
 
-@implements(np.unique)
-def _unique(*_, **__):
-    raise NotDifferentiable("numpy.unique: the number of results depends on the values; nearest: np.sort")
-
-
-_unique.refuses = True
-
-
-# ---------------------------------------------------------------------- quantiles
-
-
-@implements(np.quantile)
-def quantile(a, q, axis=None, out=None, overwrite_input=False, method="linear", keepdims=False, *, weights=None):
-    """`numpy.quantile` by linear interpolation; `q` is a constant."""
-    if method != "linear" or weights is not None or out is not None or isinstance(q, RecordedArray):
-        raise NotDifferentiable("numpy.quantile: expected method='linear', a constant q, no weights and no out")
-    q = np.asarray(q, float)
-    if q.size and not (q.min() >= 0 and q.max() <= 1):
-        raise ValueError("Quantiles must be in the range [0, 1]")
-    axes = axes_of(axis, a.ndim)
-    kept = [k for k in range(a.ndim) if k not in axes]
-    shape = tuple(a.shape[k] for k in kept)
-    n = math.prod(a.shape[k] for k in axes)
-    if n == 0:
-        raise ValueError("numpy.quantile of no elements")
-    ordered = np.sort(np.reshape(np.transpose(a, [*kept, *axes]), (*shape, n)))
-    kind = ordered.dtype if ordered.dtype.kind == "f" and q.ndim == 0 else np.float64  # arrays of q are strong
-    result = _interpolated_rows(ordered, q, n, kind)
-    result = np.where(np.isnan(ordered[..., -1:]), math.nan, result)
-    result = np.reshape(np.moveaxis(result, -1, 0), q.shape + shape)
-    return np.reshape(result, (*q.shape, *(1 if k in axes else m for k, m in enumerate(a.shape)))) if keepdims else result
-
-
-def _interpolated_rows(ordered, q, n, kind):
-    at = np.ravel(q) * (n - 1)
-    low = np.floor(at).astype(int)
-    weight = (at - low).astype(kind)
-    high = np.minimum(low + 1, n - 1)
-    return ordered[..., low] * (1 - weight) + ordered[..., high] * weight
-
-
-@implements(np.percentile)
-def percentile(a, q, axis=None, out=None, overwrite_input=False, method="linear", keepdims=False, *, weights=None):
-    """`numpy.percentile` by linear interpolation; `q` is a constant."""
-    if isinstance(q, RecordedArray):
-        raise NotDifferentiable("numpy.percentile: expected a constant q")
-    return quantile(a, np.true_divide(q, 100), axis, out, overwrite_input, method, keepdims, weights=weights)
-
-
-@implements(np.median)
-def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
-    """`numpy.median`; of an even number of elements the two in the middle share the adjoint."""
-    return quantile(a, 0.5, axis, out, keepdims=keepdims)
-
-
 # ---------------------------------------------------------------------- positions in sorted arrays
 
 
 @implements(np.searchsorted)
 def searchsorted(a, v, side="left", sorter=None):
     """`numpy.searchsorted`: a binary search by instructions, so that a replay searches again."""
-    if sorter is not None:
-        raise NotDifferentiable("numpy.searchsorted with sorter=: not supported; nearest: index the array with it first")
-    recorder = _first_recorded(a, v).recorder
+    recorder = _first_recorded(a, v, sorter).recorder
     a, v = as_recorded(recorder, a), as_recorded(recorder, v)
+    a = a if sorter is None else a[sorter]
     n = a.shape[0]
     position = np.zeros(v.shape, np.int64, like=v)
     step = 1 << max(n.bit_length() - 1, 0)
@@ -194,26 +136,38 @@ def searchsorted(a, v, side="left", sorter=None):
 
 @implements(np.digitize)
 def digitize(x, bins, right=False):
-    """`numpy.digitize` for increasing bins."""
-    if not isinstance(bins, RecordedArray) and len(bins) > 1 and bins[0] > bins[-1]:
-        raise NotDifferentiable("numpy.digitize with decreasing bins: expected increasing ones")
-    return np.searchsorted(bins, x, side="left" if right else "right")
+    """`numpy.digitize`; whether recorded bins increase is a guard."""
+    side = "left" if right else "right"
+    if len(bins) > 1 and bool(bins[0] > bins[-1]):
+        return _integers(len(bins) - np.searchsorted(bins[::-1], x, side=side))
+    return np.searchsorted(bins, x, side=side)
 
 
 @implements(np.interp)
 def interp(x, xp, fp, left=None, right=None, period=None):
     """`numpy.interp`; at a knot the slope of the piece to its right, at the last knot that of the piece to its left."""
-    if period is not None:
-        raise NotDifferentiable("numpy.interp with period=: not supported; nearest: np.mod on x, and knots repeated")
     recorder = _first_recorded(x, xp, fp).recorder
     x, xp, fp = (as_recorded(recorder, v).astype(np.float64) for v in (x, xp, fp))  # as NumPy, whatever they are
     n = xp.shape[0]
     if n == 0 or fp.shape != xp.shape:
         raise ValueError("array of sample points is empty" if n == 0 else "fp and xp are not of the same length.")
+    if period is not None:
+        if period == 0:
+            raise ValueError("period must be a non-zero value")
+        x, xp, fp = _around(x, xp, fp, abs(period))
+        n, left, right = n + 2, None, None
     left, right = fp[0] if left is None else left, fp[-1] if right is None else right
     inside = fp[0] + 0.0 * x if n == 1 else _on_pieces(x, xp, fp, n)
     result = np.where(record("lt", (x, xp[0])), left, np.where(record("gt", (x, xp[-1])), right, inside))
     return np.where(np.isnan(x), x, result)
+
+
+def _around(x, xp, fp, period):
+    """Points and knots within one period, and at each end the knot from the other."""
+    x, xp = np.mod(x, period), np.mod(xp, period)
+    order = np.argsort(xp)
+    xp, fp = xp[order], fp[order]
+    return x, np.concatenate([xp[-1:] - period, xp, xp[:1] + period]), np.concatenate([fp[-1:], fp, fp[:1]])
 
 
 def _on_pieces(x, xp, fp, n):

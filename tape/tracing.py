@@ -125,7 +125,15 @@ class RecordedArray(Number):
     def __init__(self, recorder: Recorder, view: View, dtype):
         self.recorder, self.view, self.dtype = recorder, view, dtype
 
-    apply = staticmethod(lambda name, operands: record(name, operands))
+    @staticmethod
+    def apply(name, operands):
+        """Record an operator; operands of other array types (which may hold recorded arrays) take it over, as in NumPy."""
+        try:
+            return record(name, operands)
+        except NotDifferentiable:
+            if any(map(_is_foreign, operands)):
+                return NotImplemented
+            raise
 
     # ------------------------------------------------------------------ what it looks like
 
@@ -148,6 +156,21 @@ class RecordedArray(Number):
     def T(self) -> RecordedArray:
         """As of an ndarray."""
         return np.transpose(self)
+
+    @property
+    def mT(self) -> RecordedArray:
+        """As of an ndarray."""
+        return np.matrix_transpose(self)
+
+    @property
+    def real(self) -> RecordedArray:
+        """As of an ndarray: the array itself."""
+        return self
+
+    @property
+    def imag(self) -> RecordedArray:
+        """As of an ndarray: zeros."""
+        return np.imag(self)
 
     @property
     def flat(self):
@@ -215,7 +238,12 @@ class RecordedArray(Number):
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         from tape.ufuncs import call_ufunc
 
-        return call_ufunc(ufunc, method, inputs, kwargs)
+        try:
+            return call_ufunc(ufunc, method, inputs, kwargs)
+        except NotDifferentiable:
+            if any(map(_is_foreign, inputs)):
+                return NotImplemented
+            raise
 
     def __array_function__(self, function, types, args, kwargs):
         from tape.rules import call_function
@@ -253,6 +281,15 @@ class RecordedArray(Number):
 
     def __rmod__(self, other):
         return np.mod(other, self)
+
+    def __divmod__(self, other):
+        return np.divmod(self, other)
+
+    def __rdivmod__(self, other):
+        return np.divmod(other, self)
+
+    def __round__(self, ndigits=0):
+        return np.round(self, ndigits)
 
     def __invert__(self):
         return np.invert(self)
@@ -326,6 +363,20 @@ class RecordedArray(Number):
     def __ipow__(self, other):
         return self._in_place(self**other)
 
+    def __ifloordiv__(self, other):
+        return self._in_place(self // other)
+
+    def __imod__(self, other):
+        return self._in_place(self % other)
+
+    def __imatmul__(self, other):
+        return self._in_place(self @ other)
+
+
+def _is_foreign(x) -> bool:
+    """Whether this is an array of a type that is neither NumPy's nor ours."""
+    return hasattr(type(x), "__array_ufunc__") and not isinstance(x, (RecordedArray, np.ndarray, np.generic))
+
 
 def _point(view: View) -> View:
     """A view of one element without axes."""
@@ -349,7 +400,7 @@ def _method(name):
 
 for _name in ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take", "clip",
               "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod", "argsort", "searchsorted",
-              "choose"):
+              "choose", "nonzero", "put", "round", "conj", "conjugate"):
     setattr(RecordedArray, _name, _method(_name))
 
 
@@ -368,6 +419,21 @@ def _copy(self, order="C"):
     if order == "K":
         return record("copy", (self,))
     return RecordedArray(self.recorder, self.recorder.copied(self.view), self.dtype)
+
+
+def _compress(self, condition, axis=None, out=None):
+    """`numpy.compress` of this array."""
+    return np.compress(condition, self, axis, out)
+
+
+def _sort(self, axis=-1, kind=None, order=None, *, stable=None):
+    """Sort in place."""
+    self[...] = np.sort(self, axis=axis)
+
+
+def _fill(self, value):
+    """Set all elements."""
+    self[...] = value
 
 
 def _flatten(self, order="C"):
@@ -390,3 +456,4 @@ def _astype(self, dtype, **_):
 
 RecordedArray.reshape, RecordedArray.transpose, RecordedArray.copy = _reshape, _transpose, _copy
 RecordedArray.flatten, RecordedArray.astype = _flatten, _astype
+RecordedArray.sort, RecordedArray.fill, RecordedArray.compress = _sort, _fill, _compress

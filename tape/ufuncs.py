@@ -15,16 +15,31 @@ from tape.errors import NotDifferentiable
 from tape.reductions import logsumexp
 from tape.rules import UFUNCS, no_rule
 from tape.tracing import _recorder_of, plain, record
+from tape.writing import ufunc_at, writable, write
 
 
 def call_ufunc(ufunc, method, inputs, kwargs):
     """Record a NumPy or SciPy ufunc (`__array_ufunc__`)."""
     name = ufunc.__name__
-    kwargs = {k: v for k, v in kwargs.items() if not (k == "where" and v is True)}
-    if kwargs.get("out") is not None:
-        raise NotDifferentiable(f"numpy.{name} into an existing array: a plain array cannot hold recorded values; "
-                                "make it with np.zeros_like(x) or np.zeros(shape, like=x), or write a = a + x for a += x")
+    out = kwargs.pop("out", None)
     _recorder_of(inputs)  # refuses arrays of another recording
+    if method == "at":
+        return ufunc_at(ufunc, *inputs)
+    if out is None:
+        if method == "__call__" and kwargs.get("where", True) is not True:
+            raise NotDifferentiable(f"numpy.{name} with where= but no out=: the other elements would be undefined; nearest: "
+                                    "numpy.where on the result")
+        return _called(ufunc, method, inputs, kwargs)
+    targets = [x if x is None else writable(x, name) for x in out]
+    where = kwargs.pop("where", True) if method == "__call__" else True
+    result = getattr(ufunc, method)(*inputs, **kwargs)
+    if not isinstance(result, tuple):
+        return write(targets[0], result, name, where)
+    return tuple(x if target is None else write(target, x, name, where) for target, x in zip(targets, result, strict=True))
+
+
+def _called(ufunc, method, inputs, kwargs):
+    name = ufunc.__name__
     if method == "reduce":
         return _reduce(ufunc, *inputs, **kwargs)
     if method == "outer":
@@ -36,24 +51,21 @@ def call_ufunc(ufunc, method, inputs, kwargs):
         return accumulate(ufunc, *inputs, **kwargs)
     if method != "__call__":
         raise NotDifferentiable(f"numpy.{name}.{method}: not supported; nearest: numpy.{name} itself, or sum, prod, max, min")
-    if set(kwargs) - {"dtype", "casting"}:
-        raise NotDifferentiable(f"numpy.{name} with {', '.join(kwargs)}: not supported; nearest: numpy.where on the result")
-    special = UFUNCS.get(name)
-    if special is not None:
-        return special(*(plain(x) for x in inputs))
-    row = TABLE.ufuncs.get(name)
-    if row is None:
+    if set(kwargs) - {"dtype", "casting", "where"}:
+        raise NotDifferentiable(f"numpy.{name} with {', '.join(kwargs)}: not supported")
+    special, row = UFUNCS.get(name), TABLE.ufuncs.get(name)
+    if special is None and row is None:
         raise no_rule(name)
-    result = record(row, inputs)
-    return result.astype(kwargs["dtype"]) if "dtype" in kwargs else result
+    result = special(*(plain(x) for x in inputs)) if special is not None else record(row, inputs)
+    return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
 
 
-def _reduce(ufunc, array, axis=0, dtype=None, keepdims=False, **_):
+def _reduce(ufunc, array, axis=0, **kwargs):
     reducers = {"add": np.sum, "multiply": np.prod, "maximum": np.max, "minimum": np.min, "logaddexp": logsumexp,
                 "logical_and": np.all, "logical_or": np.any}
     if ufunc.__name__ not in reducers:
         raise NotDifferentiable(f"numpy.{ufunc.__name__}.reduce: not supported; supported: {', '.join(reducers)}")
-    return reducers[ufunc.__name__](array, axis=axis, keepdims=keepdims)
+    return reducers[ufunc.__name__](array, axis=axis, **kwargs)
 
 
 def is_bool(x):

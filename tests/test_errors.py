@@ -202,10 +202,6 @@ def misuse_format(x):
     return f"{x[0]:.3f}"
 
 
-def misuse_linspace(x):
-    return np.sum(np.linspace(0.0, x[0].item(), 3))
-
-
 @pytest.mark.parametrize("f", [misuse_float, misuse_math, misuse_array, misuse_store, misuse_store_slice, misuse_asarray])
 def test_leaving_the_list_names_the_line_and_what_to_do(f):
     with pytest.raises(tape.NotDifferentiable) as caught:
@@ -227,7 +223,7 @@ def test_leaving_the_list_names_the_alternative(f, alternative):
         tape.grad(f)(X)
 
 
-@pytest.mark.parametrize("f", [misuse_complex, misuse_scipy, misuse_format, misuse_linspace])
+@pytest.mark.parametrize("f", [misuse_complex, misuse_scipy, misuse_format])
 def test_other_ways_out_are_closed(f):
     with pytest.raises((tape.NotDifferentiable, TypeError)):
         tape.grad(f)(X)
@@ -236,11 +232,10 @@ def test_other_ways_out_are_closed(f):
 @pytest.mark.parametrize(
     ("f", "name"),
     [
-        (lambda x: np.linalg.svd(np.outer(x, x)), "svd"),
+        (lambda x: np.linalg.eig(np.outer(x, x)), "eig"),
         (lambda x: np.fft.fft(x), "fft"),
-        (lambda x: np.histogram(x), "histogram"),
-        (lambda x: np.unwrap(x), "unwrap"),
-        (lambda x: np.polyfit(x, x, 1), "polyfit"),
+        (lambda x: np.histogramdd(x), "histogramdd"),
+        (lambda x: np.roots(x), "roots"),
     ],
 )
 def test_functions_without_a_rule_are_named_with_what_is_supported(f, name):
@@ -254,7 +249,7 @@ def test_functions_without_a_rule_are_named_with_what_is_supported(f, name):
         (lambda x: np.nextafter(x, x), "nextafter"),
         (lambda x: np.gcd(x, x), "gcd"),
         (lambda x: np.frexp(x), "frexp"),
-        (lambda x: np.add.at(x, [0], 1.0), "add.at"),
+        (lambda x: np.add.reduceat(x, [0]), "add.reduceat"),
         (lambda x: np.subtract.accumulate(x), "subtract.accumulate"),
         (lambda x: np.subtract.reduce(x), "subtract.reduce"),
     ],
@@ -269,13 +264,10 @@ def test_ufuncs_without_a_rule_are_named(f, name):
     [
         (lambda x: np.add(x, x, out=np.zeros(3)), "into an existing array"),
         (lambda x: np.add(x, 1.0, where=x > 0.4), "with where"),
-        (lambda x: np.sum(x, where=np.array([True, False, True])), "where"),
-        (lambda x: np.sum(x, out=np.zeros(())), "out"),
+        (lambda x: np.sum(x, out=np.zeros(())), "into an existing array"),
         (lambda x: np.sum(x, dtype=int), "expected a float dtype"),
-        (lambda x: np.take(x, [0], mode="wrap"), "mode='wrap'"),
-        (lambda x: np.linalg.norm(np.outer(x, x), 2), "nearest: the Frobenius norm"),
         (lambda x: np.bitwise_and(x, x), "expected booleans"),
-        (lambda x: np.einsum(x, [0], [0]), "subscript string"),
+        (lambda x: np.einsum("i", x, dtype=np.float32), "dtype"),
         (lambda x: x.astype(complex), "astype"),
         (lambda x: x.astype(np.float16), "astype"),
         (lambda x: x + 1j, "complex"),

@@ -1,6 +1,8 @@
 """Linear algebra: every operation against NumPy's and SciPy's values and against differences to second order, batches, float32,
 nested in loops and derivatives, native code, and what is refused."""
 
+import functools
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -166,6 +168,17 @@ def test_the_options_of_solve_triangular_and_cho_solve():
         tape.check_grads(g, (S, V))
 
 
+@pytest.mark.parametrize("bands", [(0, 0), (1, 1), (2, 1), (0, 2), (2, 0)])
+@pytest.mark.parametrize("columns", [(), (2,)])
+def test_matrices_that_are_bands(bands, columns):
+    random = np.random.default_rng(1)
+    ab, b = random.normal(size=(sum(bands) + 1, 5)), random.normal(size=(5, *columns))
+    ab[bands[1]] += 4.0
+    f = functools.partial(tsl.solve_banded, bands)
+    np.testing.assert_allclose(tape.record(f, ab, b).forward(ab, b), scipy.linalg.solve_banded(bands, ab, b), rtol=1e-12)
+    tape.check_grads(f, (ab, b))
+
+
 def test_the_generalised_eigenvalue_problem():
     b = np.eye(3) + 0.1 * S
     values = tape.record(lambda a, b: tsl.eigh(a, b), S, b).forward(S, b)[0]
@@ -183,6 +196,7 @@ def test_the_gradient_of_a_determinant_is_the_matrix_of_cofactors_even_of_singul
     np.testing.assert_allclose(tape.grad(L.det)(near), exact, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::tape.UndefinedGradientWarning")
 def test_eigenvectors_of_equal_eigenvalues_have_no_finite_derivative_but_sums_of_eigenvalues_have():
     np.testing.assert_allclose(tape.grad(lambda a: np.sum(L.eigvalsh(a) ** 2))(2 * np.eye(3)), 4 * np.eye(3))
     assert not np.isfinite(tape.grad(lambda a: np.sum(TALL[:3] * L.eigh(a)[1]))(np.eye(3))).all()

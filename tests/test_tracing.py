@@ -356,6 +356,30 @@ def test_a_function_is_not_kept_alive():
     assert reference() is None
 
 
+class Labelled:
+    """An array type that holds arrays of others, as xarray's does."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        return Labelled(getattr(ufunc, method)(*(x.data if isinstance(x, Labelled) else x for x in inputs), **kwargs))
+
+    def __mul__(self, other):
+        return np.multiply(self, other)
+
+    def __rmul__(self, other):
+        return np.multiply(other, self)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x, a: x * Labelled(a), lambda x, a: Labelled(a) * x, lambda x, a: np.multiply(x, Labelled(a)),
+    lambda x, a: x * (x * Labelled(a)), lambda x, a: np.sin(Labelled(x) * Labelled(a))])
+def test_other_array_types_may_hold_recorded_arrays(f):
+    a = np.array([1.0, 2.0, 3.0])
+    tape.check_grads(lambda x: f(x, a).data, (np.array([0.5, 0.3, 0.2]),))
+
+
 def test_one_derivative_from_eight_threads():
     def f(x, w):
         y = np.zeros_like(x)

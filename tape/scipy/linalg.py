@@ -17,7 +17,8 @@ from tape.errors import NotDifferentiable
 from tape.tracing import RecordedArray
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm", "inv", "logm", "lstsq",
-           "norm", "pinv", "qr", "solve", "solve_sylvester", "solve_triangular", "sqrtm", "svd", "svdvals", "toeplitz"]
+           "norm", "pinv", "qr", "solve", "solve_banded", "solve_sylvester", "solve_triangular", "sqrtm", "svd", "svdvals",
+           "toeplitz"]
 
 
 def _scipys(rule):
@@ -76,6 +77,12 @@ def solve_triangular(a, b, trans=0, lower=False, unit_diagonal=False, overwrite_
         raise NotDifferentiable(f"scipy.linalg.solve_triangular with trans={trans!r}: expected 0, 1, 'N' or 'T'")
     transposed = trans in (1, "T")
     return own.solve_triangular(_t(a) if transposed else a, b, lower != transposed, unit_diagonal)
+
+
+@_scipys
+def solve_banded(l_and_u, ab, b, overwrite_ab=False, overwrite_b=False, check_finite=True):
+    """The solution of a x = b for a matrix given by its diagonals."""
+    return own.solve_banded(l_and_u, ab, b)
 
 
 @_scipys
