@@ -73,6 +73,7 @@ def _nan_extreme(extreme, limit, name):
         found = extreme(_filled(a, limit), axis=axis, keepdims=keepdims is True, initial=initial)
         return np.where(_count(a, axis, keepdims is True) > 0, found, math.nan)
 
+    rule.__doc__ = f"`numpy.{name}`; elements that tie share the adjoint equally."
     return rule
 
 
