@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import operator
 from collections.abc import Iterator
 
@@ -287,11 +288,21 @@ def _with_item(array, index, value):
 
 def computed(function, args, kwargs):
     """Call a function on the values of eager variables, and remember the call; floats of its result are variables."""
-    leaves, structure = leaves_of((args, kwargs))
-    if any(isinstance(leaf, RecordedArray) for leaf in leaves):
-        raise NotDifferentiable("an eager variable in a function that is being recorded: pass it as an argument, by its data")
-    args, kwargs = with_leaves(structure, [leaf._data if isinstance(leaf, EagerVariable) else leaf for leaf in leaves])
-    results, result_structure = leaves_of(function(*args, **kwargs))
+    if not kwargs and _LEAVES.issuperset(map(type, args)):  # the commonest call has no containers to look into
+        leaves, structure = args, _flat(len(args))
+        values = [leaf._data if leaf.__class__ is EagerVariable else leaf for leaf in leaves]
+        result = function(*values)
+    else:
+        leaves, structure = leaves_of((args, kwargs))
+        if any(isinstance(leaf, RecordedArray) for leaf in leaves):
+            raise NotDifferentiable("an eager variable in a function that is being recorded: pass it as an argument, by its "
+                                    "data")
+        args, kwargs = with_leaves(structure, [leaf._data if isinstance(leaf, EagerVariable) else leaf for leaf in leaves])
+        result = function(*args, **kwargs)
+    if result.__class__ in _LEAVES:
+        results, result_structure = [result], _LEAF
+    else:
+        results, result_structure = leaves_of(result)
     if not any(getattr(leaf, "dtype", None) is not None and leaf.dtype.kind == "f" for leaf in results):
         return with_leaves(result_structure, results)
     active = _remembers.get() and any(isinstance(leaf, EagerVariable) and leaf.requires_grad for leaf in leaves)
@@ -301,7 +312,19 @@ def computed(function, args, kwargs):
         node = Node(function, [_held(leaf) for leaf in leaves], structure)
     made = [EagerVariable(np.asarray(x), active, Result(node, k) if active else None) if x.dtype.kind == "f" else x
             for k, x in enumerate(results)]
-    return with_leaves(result_structure, made)
+    return made[0] if result_structure is _LEAF else with_leaves(result_structure, made)
+
+
+_LEAVES = {EagerVariable, np.ndarray, np.float64, np.float32, float, int, bool, slice}
+"""The commonest types of arguments and results that are no containers."""
+
+_LEAF = leaves_of(0)[1]
+
+
+@functools.cache
+def _flat(count):
+    """The structure of the arguments of a call with so many leaves."""
+    return leaves_of(((0,) * count, {}))[1]
 
 
 def _held(leaf):

@@ -459,8 +459,6 @@ def test_operations_follow_their_rules():
         tape.jvp(f, (1.5, X), (1.0, X))
     with pytest.raises(tape.NotDifferentiable, match="rule of its own"):
         tape.record(f, 1.5, X)
-    with pytest.raises(tape.NotDifferentiable, match="jitted"):
-        tape.operation(lambda x: x)
 
 
 @njit

@@ -1,7 +1,7 @@
 """`scipy.linalg` for recorded arrays, under SciPy's names and defaults; plain arrays go to SciPy.
 
 SciPy's functions of matrices are no ufuncs, and cannot hand over to us. What is not here: the operations and their rules
-(`tape.linear_algebra`).
+(`tape.lapack`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import numpy as np
 import scipy  # its submodules load when they are used
 
-from tape import linear_algebra as own
+from tape import lapack, linear_algebra
 from tape.arguments import leaves_of
 from tape.errors import NotDifferentiable
 from tape.tracing import RecordedArray
@@ -65,7 +65,7 @@ def solve(a, b, lower=False, overwrite_a=False, overwrite_b=False, check_finite=
     array([-0.5,  1. ])
     """
     if assume_a in ("sym", "symmetric", "her", "hermitian", "pos", "positive definite"):
-        a = own.half_triangle(a if lower else _t(a))
+        a = lapack.half_triangle(a if lower else _t(a))
         a = a + _t(a)
     return np.linalg.solve(_t(a) if transposed else a, b)
 
@@ -76,13 +76,13 @@ def solve_triangular(a, b, trans=0, lower=False, unit_diagonal=False, overwrite_
     if trans not in (0, 1, "N", "T"):
         raise NotDifferentiable(f"scipy.linalg.solve_triangular with trans={trans!r}: expected 0, 1, 'N' or 'T'")
     transposed = trans in (1, "T")
-    return own.solve_triangular(_t(a) if transposed else a, b, lower != transposed, unit_diagonal)
+    return linear_algebra.solve_triangular(_t(a) if transposed else a, b, lower != transposed, unit_diagonal)
 
 
 @_scipys
 def solve_banded(l_and_u, ab, b, overwrite_ab=False, overwrite_b=False, check_finite=True):
     """The solution of a x = b for a matrix given by its diagonals."""
-    return own.solve_banded(l_and_u, ab, b)
+    return linear_algebra.solve_banded(l_and_u, ab, b)
 
 
 @_scipys
@@ -114,7 +114,7 @@ def cho_solve(c_and_lower, b, overwrite_b=False, check_finite=True):
     """The solution of a x = b, given what `cho_factor` returned for a."""
     c, lower = c_and_lower
     first, second = (c, _t(c)) if lower else (_t(c), c)
-    return own.solve_triangular(second, own.solve_triangular(first, b, True), False)
+    return linear_algebra.solve_triangular(second, linear_algebra.solve_triangular(first, b, True), False)
 
 
 @_scipys
@@ -153,13 +153,13 @@ def eigh(a, b=None, *, lower=True, eigvals_only=False, overwrite_a=False, overwr
         return np.linalg.eigvalsh(a, uplo) if eigvals_only else tuple(np.linalg.eigh(a, uplo))
     factor = np.linalg.cholesky(b, upper=not lower)
     factor = factor if lower else _t(factor)
-    triangle = own.half_triangle(own._recorded(a) if lower else _t(own._recorded(a)))
-    left = own.solve_triangular(factor, triangle + _t(triangle), True)
-    reduced = own.solve_triangular(factor, _t(left), True)
+    triangle = lapack.half_triangle(lapack.as_floats(a) if lower else _t(lapack.as_floats(a)))
+    left = linear_algebra.solve_triangular(factor, triangle + _t(triangle), True)
+    reduced = linear_algebra.solve_triangular(factor, _t(left), True)
     if eigvals_only:
         return np.linalg.eigvalsh(reduced)
     values, vectors = np.linalg.eigh(reduced)
-    return values, own.solve_triangular(_t(factor), vectors, False)
+    return values, linear_algebra.solve_triangular(_t(factor), vectors, False)
 
 
 @_scipys
@@ -199,25 +199,25 @@ def expm(A):
     array([[1., 0.],
            [0., 1.]])
     """
-    return own.expm(A)
+    return lapack.expm(A)
 
 
 @_scipys
 def logm(A, disp=True):
     """The logarithm of square matrices, where it is real."""
-    return own.logm(A)
+    return lapack.logm(A)
 
 
 @_scipys
 def sqrtm(A, disp=True, blocksize=64):
     """The square root of square matrices, where it is real."""
-    return own.sqrtm(A)
+    return lapack.sqrtm(A)
 
 
 @_scipys
 def solve_sylvester(a, b, q):
     """The solution of a x + x b = q."""
-    return own.solve_sylvester(a, b, q)
+    return lapack.solve_sylvester(a, b, q)
 
 
 @_scipys
