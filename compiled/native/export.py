@@ -42,7 +42,7 @@ def export(directory: pathlib.Path, name: str, functions, cpu: str) -> pathlib.P
                 raise TapeError(f"export: {function.name} computes {', '.join(missing)} by SciPy's code, which C does not "
                                 f"have; special functions that can be exported: {', '.join(special.IN_C)}, erf, erfc, ndtr")
             path = pathlib.Path(scratch) / f"{k}.o"
-            path.write_bytes(target.emit_object(machine.optimised(str(module), target, True)))
+            path.write_bytes(target.emit_object(machine.optimised(str(module), target, True, function.unrolls())))
             objects.append(str(path))
         library = directory / f"lib{name}{SUFFIX}"
         libraries = [] if sys.platform == "win32" else ["-lm"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import math
 import pickle
 
 import numpy as np
@@ -67,6 +68,17 @@ def _export_core(module, core, name):
     builder.ret(builder.call(core, list(function.args)))
 
 
+MOST_UNROLLED, SHORT = 24, 64
+"""Loops that are unrolled at most, unless all have fewer iterations than this."""
+
+
+def _loops(listing) -> list[int]:
+    """Iterations of each step that is a loop over cells; those in the bodies of loops included."""
+    own = [abs(step.space.words[0]) if step.row.structural else math.prod(step.space.shape) for step in listing.steps
+           if step.row.structural or step.space.shape]
+    return own + [n for body in listing.bodies if not isinstance(body, Call) for n in _loops(body.listing)]
+
+
 def work_of(units) -> int:
     """How many elements a call computes, roughly."""
     total = 0
@@ -105,7 +117,7 @@ class NativeFunction:
         self.signature = Signature.of(listing, inputs, outputs)
         self._table = CallTable(calls_of(listing), listing.dtype)
         key = f"{name}{self.signature}{derivatives}{content_key(listing).hex()}"
-        self.loaded = machine.compiled(self._text, key, self._has_loops())
+        self.loaded = machine.compiled(self._text, key, bool(_loops(listing)), self.unrolls())
         self._table.attach(self.loaded)
         self.call = _builtin(self, self.loaded.address(f"{name}_python"))
         self.dtype = listing.dtype
@@ -122,8 +134,10 @@ class NativeFunction:
             raise_pending()
         return answer, arrays
 
-    def _has_loops(self):
-        return any(step.row.structural or step.space.shape for step in self.listing.steps)
+    def unrolls(self) -> bool:
+        """Whether loops are to be unrolled: where they are few, or short."""
+        sizes = _loops(self.listing)
+        return 0 < len(sizes) <= MOST_UNROLLED or max(sizes, default=SHORT) < SHORT
 
     def _text(self) -> str:
         return str(build_module(self.listing, self.signature, self.name, derivatives=self.derivatives))

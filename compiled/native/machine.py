@@ -61,13 +61,13 @@ def vector_bits() -> int:
     return 256 if features.get("avx") else 128
 
 
-def optimised(module_text: str, machine, vectorise: bool) -> llvm.ModuleRef:
-    """Parse and verify IR, and run LLVM's pipeline over it."""
+def optimised(module_text: str, machine, vectorise: bool, unroll: bool) -> llvm.ModuleRef:
+    """Parse and verify IR, and run LLVM's pipeline over it; see `compiled`."""
     module = llvm.parse_assembly(module_text)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3 if vectorise else 1)
     options.loop_vectorization = options.slp_vectorization = vectorise
-    options.loop_unrolling = vectorise
+    options.loop_unrolling = unroll
     llvm.create_pass_builder(machine, options).getModulePassManager().run(module, llvm.create_pass_builder(machine, options))
     return module
 
@@ -88,7 +88,7 @@ class Loaded:
         return found or self._engine.get_global_value_address(name)
 
 
-def compiled(text_of, key: str, vectorise: bool) -> Loaded:
+def compiled(text_of, key: str, vectorise: bool, unroll: bool) -> Loaded:
     """Return the machine code of a module, from the cache on disk if it is there.
 
     Parameters
@@ -99,12 +99,15 @@ def compiled(text_of, key: str, vectorise: bool) -> Loaded:
         Names all that the code depends on, apart from versions and processor.
     vectorise : bool
         Whether the optimiser should look for loops to vectorise.
+    unroll : bool
+        Whether it may unroll loops. Of many loops over whole arrays it makes tens of thousands of instructions, hardly faster,
+        and spends seconds on them.
     """
-    path = _cache_file(key + str(vectorise))
+    path = _cache_file(f"{key}{vectorise}{unroll}")
     code = _read(path)
     if code is None:
         machine = target_machine()
-        code = machine.emit_object(optimised(text_of(), machine, vectorise))
+        code = machine.emit_object(optimised(text_of(), machine, vectorise, unroll))
         _write(path, code)
     return Loaded(code)
 

@@ -64,7 +64,7 @@ class LanesFunction:
         self.dtype = listing.dtype
         self.shapes = [result.shape for result in listing.outputs]
         key = f"lanes {lanes} {mapped} {summed} {content_key(listing).hex()}"
-        self.loaded = machine.compiled(self._text, key, vectorise=False)
+        self.loaded = machine.compiled(self._text, key, vectorise=False, unroll=False)
         self.address = self.loaded.address("lanes")
         self._call = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4)(self.address)  # releases the GIL
         self.work = max(work_of(schedule(listing)), 1)
