@@ -74,6 +74,7 @@ def _place_of_out(rule) -> int:
 
 
 NEAREST = {
+    "eig": "np.linalg.eigh of symmetric matrices", "eigvals": "np.linalg.eigvalsh of symmetric matrices",
     "histogramdd": "np.histogram", "histogram2d": "np.histogram",
     "vectorize": "array code", "frexp": "np.log2 and np.floor",
 }
@@ -92,11 +93,11 @@ def no_rule(name: str) -> NotDifferentiable:
     """The error for a function without a rule: it names the nearest alternative."""
     short = name.rpartition(".")[2]
     nearest = NEAREST.get(short) or ", ".join(difflib.get_close_matches(short, supported(), n=3, cutoff=0.75))
-    hint = f"nearest: {nearest}; " if nearest else "write it in terms of the supported ones; "
-    return NotDifferentiable(f"{name}: no rule for this function; {hint}supported: {', '.join(supported())}")
+    hint = f"nearest: {nearest}; " if nearest else "write it in terms of those, or give it a rule with tape.operation; "
+    return NotDifferentiable(f"{name}: no rule for this function; {hint}python -m tape.supported lists those that have one")
 
 
 def supported() -> list[str]:
     """Names of the NumPy functions that recorded arrays support."""
     functions = {f.__name__ for f in FUNCTIONS if has_rule(f)}
-    return sorted(functions | set(TABLE.ufuncs) | set(UFUNCS))
+    return sorted(name for name in functions | set(TABLE.ufuncs) | set(UFUNCS) if not name.startswith("_"))
