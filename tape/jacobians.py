@@ -23,6 +23,7 @@ from tape.jitted import is_jitted, jitted_hessian, jitted_jacobian
 from tape.nested import recorded_call, wanted_leaves
 from tape.products import hvp
 from tape.recorder import current_recorder
+from tape.sparsity import SparseHessian, SparseJacobian, hessian_pattern, jacobian_pattern
 from tape.strictness import verify
 from tape.tiers import run
 from tape.traces import traces_of
@@ -39,14 +40,15 @@ def jacobian(f, argnums=0, mode=None):
         NumPy code; the result may have any shape and structure.
     argnums : int or tuple of int
         Which positional arguments to differentiate with respect to.
-    mode : None, "forward" or "reverse"
-        One sweep a column, or one sweep a row; None takes the fewer sweeps.
+    mode : None, "forward", "reverse" or "sparse"
+        One sweep a column, or one sweep a row; None takes the fewer sweeps. "sparse" works out on the list which elements can
+        be other than zero, once, and computes columns (or rows) together that have none in common.
 
     Returns
     -------
     callable
         With the arguments of `f`; returns arrays of shape ``out.shape + in.shape``, nested as the result is and, inside
-        that, as the argument is.
+        that, as the argument is. With "sparse" they are `scipy.sparse.csr_array` of shape ``(out.size, in.size)``.
 
     Raises
     ------
@@ -59,12 +61,13 @@ def jacobian(f, argnums=0, mode=None):
     >>> tape.jacobian(lambda x: np.stack([x[0] * x[1], x[0] ** 2]))(np.array([2.0, 3.0]))
     array([[3., 2.],
            [4., 0.]])
+    >>> tape.jacobian(np.diff, mode="sparse")(np.zeros(1000)).nnz
+    1998
     """
-    if mode == "sparse":
-        raise NotDifferentiable("tape.jacobian with mode='sparse': not yet supported; use mode='forward' or 'reverse'")
-    if mode not in (None, "forward", "reverse"):
-        raise NotDifferentiable(f"tape.jacobian: expected mode None, 'forward' or 'reverse', got {mode!r}")
+    if mode not in (None, "forward", "reverse", "sparse"):
+        raise NotDifferentiable(f"tape.jacobian: expected mode None, 'forward', 'reverse' or 'sparse', got {mode!r}")
     if is_jitted(f):
+        _refuse_sparse(mode, "tape.jacobian", "a jitted function", "function.py_func")
         return jitted_jacobian(f, argnums, mode)
     numbers, traces = argument_numbers(argnums), traces_of(f)
 
@@ -72,18 +75,73 @@ def jacobian(f, argnums=0, mode=None):
     def jacobian_of(*args, **kwargs):
         check_argument_numbers(numbers, args)
         if current_recorder() is not None:
+            _refuse_sparse(mode, "tape.jacobian", "a function that is being recorded", "another mode")
             blocks, structure = _nested_jacobian(f, numbers, args, kwargs)
         else:
             trace, workspace, values = run(traces, args, kwargs, numbers, "value")
             sweeps = _Sweeps(trace, workspace) if values is None else _Lists(trace, leaves_of((args, kwargs))[0])
-            blocks, structure = _jacobian_blocks(trace, sweeps, mode), trace.structure
+            blocks = _sparse_blocks(trace, sweeps) if mode == "sparse" else _jacobian_blocks(trace, sweeps, mode)
+            structure = trace.structure
             if workspace is not None:
                 trace.idle.append(workspace)
             leaves = leaves_of((args, kwargs))[0]
-            verify("jacobian", trace, [leaves[k] for k in trace.dynamic], (), [block for row in blocks for block in row])
+            found = [_elements(block) for row in blocks for block in row]
+            verify("jacobian", trace, [leaves[k] for k in trace.dynamic], (), found)
         return with_leaves(structure, [arranged(row, args, numbers, argnums) for row in blocks])
 
     return jacobian_of
+
+
+def _refuse_sparse(mode, what, where, instead):
+    if mode == "sparse":
+        raise NotDifferentiable(f"{what} with mode='sparse' in {where}: not supported; use {instead}")
+
+
+def _elements(block):
+    """The numbers that a dense or sparse block holds."""
+    return block if isinstance(block, np.ndarray) else block.data
+
+
+def _sparse_blocks(trace, sweeps):
+    """As `_jacobian_blocks`, of sparse matrices."""
+    program, inputs = trace.program, [trace.program.inputs[k] for k in trace.wrt]
+    known = trace.sparsity.get("jacobian")
+    if known is None:
+        known = trace.sparsity["jacobian"] = SparseJacobian(jacobian_pattern(program, inputs))
+    matrix = known.matrix(lambda vector: _joined(sweeps.push(_split(vector, inputs))),
+                          lambda vector: _joined(sweeps.pull(_split(vector, program.outputs))))
+    dtypes = [like_argument(np.zeros(()), trace.leaves[trace.dynamic[k]]).dtype for k in trace.wrt]
+    rows = np.cumsum([0, *(view.size for view in program.outputs)])
+    columns = np.cumsum([0, *(view.size for view in inputs)])
+    blocks = []
+    for k, which in enumerate(trace.results):
+        first, last = (rows[which], rows[which + 1]) if isinstance(which, int) else (0, 0)
+        size = math.prod(trace.result_shape(k))
+        row = []
+        for number, dtype in enumerate(dtypes):
+            block = matrix[first:last, columns[number] : columns[number + 1]].astype(dtype)
+            if last - first != size:
+                block.resize(size, block.shape[1])  # a result that is a constant
+            row.append(block)
+        blocks.append(row)
+    return blocks
+
+
+def _split(vector, views):
+    """A vector in parts of the shapes of views."""
+    parts = np.split(vector, np.cumsum([view.size for view in views])[:-1]) if views else []
+    return [part.reshape(view.shape) for part, view in zip(parts, views, strict=True)]
+
+
+def _joined(arrays):
+    return np.concatenate([np.ravel(a) for a in arrays]) if arrays else np.zeros(0)
+
+
+def _unit(views, number, index):
+    """Arrays of zeros in the shapes of views, with a one in one place."""
+    arrays = [np.zeros(view.shape) for view in views]
+    arrays[number][index] = 1.0
+    return arrays
 
 
 def _jacobian_blocks(trace, sweeps, mode):
@@ -98,20 +156,20 @@ def _jacobian_blocks(trace, sweeps, mode):
     if mode == "forward" or (mode is None and columns < rows):
         for number, view in enumerate(inputs):
             for index in np.ndindex(view.shape):
-                tangents = sweeps.column(number, index)
+                tangents = sweeps.push(_unit(inputs, number, index))
                 for which, row in zip(trace.results, blocks, strict=True):
                     if isinstance(which, int):
                         row[number][(..., *index)] = tangents[which]
     else:
         for which, row in zip(trace.results, blocks, strict=True):
             for index in np.ndindex(program.outputs[which].shape) if isinstance(which, int) else ():
-                for block, adjoint in zip(row, sweeps.row(which, index), strict=True):
+                for block, adjoint in zip(row, sweeps.pull(_unit(program.outputs, which, index)), strict=True):
                     block[index] = adjoint
     return blocks
 
 
 class _Sweeps:
-    """Rows and columns of a Jacobian by the sweeps; a row or column holds until the next is asked for."""
+    """Products with a Jacobian by the sweeps; one holds until the next is asked for."""
 
     def __init__(self, trace, workspace):
         self.trace, self.work, self.program = trace, workspace, trace.program
@@ -119,19 +177,20 @@ class _Sweeps:
         self.saved = workspace.values.copy() if self.program.overwrites else None
         self.forward = False
 
-    def row(self, which, index):
-        """Adjoints of the inputs for one element of a result."""
+    def pull(self, seeds):
+        """Adjoints of the inputs, from those of the results."""
         trace, work, program = self.trace, self.work, self.program
         if self.saved is not None:
             work.values[...] = self.saved
-        program.outputs[which].of(work.adjoints)[index] += 1.0
+        for view, seed in zip(program.outputs, seeds, strict=True):
+            view.of(work.adjoints)[...] += seed
         ENGINE.reverse(program.code, program.geometry, work.values, work.adjoints, False)
         adjoints = [view.of(work.adjoints).copy() for view in self.inputs]
         trace.clear(work)
         return adjoints
 
-    def column(self, number, index):
-        """Tangents of the results for one element of an input."""
+    def push(self, tangents):
+        """Tangents of the results, from those of the inputs."""
         trace, work, program = self.trace, self.work, self.program
         if not self.forward:
             self.forward = True
@@ -142,30 +201,24 @@ class _Sweeps:
             work.values[...] = self.saved
         for view in program.inputs:
             view.of(work.tangents)[...] = 0.0
-        self.inputs[number].of(work.tangents)[index] = 1.0
+        for view, tangent in zip(self.inputs, tangents, strict=True):
+            view.of(work.tangents)[...] = tangent
         trace.tangent(work)
         return [view.of(work.tangents) for view in program.outputs]
 
 
 class _Lists:
-    """Rows and columns of the Jacobian of a list with loops, by the lists that compute them."""
+    """Products with the Jacobian of a list with loops or calls, by the lists that compute them."""
 
     def __init__(self, trace, leaves):
         self.trace, self.leaves, self.program = trace, leaves, trace.program
 
-    def _one(self, views, number, index):
-        arrays = [np.zeros(view.shape) for view in views]
-        arrays[number][index] = 1.0
-        return arrays
-
-    def row(self, which, index):
+    def pull(self, seeds):
         """As of `_Sweeps`."""
-        seeds = self._one(self.program.outputs, which, index)
         return self.trace.lists.run("vjp", self.leaves, seeds, checked=False)[len(seeds) :]
 
-    def column(self, number, index):
+    def push(self, tangents):
         """As of `_Sweeps`."""
-        tangents = self._one([self.program.inputs[k] for k in self.trace.wrt], number, index)
         return self.trace.lists.run("jvp", self.leaves, tangents, checked=False)[len(self.program.outputs) :]
 
 
@@ -196,13 +249,15 @@ def hessian(f, argnums=0, mode=None):
         NumPy code with one scalar result.
     argnums : int
         Which positional argument to differentiate with respect to: one array or number.
-    mode : None
-        Dense, one tangent-over-reverse sweep a column.
+    mode : None or "sparse"
+        Dense, one tangent-over-reverse sweep a column; or by the sweeps that its pattern needs (a star colouring), as
+        `jacobian` does.
 
     Returns
     -------
     callable
-        With the arguments of `f`; returns an array of shape ``in.shape + in.shape``.
+        With the arguments of `f`; returns an array of shape ``in.shape + in.shape``, with "sparse" a `scipy.sparse.csr_array`
+        of shape ``(in.size, in.size)``.
 
     Raises
     ------
@@ -215,11 +270,14 @@ def hessian(f, argnums=0, mode=None):
     >>> tape.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]))
     array([[4., 2.],
            [2., 0.]])
+    >>> tape.hessian(lambda x: np.sum((x[1:] - x[:-1]) ** 2), mode="sparse")(np.zeros(1000)).nnz
+    2998
     """
-    if mode is not None:
-        raise NotDifferentiable(f"tape.hessian: mode={mode!r} is not yet supported; use mode=None")
+    if mode not in (None, "sparse"):
+        raise NotDifferentiable(f"tape.hessian: expected mode None or 'sparse', got {mode!r}")
     number = single_argument(argnums, "tape.hessian")
     if is_jitted(f):
+        _refuse_sparse(mode, "tape.hessian", "a jitted function", "function.py_func")
         return jitted_hessian(f, number)
     product_of = hvp(f, argnums)
 
@@ -231,8 +289,14 @@ def hessian(f, argnums=0, mode=None):
             raise NotDifferentiable(f"tape.hessian: expected an array or a number as argument {number}, got "
                                     f"{type(x).__name__}; put its parts into one array, or use tape.hvp")
         if current_recorder() is not None:
+            _refuse_sparse(mode, "tape.hessian", "a function that is being recorded", "mode=None")
             return jacobian(grad(f, number), number)(*args, **kwargs)
         shape = np.shape(x)
+        if mode == "sparse":
+            with product_of.prepared(args, kwargs) as (trace, multiply):
+                result = _sparse_hessian(trace, multiply, shape)
+            _verify_hessian(trace, args, kwargs, (result.data,))
+            return result
         result = None
         with product_of.prepared(args, kwargs) as (trace, multiply):
             for index in np.ndindex(shape):
@@ -241,9 +305,22 @@ def hessian(f, argnums=0, mode=None):
                 column = multiply([direction])[0]
                 result = np.zeros(shape + shape, column.dtype) if result is None else result
                 result[(..., *index)] = column
-        leaves = leaves_of((args, kwargs))[0]
-        verify("hessian", trace, [leaves[k] for k in trace.dynamic], (), () if result is None else (result,))
+        _verify_hessian(trace, args, kwargs, () if result is None else (result,))
         result = np.zeros(shape + shape) if result is None else result
         return result if shape else result[()]
 
     return hessian_of
+
+
+def _sparse_hessian(trace, multiply, shape):
+    known = trace.sparsity.get("hessian")
+    if known is None:
+        argument = trace.program.inputs[trace.wrt[0]]
+        known = trace.sparsity["hessian"] = SparseHessian(hessian_pattern(trace.program, argument))
+    dtype = like_argument(np.zeros(()), trace.leaves[trace.dynamic[trace.wrt[0]]]).dtype
+    return known.matrix(lambda vector: np.ravel(multiply([vector.reshape(shape)])[0])).astype(dtype)
+
+
+def _verify_hessian(trace, args, kwargs, found):
+    leaves = leaves_of((args, kwargs))[0]
+    verify("hessian", trace, [leaves[k] for k in trace.dynamic], (), found)

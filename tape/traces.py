@@ -105,6 +105,7 @@ class Trace:
     state: list | None = None
     used: int = 0
     tiers: dict[str, Any] = field(default_factory=dict)
+    sparsity: dict[str, Any] = field(default_factory=dict)
     idle: collections.deque = field(default_factory=lambda: collections.deque(maxlen=IDLE_WORKSPACES))
 
     def __post_init__(self):
