@@ -6,13 +6,17 @@ and 4.1).
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numba import njit
 
 from compiled.cache import cached, package_digest
 
 
+@functools.cache
 def _kernel(function):
+    """The function, jitted when it is first wanted and cached on disk."""
     return cached(njit(nogil=True)(function), package_digest())
 
 
@@ -30,7 +34,7 @@ def columns(pattern) -> np.ndarray:
         Colours from 0 on; few, but not always as few as there could be.
     """
     rows, by_column = pattern.tocsr(), pattern.tocsc()
-    return _columns(*_whole(by_column), *_whole(rows), _order(by_column))
+    return _kernel(_columns)(*_whole(by_column), *_whole(rows), _order(by_column))
 
 
 def symmetric(pattern) -> np.ndarray:
@@ -40,7 +44,7 @@ def symmetric(pattern) -> np.ndarray:
     as of `columns`; the diagonal counts as full.
     """
     matrix = pattern.tocsc()
-    return _symmetric(*_whole(matrix), _order(matrix))
+    return _kernel(_symmetric)(*_whole(matrix), _order(matrix))
 
 
 def _whole(matrix):
@@ -53,7 +57,6 @@ def _order(by_column) -> np.ndarray:
     return np.argsort(-np.diff(by_column.indptr), kind="stable")
 
 
-@_kernel
 def _columns(starts, rows, row_starts, row_columns, order):
     n = len(order)
     colours, forbidden = np.full(n, -1), np.full(n + 1, -1)
@@ -70,7 +73,6 @@ def _columns(starts, rows, row_starts, row_columns, order):
     return colours
 
 
-@_kernel
 def _symmetric(starts, neighbours, order):
     n = len(order)
     colours, forbidden = np.full(n, -1), np.full(n + 1, -1)

@@ -29,7 +29,7 @@ from compiled.layout import FIELDS, FLAGS, SPACE
 from compiled.memory import View
 from compiled.program import Program, iteration_space
 
-MUTATIONS, MANY_MUTATIONS = 6000, 100_000
+MUTATIONS, MANY_MUTATIONS = 3000, 100_000
 """Mutated lists in the test, and in the slow one."""
 
 CANARY, PADDING = 12345.678, 4096
