@@ -5,23 +5,7 @@
 array([0.    , 1.3818])
 """
 
-from tape import (  # noqa: F401 (most register what they record)
-    assembling,
-    counting,
-    cumulative,
-    elementwise,
-    linear_algebra,
-    making,
-    nan_reductions,
-    numpy_rules,
-    polynomials,
-    quantiles,
-    reductions,
-    scipy,
-    sorting,
-    ufuncs,
-    writing,
-)
+from tape import scipy
 from tape.batch import batch
 from tape.checking import check_grads
 from tape.control import dropout
@@ -46,8 +30,24 @@ from tape.native import Compiled, compile
 from tape.operations import JittedOperation, checkpoint, operation, scan
 from tape.products import hessian_operator, hvp, jvp, vjp
 from tape.recorder import memory_limit
-from tape.reductions import logsumexp
 from tape.report import Report
+from tape.rules import (  # noqa: F401 (they register what they record)
+    arrays,
+    assembling,
+    counting,
+    cumulative,
+    elementwise,
+    linear_algebra,
+    making,
+    nan_reductions,
+    polynomials,
+    quantiles,
+    reductions,
+    sorting,
+    ufuncs,
+    writing,
+)
+from tape.rules.reductions import logsumexp
 from tape.strictness import strict
 from tape.tape import Tape, load, record
 from tape.tracing import RecordedArray

@@ -6,7 +6,7 @@ well, and then there is no second derivative through it. From a rule for adjoint
 way round, as each is the other's transpose.
 
 What is here: recording a call, and its derivatives. What is not: the decorator (`operations.py`), how calls are run
-(`compiled.calls`), the operations that come with the project (`linear_algebra.py`).
+(`compiled.calls`), the operations that come with the project (`tape.rules.lapack`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from compiled.layout import OPERAND, OUTPUT
 from tape.arguments import leaves_of, with_leaves
 from tape.errors import NotDifferentiable
 from tape.recorder import Promote, current_recorder
-from tape.tracing import RecordedArray, _recorder_of
+from tape.tracing import RecordedArray, recorder_of
 from tape.transforms.differentiate import FORWARD, REVERSE, Stretch, pull_back
 
 
@@ -92,7 +92,7 @@ class TracedOperation:
 def recorded(operation: TracedOperation, args, kwargs):
     """Record a call of an operation; returns its result, of recorded arrays."""
     leaves, structure = leaves_of((args, kwargs))
-    recorder = _recorder_of(leaves)
+    recorder = recorder_of(leaves)
     if any(isinstance(leaf, RecordedArray) for leaf in leaves_of(kwargs)[0]):
         raise NotDifferentiable(f"{operation.name}: a recorded array as a keyword-only argument; make it a positional one")
     arrays = [leaf for leaf in leaves if isinstance(leaf, RecordedArray)]

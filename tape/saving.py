@@ -10,7 +10,7 @@ import numpy as np
 from compiled import file
 from tape.arguments import Leaf, leaves_of, with_leaves
 from tape.errors import InvalidTape, NotDifferentiable
-from tape.lapack import described_call
+from tape.rules.lapack import described_call
 from tape.traces import Trace
 
 

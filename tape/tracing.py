@@ -1,8 +1,8 @@
 """Recorded arrays: they write a list while ordinary NumPy code runs on them.
 
 What is here: `record`, which records one elementwise instruction as NumPy would compute it, and the `RecordedArray`, which
-stands for some cells of the list. What is not: which NumPy function is which list (`rules.py`),
-indexing (`indexing.py`).
+stands for some cells of the list. What is not: which NumPy function is which list (`tape.rules`),
+indexing (`tape.rules.indexing`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def result_dtype(name: str, operands) -> np.dtype:
 
 def record(name: str, operands) -> RecordedArray:
     """Record elementwise instruction `name` on arrays and numbers, of which at least one is recorded."""
-    recorder = _recorder_of(operands)
+    recorder = recorder_of(operands)
     operands = [plain(x) for x in operands]
     dtype = result_dtype(name, operands)
     dtype = recorder.fitting(dtype)
@@ -63,7 +63,7 @@ def new_like(recorder: Recorder, views, shape) -> View:
     return View(out.cell, tuple(shape), tuple(strides[axis] for axis in range(len(shape))))
 
 
-def _recorder_of(operands) -> Recorder:
+def recorder_of(operands) -> Recorder:
     recorder = None
     for x in operands:
         if isinstance(x, RecordedArray):
@@ -93,7 +93,7 @@ def plain(x):
         return x
     if isinstance(x, (list, tuple)):
         if any(isinstance(item, (RecordedArray, list, tuple)) for item in x):
-            from tape.numpy_rules import stacked
+            from tape.rules.arrays import stacked
 
             return stacked(x)
         return plain(np.asarray(x))
@@ -236,7 +236,7 @@ class RecordedArray(Number):
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        from tape.ufuncs import call_ufunc
+        from tape.rules.ufuncs import call_ufunc
 
         try:
             return call_ufunc(ufunc, method, inputs, kwargs)
@@ -330,12 +330,12 @@ class RecordedArray(Number):
     # ------------------------------------------------------------------ indexing and assignment
 
     def __getitem__(self, index):
-        from tape.indexing import get
+        from tape.rules.indexing import get
 
         return get(self, index)
 
     def __setitem__(self, index, value):
-        from tape.indexing import put
+        from tape.rules.indexing import put
 
         put(self, index, value)
 

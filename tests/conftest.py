@@ -10,8 +10,8 @@ from compiled import reference
 from compiled.engine import ENGINE
 from compiled.memory import View
 from compiled.program import Program
-from tape.indexing import located
 from tape.recorder import Recorder
+from tape.rules.indexing import located
 
 
 class Writer(Recorder):

@@ -92,10 +92,10 @@ def test_each_function_of_numpy_is_right_in_both_engines(workload):
 
 
 def test_a_function_of_numpy_whose_rule_is_wrong_is_not_timed(monkeypatch):
-    from tape import numpy_rules
+    from tape.rules import arrays
 
     def row_of(rule):
-        monkeypatch.setitem(numpy_rules.FUNCTIONS, np.diff, rule)
+        monkeypatch.setitem(arrays.FUNCTIONS, np.diff, rule)
         return functions.measure(Workload("w", "w", lambda quick: functions.Call(np.diff, (np.arange(50.0) ** 2,))), 1, True)
 
     assert row_of(lambda x: x[1:] - x[:-1])["deviation"]["native"] < 1e-6

@@ -16,7 +16,8 @@ import scipy.special
 from test_numpy_functions import arguments, assert_agrees, assert_same, drawn
 
 import tape
-from tape import assembling, cumulative, nan_reductions, quantiles, rules, sorting, supported
+from tape import rules, supported
+from tape.rules import assembling, cumulative, nan_reductions, quantiles, sorting
 
 CASES: dict = {}
 

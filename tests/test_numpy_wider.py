@@ -12,7 +12,8 @@ import pytest
 from test_numpy_functions import arguments, assert_agrees, assert_same, drawn
 
 import tape
-from tape import counting, elementwise, making, polynomials, rules
+from tape import rules
+from tape.rules import counting, elementwise, making, polynomials
 
 CASES: dict = {}
 

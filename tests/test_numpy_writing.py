@@ -5,7 +5,8 @@ import pytest
 from test_numpy_functions import assert_agrees, drawn
 
 import tape
-from tape import rules, writing
+from tape import rules
+from tape.rules import writing
 
 
 def writes(change):

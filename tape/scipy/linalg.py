@@ -1,7 +1,7 @@
 """`scipy.linalg` for recorded arrays, under SciPy's names and defaults; plain arrays go to SciPy.
 
 SciPy's functions of matrices are no ufuncs, and cannot hand over to us. What is not here: the operations and their rules
-(`tape.lapack`).
+(`tape.rules.lapack`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import functools
 import numpy as np
 import scipy  # its submodules load when they are used
 
-from tape import lapack, linear_algebra
 from tape.arguments import leaves_of
 from tape.errors import NotDifferentiable
+from tape.rules import lapack, linear_algebra
 from tape.tracing import RecordedArray
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm", "inv", "logm", "lstsq",

@@ -12,7 +12,7 @@ import operator
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.reductions import logsumexp
+from tape.rules.reductions import logsumexp
 
 __all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "softmax"]
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _first_recorded
 from tape.rules import implements
+from tape.rules.arrays import first_recorded
+from tape.rules.contractions import as_recorded
 from tape.tracing import RecordedArray, plain
 
 
 def _coefficients(*polynomials):
-    recorder = _first_recorded(*polynomials).recorder
+    recorder = first_recorded(*polynomials).recorder
     return [np.atleast_1d(as_recorded(recorder, p)) for p in polynomials]
 
 
@@ -116,7 +116,7 @@ def polyfit(x, y, deg, rcond=None, full=False, w=None, cov=False):
     """`numpy.polyfit`: the coefficients."""
     if full or cov:
         raise NotDifferentiable("numpy.polyfit with full= or cov=: expected the coefficients alone")
-    recorder = _first_recorded(x, y, w).recorder
+    recorder = first_recorded(x, y, w).recorder
     x, y = as_recorded(recorder, x) + 0.0, as_recorded(recorder, y) + 0.0
     if x.ndim != 1 or y.ndim not in (1, 2) or x.shape[:1] != y.shape[:1]:
         raise TypeError(f"expected x with one axis and y of the same length, got the shapes {x.shape} and {y.shape}")

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from tape.reductions import selected
 from tape.rules import implements
+from tape.rules.reductions import selected
 from tape.tracing import record
 
 

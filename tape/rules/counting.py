@@ -10,12 +10,12 @@ import math
 
 import numpy as np
 
-from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _first_recorded
 from tape.rules import implements
+from tape.rules.arrays import first_recorded
+from tape.rules.contractions import as_recorded
+from tape.rules.writing import sums_at
 from tape.tracing import plain, record
-from tape.writing import sums_at
 
 # ---------------------------------------------------------------------- histograms
 
@@ -30,7 +30,7 @@ def bincount(x, /, weights=None, minlength=0):
         raise ValueError("'list' argument must have no negative elements")
     length = max(int(np.max(x)) + 1 if x.size else 0, minlength)
     values = np.ones(x.shape, np.int64) if weights is None else plain(weights)
-    result = sums_at(values, x, length, like=_first_recorded(x, weights))
+    result = sums_at(values, x, length, like=first_recorded(x, weights))
     return result if weights is None else result.astype(np.float64)
 
 
@@ -62,7 +62,7 @@ def histogram(a, bins=10, range=None, density=None, weights=None):
 
 def _edges(a, bins, limits, weights=None):
     """The edges, and a recorded array of the same recording."""
-    found = _first_recorded(a, bins, limits, weights)
+    found = first_recorded(a, bins, limits, weights)
     if isinstance(bins, str):
         raise NotDifferentiable(f"numpy.histogram with bins={bins!r}: expected a number of bins, or their edges")
     if np.ndim(bins):
@@ -83,7 +83,7 @@ def _edges(a, bins, limits, weights=None):
 @implements(np.lexsort)
 def lexsort(keys, axis=-1):
     """`numpy.lexsort`: the last key is the first to decide."""
-    recorder = _first_recorded(keys).recorder
+    recorder = first_recorded(keys).recorder
     keys = [np.moveaxis(as_recorded(recorder, key), axis, -1) for key in keys]
     order = np.argsort(keys[0], axis=-1, kind="stable")
     for key in keys[1:]:

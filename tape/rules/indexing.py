@@ -15,12 +15,12 @@ import numpy as np
 from compiled.memory import View, contiguous
 from tape.errors import NotDifferentiable
 from tape.recorder import broadcast_strides
-from tape.tracing import RecordedArray, _recorder_of, plain, record
+from tape.tracing import RecordedArray, plain, record, recorder_of
 
 
 def get(array: RecordedArray, index) -> RecordedArray:
     """`array[index]`."""
-    _recorder_of((array,))
+    recorder_of((array,))
     items = _items(index)
     if _is_basic(items):
         view = sub_view(array, items)
@@ -33,7 +33,7 @@ def get(array: RecordedArray, index) -> RecordedArray:
 
 def put(array: RecordedArray, index, value) -> None:
     """`array[index] = value`."""
-    recorder = _recorder_of((array,))
+    recorder = recorder_of((array,))
     items = _items(index)
     value = plain(value)
     dtype = value.dtype if hasattr(value, "dtype") else np.min_scalar_type(value)

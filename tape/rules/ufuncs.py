@@ -10,19 +10,18 @@ import math
 import numpy as np
 
 from compiled.instructions import TABLE
-from tape import contractions
 from tape.errors import NotDifferentiable
-from tape.reductions import logsumexp
-from tape.rules import UFUNCS, no_rule
-from tape.tracing import _recorder_of, plain, record
-from tape.writing import ufunc_at, writable, write
+from tape.rules import UFUNCS, contractions, no_rule
+from tape.rules.reductions import logsumexp
+from tape.rules.writing import ufunc_at, writable, write
+from tape.tracing import plain, record, recorder_of
 
 
 def call_ufunc(ufunc, method, inputs, kwargs):
     """Record a NumPy or SciPy ufunc (`__array_ufunc__`)."""
     name = ufunc.__name__
     out = kwargs.pop("out", None)
-    _recorder_of(inputs)  # refuses arrays of another recording
+    recorder_of(inputs)  # refuses arrays of another recording
     if method == "at":
         return ufunc_at(ufunc, *inputs)
     if out is None:
@@ -46,7 +45,7 @@ def _called(ufunc, method, inputs, kwargs):
         a, b = (plain(x) for x in inputs)
         return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
     if method == "accumulate":
-        from tape.cumulative import accumulate
+        from tape.rules.cumulative import accumulate
 
         return accumulate(ufunc, *inputs, **kwargs)
     if method != "__call__":

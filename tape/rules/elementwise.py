@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
-from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _first_recorded
 from tape.rules import UFUNCS, implements
+from tape.rules.arrays import first_recorded
+from tape.rules.contractions import as_recorded
 from tape.tracing import plain, record
 
 # ---------------------------------------------------------------------- ufuncs
@@ -39,7 +39,7 @@ def _ldexp(x, exponent):
         raise TypeError(f"numpy.ldexp: expected an integer exponent, got {dtype}")
     x = plain(x)
     kind = np.result_type(x.dtype, np.float32) if hasattr(x, "dtype") else np.float64
-    return x * np.exp2(exponent * 1.0).astype(kind) if _first_recorded(exponent) is not None else x * np.exp2(exponent).astype(
+    return x * np.exp2(exponent * 1.0).astype(kind) if first_recorded(exponent) is not None else x * np.exp2(exponent).astype(
         kind)
 
 
@@ -143,7 +143,7 @@ def isneginf(x, out=None):
 @implements(np.isclose)
 def isclose(a, b, rtol=1e-05, atol=1e-08, equal_nan=False):
     """`numpy.isclose`."""
-    recorder = _first_recorded(a, b, rtol, atol).recorder
+    recorder = first_recorded(a, b, rtol, atol).recorder
     a, b = as_recorded(recorder, a), as_recorded(recorder, b)
     near = record("and", (record("le", (np.abs(a - b), atol + rtol * np.abs(b))), np.isfinite(b)))
     near = record("or", (near, record("eq", (a, b))))

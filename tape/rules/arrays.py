@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from compiled.memory import View
-from tape import contractions
 from tape.errors import NotDifferentiable
-from tape.indexing import located
 from tape.recorder import current_recorder
-from tape.rules import FUNCTIONS, implements
+from tape.rules import FUNCTIONS, contractions, implements
+from tape.rules.indexing import located
 from tape.tracing import RecordedArray, plain, record
 
 # ---------------------------------------------------------------------- views, and what they are
@@ -130,19 +129,19 @@ def stacked(items):
     return np.stack([stacked(x) if isinstance(x, (list, tuple)) else x for x in items])
 
 
-def _first_recorded(*arrays):
+def first_recorded(*arrays):
     for x in arrays:
         if isinstance(x, RecordedArray):
             return x
         if isinstance(x, (list, tuple)):
-            found = _first_recorded(*x)
+            found = first_recorded(*x)
             if found is not None:
                 return found
     return None
 
 
-def _recorded_items(arrays):
-    recorder = _first_recorded(arrays).recorder
+def recorded_items(arrays):
+    recorder = first_recorded(arrays).recorder
     arrays = [contractions.as_recorded(recorder, stacked(x) if isinstance(x, (list, tuple)) else x) for x in arrays]
     return recorder, arrays, np.result_type(*(x.dtype for x in arrays))
 
@@ -150,7 +149,7 @@ def _recorded_items(arrays):
 @implements(np.concatenate)
 def concatenate(arrays, axis=0, out=None, dtype=None, casting="same_kind"):
     """`numpy.concatenate`: each array is copied into its part of one slot."""
-    recorder, arrays, kind = _recorded_items(list(arrays))
+    recorder, arrays, kind = recorded_items(list(arrays))
     if axis is None:
         arrays, axis = [np.ravel(x) for x in arrays], 0
     if any(x.ndim == 0 for x in arrays):
@@ -175,7 +174,7 @@ def concatenate(arrays, axis=0, out=None, dtype=None, casting="same_kind"):
 @implements(np.stack)
 def stack(arrays, axis=0, out=None, *, dtype=None, casting="same_kind"):
     """`numpy.stack`."""
-    _, arrays, _ = _recorded_items(list(arrays))
+    _, arrays, _ = recorded_items(list(arrays))
     if len({x.shape for x in arrays}) != 1:
         raise ValueError(f"all input arrays must have the same shape, got {[x.shape for x in arrays]}")
     return np.concatenate([np.expand_dims(x, axis) for x in arrays], axis=axis)
@@ -184,14 +183,14 @@ def stack(arrays, axis=0, out=None, *, dtype=None, casting="same_kind"):
 @implements(np.vstack)
 def vstack(tup, **_):
     """`numpy.vstack`."""
-    _, arrays, _ = _recorded_items(list(tup))
+    _, arrays, _ = recorded_items(list(tup))
     return np.concatenate([x if x.ndim > 1 else np.reshape(x, (1, -1)) for x in arrays])
 
 
 @implements(np.hstack)
 def hstack(tup, **_):
     """`numpy.hstack`."""
-    _, arrays, _ = _recorded_items(list(tup))
+    _, arrays, _ = recorded_items(list(tup))
     arrays = [np.reshape(x, (-1,)) if x.ndim == 0 else x for x in arrays]
     return np.concatenate(arrays, axis=0 if arrays[0].ndim == 1 else 1)
 
@@ -207,7 +206,7 @@ def append(arr, values, axis=None):
 @implements(np.array, np.asarray, np.asanyarray, np.ascontiguousarray)
 def _array(x, dtype=None, *, copy=True, order="K", subok=False, ndmin=0, like=None, **_):
     """`numpy.array(..., like=recorded)` of nested lists of numbers and recorded values."""
-    found = _first_recorded(x)
+    found = first_recorded(x)
     if found is None:
         return np.array(x, dtype, ndmin=ndmin)
     result = x.copy() if isinstance(x, RecordedArray) else stacked(x)
@@ -243,7 +242,7 @@ FUNCTIONS[np.ones_like] = _like(1)
 @implements(np.full_like)
 def full_like(a, fill_value, dtype=None, order="K", subok=True, shape=None, *, device=None):
     """`numpy.full_like`."""
-    return _filled(_first_recorded(a, fill_value).recorder, np.shape(a) if shape is None else shape, fill_value,
+    return _filled(first_recorded(a, fill_value).recorder, np.shape(a) if shape is None else shape, fill_value,
                    a.dtype if dtype is None else dtype)
 
 

@@ -10,10 +10,9 @@ import functools
 
 import numpy as np
 
-from tape import lapack
 from tape.errors import NotDifferentiable
-from tape.lapack import as_floats, half_triangle
-from tape.rules import implements
+from tape.rules import implements, lapack
+from tape.rules.lapack import as_floats, half_triangle
 from tape.tracing import record
 
 

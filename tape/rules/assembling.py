@@ -1,6 +1,6 @@
 """Arrays made of others: joined, repeated, padded, masked, chosen from, and products that lay arrays side by side.
 
-What is not here: concatenate, stack and the splits (`numpy_rules.py`), matrix products (`contractions.py`).
+What is not here: concatenate, stack and the splits (`arrays.py`), matrix products (`contractions.py`).
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ import math
 
 import numpy as np
 
-from tape import contractions
-from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _first_recorded, _recorded_items
-from tape.rules import implements
+from tape.rules import contractions, implements
+from tape.rules.arrays import first_recorded, recorded_items
+from tape.rules.contractions import as_recorded
 from tape.tracing import RecordedArray, plain, record
 
 # ---------------------------------------------------------------------- joining and repeating
@@ -30,13 +29,13 @@ def atleast_3d(*arrays):
 @implements(np.dstack)
 def dstack(tup):
     """`numpy.dstack`."""
-    return np.concatenate([np.atleast_3d(x) for x in _recorded_items(list(tup))[1]], axis=2)
+    return np.concatenate([np.atleast_3d(x) for x in recorded_items(list(tup))[1]], axis=2)
 
 
 @implements(np.column_stack)
 def column_stack(tup):
     """`numpy.column_stack`."""
-    arrays = _recorded_items(list(tup))[1]
+    arrays = recorded_items(list(tup))[1]
     return np.concatenate([x if x.ndim > 1 else np.reshape(x, (-1, 1)) for x in arrays], axis=1)
 
 
@@ -70,7 +69,7 @@ def meshgrid(*xi, copy=True, sparse=False, indexing="xy"):
     order = list(range(len(xi)))
     if indexing == "xy" and len(xi) > 1:
         order[:2] = 1, 0
-    recorder = _first_recorded(*xi).recorder
+    recorder = first_recorded(*xi).recorder
     arrays = [as_recorded(recorder, x) for x in xi]
     arrays = [np.reshape(x, tuple(-1 if k == axis else 1 for k in range(len(xi))))
               for x, axis in zip(arrays, order, strict=True)]
@@ -91,7 +90,7 @@ def insert(arr, obj, values, axis=None):
     """`numpy.insert`; the places are constants."""
     if isinstance(obj, RecordedArray):
         raise NotDifferentiable("numpy.insert at recorded places: expected constants; nearest: np.concatenate of parts")
-    arr = as_recorded(_first_recorded(arr, values).recorder, arr)
+    arr = as_recorded(first_recorded(arr, values).recorder, arr)
     arr, axis = (np.ravel(arr), 0) if axis is None else (arr, np.lib.array_utils.normalize_axis_index(axis, arr.ndim))
     n = arr.shape[axis]
     places = np.arange(n)[obj] if isinstance(obj, slice) else np.asarray(obj)
@@ -133,7 +132,7 @@ def pad(array, pad_width, mode="constant", **kwargs):
 
 def _pairs(x, ndim, name):
     """(before, after) for each axis, as NumPy broadcasts them."""
-    if _first_recorded(x) is not None:
+    if first_recorded(x) is not None:
         raise NotDifferentiable(f"numpy.pad with a recorded {name}: expected constants; nearest: np.concatenate")
     return np.broadcast_to(np.asarray(x), (ndim, 2)).tolist() if ndim else []
 
@@ -239,7 +238,7 @@ def select(condlist, choicelist, default=0):
     kind = np.result_type(*(x.dtype if hasattr(x, "dtype") else x for x in (*choicelist, default)))
     result = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
-        result = record("where", (condition, choice, result)) if _first_recorded(condition, choice, result) is not None else (
+        result = record("where", (condition, choice, result)) if first_recorded(condition, choice, result) is not None else (
             np.where(condition, choice, result))
     return result.astype(kind) if result.dtype != kind else result
 
@@ -292,7 +291,7 @@ def ptp(a, axis=None, out=None, keepdims=False):
 def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
     """`numpy.average`."""
     keepdims = keepdims is True
-    a = as_recorded(_first_recorded(a, weights).recorder, a)
+    a = as_recorded(first_recorded(a, weights).recorder, a)
     if weights is None:
         result = np.mean(a, axis=axis, keepdims=keepdims)
         scale = np.full(result.shape, a.size / max(result.size, 1))
@@ -341,7 +340,7 @@ def corrcoef(x, y=None, rowvar=True, *, dtype=None):
 @implements(np.kron)
 def kron(a, b):
     """`numpy.kron`."""
-    recorder = _first_recorded(a, b).recorder
+    recorder = first_recorded(a, b).recorder
     a, b = as_recorded(recorder, a), as_recorded(recorder, b)
     ndim = max(a.ndim, b.ndim)
     rows, columns = ((1,) * (ndim - x.ndim) + x.shape for x in (a, b))
@@ -374,7 +373,7 @@ def _vector_cross(x1, x2, /, *, axis=-1):
 @implements(np.convolve)
 def convolve(a, v, mode="full"):
     """`numpy.convolve`."""
-    recorder = _first_recorded(a, v).recorder
+    recorder = first_recorded(a, v).recorder
     a, v = (np.atleast_1d(as_recorded(recorder, x)) for x in (a, v))
     if a.ndim != 1 or v.ndim != 1 or not a.size or not v.size:
         raise ValueError("convolve: expected two arrays of one axis, not empty")

@@ -9,9 +9,19 @@ from __future__ import annotations
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.indexing import _broadcast, _items, _keep_scalars, _position_view, _positions, _reach, cell_positions, gather, put
-from tape.numpy_rules import along_axis
 from tape.rules import implements
+from tape.rules.arrays import along_axis
+from tape.rules.indexing import (
+    _broadcast,
+    _items,
+    _keep_scalars,
+    _position_view,
+    _positions,
+    _reach,
+    cell_positions,
+    gather,
+    put,
+)
 from tape.tracing import RecordedArray, plain, record
 
 

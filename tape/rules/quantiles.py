@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.reductions import axes_of
 from tape.rules import implements
+from tape.rules.reductions import axes_of
 from tape.tracing import RecordedArray
 
 OF_ELEMENTS = ("inverted_cdf", "closest_observation", "lower", "higher", "nearest")

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape.contractions import as_recorded
-from tape.numpy_rules import _first_recorded
 from tape.rules import implements
+from tape.rules.arrays import first_recorded
+from tape.rules.contractions import as_recorded
 from tape.tracing import RecordedArray, plain, record
 
 MOST_COUNTED = 32
@@ -118,7 +118,7 @@ def argpartition(a, kth, axis=-1, kind="introselect", order=None):
 @implements(np.searchsorted)
 def searchsorted(a, v, side="left", sorter=None):
     """`numpy.searchsorted`: a binary search by instructions, so that a replay searches again."""
-    recorder = _first_recorded(a, v, sorter).recorder
+    recorder = first_recorded(a, v, sorter).recorder
     a, v = as_recorded(recorder, a), as_recorded(recorder, v)
     a = a if sorter is None else a[sorter]
     n = a.shape[0]
@@ -146,7 +146,7 @@ def digitize(x, bins, right=False):
 @implements(np.interp)
 def interp(x, xp, fp, left=None, right=None, period=None):
     """`numpy.interp`; at a knot the slope of the piece to its right, at the last knot that of the piece to its left."""
-    recorder = _first_recorded(x, xp, fp).recorder
+    recorder = first_recorded(x, xp, fp).recorder
     x, xp, fp = (as_recorded(recorder, v).astype(np.float64) for v in (x, xp, fp))  # as NumPy, whatever they are
     n = xp.shape[0]
     if n == 0 or fp.shape != xp.shape:

@@ -1,6 +1,6 @@
 """Arrays made from a few numbers or from blocks, and functions applied along axes: linspace, block, apply_along_axis ...
 
-What is not here: zeros, ones, full and their like, concatenate and stack (`numpy_rules.py`), padding and tiling
+What is not here: zeros, ones, full and their like, concatenate and stack (`arrays.py`), padding and tiling
 (`assembling.py`).
 """
 
@@ -11,10 +11,10 @@ import operator
 
 import numpy as np
 
-from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _first_recorded
 from tape.rules import implements
+from tape.rules.arrays import first_recorded
+from tape.rules.contractions import as_recorded
 from tape.tracing import RecordedArray, plain
 
 # ---------------------------------------------------------------------- sequences of numbers
@@ -45,7 +45,7 @@ def _only_floats(name, dtype):
 
 def _floats(*numbers):
     """Recorded arrays of one shape, in the precision that NumPy computes with."""
-    recorder = _first_recorded(*numbers).recorder
+    recorder = first_recorded(*numbers).recorder
     numbers = [plain(x) for x in numbers]
     kind = np.result_type(*(x.dtype if hasattr(x, "dtype") else x for x in numbers), 0.0)
     return np.broadcast_arrays(*(as_recorded(recorder, x).astype(kind) for x in numbers))
@@ -54,7 +54,7 @@ def _floats(*numbers):
 @implements(np.logspace)
 def logspace(start, stop, num=50, endpoint=True, base=10.0, dtype=None, axis=0):
     """`numpy.logspace`."""
-    if _first_recorded(start, stop) is None:
+    if first_recorded(start, stop) is None:
         exponents = np.linspace(start, stop, num, endpoint, axis=axis)
     else:
         exponents = linspace(start, stop, num, endpoint, axis=axis)
@@ -87,7 +87,7 @@ def block(arrays):
     """`numpy.block`."""
     depth = _depth(arrays)
     ndim = max(depth, _most_axes(arrays))
-    recorder = _first_recorded(arrays).recorder
+    recorder = first_recorded(arrays).recorder
 
     def joined(part, level):
         if not isinstance(part, list):
@@ -145,7 +145,7 @@ def apply_along_axis(func1d, axis, arr, *args, **kwargs):
     if not math.prod(frame):
         raise ValueError("Cannot apply_along_axis when any iteration dimensions are 0")
     results = [func1d(rows[index], *args, **kwargs) for index in np.ndindex(frame)]
-    results = np.stack([np.asarray(x) for x in results] if _first_recorded(results) is None else results)
+    results = np.stack([np.asarray(x) for x in results] if first_recorded(results) is None else results)
     shape = results.shape[1:]
     result = np.reshape(results, (*frame, *shape))
     return np.moveaxis(result, tuple(range(len(frame), len(frame) + len(shape))), tuple(range(axis, axis + len(shape))))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape.contractions import as_recorded
 from tape.errors import NotDifferentiable
-from tape.numpy_rules import _first_recorded
 from tape.rules import implements
+from tape.rules.arrays import first_recorded
+from tape.rules.contractions import as_recorded
+from tape.rules.ufuncs import is_bool
 from tape.tracing import RecordedArray, plain
-from tape.ufuncs import is_bool
 
 
 def scanned(combine, x, axis):
@@ -93,7 +93,7 @@ def diff(a, n=1, axis=-1, prepend=np._NoValue, append=np._NoValue):
     """`numpy.diff`."""
     if n < 0:
         raise ValueError(f"order must be non-negative but got {n}")
-    a = as_recorded(_first_recorded(a, prepend, append).recorder, a)
+    a = as_recorded(first_recorded(a, prepend, append).recorder, a)
     if n == 0:
         return a
     axis = np.lib.array_utils.normalize_axis_index(axis, a.ndim)

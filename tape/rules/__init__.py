@@ -1,6 +1,6 @@
 """The tables of rules: which NumPy function, and which ufunc, is recorded by which function.
 
-What is not here: the rules themselves (`ufuncs.py`, `reductions.py`, `numpy_rules.py` and those that name them), which enter
+What is not here: the rules themselves (`ufuncs.py`, `reductions.py`, `arrays.py` and those that name them), which enter
 themselves. What is in neither table raises NotDifferentiable with the nearest alternative.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from compiled.instructions import TABLE
 from tape.errors import NotDifferentiable
-from tape.tracing import _recorder_of
+from tape.tracing import recorder_of
 
 FUNCTIONS: dict = {}
 """NumPy function → the function that records it."""
@@ -39,7 +39,7 @@ def call_function(function, args, kwargs):
     name = f"{function.__module__}.{function.__name__}"
     if rule is None:
         raise no_rule(name)
-    _recorder_of(args)  # refuses arrays of another recording
+    recorder_of(args)  # refuses arrays of another recording
     out, args, kwargs = _out_apart(rule, args, kwargs)
     try:
         result = rule(*args, **kwargs)
@@ -49,7 +49,7 @@ def call_function(function, args, kwargs):
         raise NotDifferentiable(f"{name}: {error}; this argument is not supported on recorded arrays") from None
     if out is None:
         return result
-    from tape.writing import write
+    from tape.rules.writing import write
 
     return write(out, result, function.__name__)
 
