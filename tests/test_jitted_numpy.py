@@ -206,7 +206,8 @@ def test_value_bit_for_bit_and_gradient_against_differences(name):
     np.testing.assert_allclose(gradient, differences(f, x), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sum", "matrix @ vector", "norm", "solve for the matrix", "where", "functions", "augmented"])
+@pytest.mark.parametrize("name", ["sum", "norm", "where", "functions", *(
+    pytest.param(name, marks=pytest.mark.slow) for name in ("matrix @ vector", "solve for the matrix", "augmented"))])
 def test_forward_mode_second_order_and_recorded_list_agree(name):
     body, x = CASES[name]
     f = njit(body)
