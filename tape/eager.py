@@ -15,6 +15,7 @@ import numpy as np
 
 from tape.arguments import check_differentiable, describe, leaves_of, with_leaves
 from tape.errors import NotDifferentiable
+from tape.methods import add_methods
 from tape.replay import Given, Node, Result, gradients_of
 from tape.rules import has_rule, no_rule
 from tape.tracing import RecordedArray
@@ -344,30 +345,6 @@ def _check_rule(function) -> None:
         raise no_rule(f"numpy.{function.__name__}")
 
 
-def _method(name):
-    """An ndarray method that is the NumPy function of the same name."""
-    function = getattr(np, name)
-
-    def method(self, *args, **kwargs):
-        return function(self, *args, **kwargs)
-
-    method.__name__, method.__doc__ = name, f"`numpy.{name}` of this variable."
-    return method
-
-
-for _name in ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take", "clip", "all",
-              "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod", "copy"):
-    setattr(EagerVariable, _name, _method(_name))
-
-
-def _reshape(self, *shape, order="C"):
-    """`numpy.reshape` of this variable."""
-    return np.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape, order=order)
-
-
-def _transpose(self, *axes):
-    """`numpy.transpose` of this variable."""
-    return np.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
-
-
-EagerVariable.reshape, EagerVariable.transpose = _reshape, _transpose
+add_methods(EagerVariable, ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take",
+                            "clip", "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod",
+                            "copy"))

@@ -13,6 +13,7 @@ from compiled.instructions import TABLE, Number
 from compiled.memory import View
 from tape.errors import NotDifferentiable
 from tape.lines import called_by_scipy, user_line
+from tape.methods import add_methods
 from tape.recorder import Recorder, broadcast_shape, current_recorder
 
 _result_dtypes: dict = {}
@@ -387,31 +388,9 @@ def _here() -> str:
     return "{}:{}".format(*user_line())
 
 
-def _method(name):
-    """An ndarray method that is the NumPy function of the same name."""
-    function = getattr(np, name)
-
-    def method(self, *args, **kwargs):
-        return function(self, *args, **kwargs)
-
-    method.__name__, method.__doc__ = name, f"`numpy.{name}` of this array."
-    return method
-
-
-for _name in ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take", "clip",
-              "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod", "argsort", "searchsorted",
-              "choose", "nonzero", "put", "round", "conj", "conjugate"):
-    setattr(RecordedArray, _name, _method(_name))
-
-
-def _reshape(self, *shape, order="C"):
-    """`numpy.reshape` of this array."""
-    return np.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape, order=order)
-
-
-def _transpose(self, *axes):
-    """`numpy.transpose` of this array."""
-    return np.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+add_methods(RecordedArray, ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take",
+                            "clip", "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod",
+                            "argsort", "searchsorted", "choose", "nonzero", "put", "round", "conj", "conjugate"))
 
 
 def _copy(self, order="C"):
@@ -454,6 +433,6 @@ def _astype(self, dtype, **_):
     return RecordedArray(self.recorder, self.recorder.copied(self.view), self.recorder.fitting(dtype))
 
 
-RecordedArray.reshape, RecordedArray.transpose, RecordedArray.copy = _reshape, _transpose, _copy
+RecordedArray.copy = _copy
 RecordedArray.flatten, RecordedArray.astype = _flatten, _astype
 RecordedArray.sort, RecordedArray.fill, RecordedArray.compress = _sort, _fill, _compress
