@@ -25,6 +25,11 @@ class CallWords(NamedTuple):
     output: int
     body: int
 
+    @classmethod
+    def of(cls, words) -> CallWords:
+        """Read the words of a block (its `owned` left out)."""
+        return cls(*(int(word) for word in words[:3]))
+
     def __str__(self):
         return f"body {self.body}"
 

@@ -77,7 +77,7 @@ def _check_bodies(program):
 
 
 def _check_call(program, words):
-    call = CallWords(*(int(word) for word in words[:3]))
+    call = CallWords.of(words)
     if not 0 <= call.body < len(program.bodies) or not isinstance(program.bodies[call.body], Call):
         raise ValueError("no such body")
     if program.bodies[call.body].sizes != (call.operand, call.output):

@@ -259,12 +259,12 @@ def body_of(step) -> int | None:
     """Number of the body that a loop or a call runs; None for other steps."""
     if step.row.name == "loop":
         return Loop.of(step.space.words).body
-    return CallWords(*step.space.words).body if step.row.name == "call" else None
+    return CallWords.of(step.space.words).body if step.row.name == "call" else None
 
 
 def with_body(step, number: int) -> Block:
     """The block of a loop or a call with another body's number."""
-    kind = Loop.of(step.space.words) if step.row.name == "loop" else CallWords(*step.space.words)
+    kind = Loop.of(step.space.words) if step.row.name == "loop" else CallWords.of(step.space.words)
     words = kind._replace(body=number)
     return Block(step.space.owned, words.words() if isinstance(words, Loop) else tuple(words))
 

@@ -178,7 +178,7 @@ def _run(engine, program, values, number) -> int:
     words = program.geometry[code[SPACE] + 2 :]
     cells = [*code[OPERAND : OPERAND + 3].tolist(), int(code[OUTPUT])]
     if program.table.rows[code[OPCODE]].name == "call":
-        call = CallWords(*words[:3].tolist())
+        call = CallWords.of(words)
         operand, output = values[cells[0] : cells[0] + call.operand], values[cells[3] : cells[3] + call.output]
         program.bodies[call.body].run(operand, output)
         return -1

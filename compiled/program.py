@@ -111,7 +111,7 @@ class Program:
         if row.name == "loop":
             text += f" {Loop.of(self.geometry[self.code[i, SPACE] + 2 :])}"
         if row.name == "call":
-            text += f" {CallWords(*self.geometry[self.code[i, SPACE] + 2 :][:3])}"
+            text += f" {CallWords.of(self.geometry[self.code[i, SPACE] + 2 :])}"
         if row.name == "guard":
             text = f"guard{operands}"
         return f"{text}  # {where}" if where else text

@@ -11,7 +11,6 @@ What is here: recording a call, and its derivatives. What is not: the decorator 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 
@@ -85,8 +84,8 @@ class TracedOperation:
         """What JSON can hold of a use, for files; None, as a file cannot hold a function of the user's."""
         return
 
-    # The arguments of an operation of the user's are copied for its rules, which may change them in place.
-    copies = True
+    is_own = False
+    """Whether the operation comes with the project: nothing of it needs converting or checking; its rules change nothing."""
 
 
 def recorded(operation: TracedOperation, args, kwargs):
@@ -130,7 +129,7 @@ class Use:
 
     def call(self, shapes, active) -> Call:
         """What the call instruction runs."""
-        run = self.run if self.operation.copies else self.run_on_matrices
+        run = self.run_on_matrices if self.operation.is_own else self.run
         return Call(self.operation.name, run, self.input_shapes, shapes, active, self, self.operation.description(self))
 
     def set_results(self, count, dtype):
@@ -212,8 +211,8 @@ class Use:
         given = arrays, outs, flows
         if not hasattr(rule, "py_func"):
             try:
-                with _without_values(recorder):
-                    if self.operation.copies:
+                with recorder.blindly():
+                    if not self.operation.is_own:  # a rule of the user's may change its arguments in place
                         given = [[x.copy() for x in group] for group in given]
                     return gathered(rule, *given, self.arguments)
             except Promote:
@@ -285,15 +284,6 @@ class Use:
         return x
 
 
-@contextlib.contextmanager
-def _without_values(recorder):
-    recorder.without_values += 1
-    try:
-        yield
-    finally:
-        recorder.without_values -= 1
-
-
 def _transposed(linear, shapes, flows) -> list:
     """Record the transpose of a linear map, applied to `flows`; `linear` is recorded on arrays of these shapes for that."""
     recorder = current_recorder()
@@ -309,7 +299,7 @@ def _transposed(linear, shapes, flows) -> list:
 
 def _parts(stretch, i):
     """The call of instruction i, and views of its arguments and results."""
-    call = stretch.recorder.bodies[CallWords(*stretch.words(i)[:3]).body]
+    call = stretch.recorder.bodies[CallWords.of(stretch.words(i)).body]
     if call.rule is None:
         raise NotDifferentiable(f"{call.name}: a rule that is plain Python, or jitted, has no derivative, so there is no "
                                 "second one here; write the rule with NumPy's functions of its arguments")

@@ -243,7 +243,7 @@ class _Walk:
     def _down_call(self, program, i, values, adjoints):
         """Add the adjoints of a call's arguments, by its rules."""
         code = program.code[i]
-        call = program.bodies[CallWords(*program.geometry[code[SPACE] + 2 :][:3].tolist()).body]
+        call = _call(program, i)
         recorder = Recorder(values.dtype)
         inputs = [recorder.input(view.of(values), True) for view in call.operands(int(code[OPERAND]))]
         small = recorder.program(recorder.call(call, inputs))
@@ -407,9 +407,12 @@ def _name(program, i) -> str:
 def operation_name(program, i) -> str:
     """Name of an instruction; of a call, what is called."""
     name = _name(program, i)
-    if name != "call":
-        return name
-    return program.bodies[CallWords(*program.geometry[program.code[i, SPACE] + 2 :][:3].tolist()).body].name
+    return _call(program, i).name if name == "call" else name
+
+
+def _call(program, i) -> Call:
+    """What a call instruction runs."""
+    return program.bodies[CallWords.of(program.geometry[program.code[i, SPACE] + 2 :]).body]
 
 
 def line_of(program, i) -> str:

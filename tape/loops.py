@@ -56,14 +56,13 @@ def recorded_body(function, arguments: list, what: str, check=None) -> Body:
     # Constants of the body are its own: those known outside stand in slots that it would capture.
     known = recorder._scalars, recorder._arrays
     recorder._scalars, recorder._arrays = {}, {}
-    recorder.without_values += 1
     try:
-        results, structure = leaves_of(function(*built))
-        if check:
-            results, structure = check(results, structure)
-        results = [as_recorded(x, what) for x in results]
+        with recorder.blindly():
+            results, structure = leaves_of(function(*built))
+            if check:
+                results, structure = check(results, structure)
+            results = [as_recorded(x, what) for x in results]
     finally:
-        recorder.without_values -= 1
         recorder._scalars, recorder._arrays = known
     program, captured = _cut(recorder, start, slots, [x.view for x in fresh], [x.view for x in results])
     return Body(program, captured, structure, [x.dtype for x in results])

@@ -131,6 +131,15 @@ class Recorder:
         finally:
             _recorder.reset(token)
 
+    @contextlib.contextmanager
+    def blindly(self):
+        """Say, inside the `with` block, that there are no values: what is recorded there runs later, or many times."""
+        self.without_values += 1
+        try:
+            yield
+        finally:
+            self.without_values -= 1
+
     # ------------------------------------------------------------------ slots
 
     def new_slot(self, shape, active=False) -> View:

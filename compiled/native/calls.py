@@ -109,7 +109,7 @@ def declare_table(module) -> None:
 def emit_call(piece, step, operand, output) -> None:
     """Call the function of a call step on packs, unless something has failed before."""
     builder = piece.builder
-    body = piece.listing.bodies[CallWords(*step.space.words).body]
+    body = piece.listing.bodies[CallWords.of(step.space.words).body]
     number = next(k for k, call in enumerate(piece.emitter.calls) if call is body)
     with builder.if_then(builder.icmp_signed("==", builder.load(piece.status), ir.Constant(I64, OK))):
         table = builder.load(builder.module.globals[TABLE_VARIABLE])

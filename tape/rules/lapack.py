@@ -41,7 +41,7 @@ class Factorisation(TracedOperation):
         How many arguments are matrices.
     """
 
-    copies = False
+    is_own = True
 
     def __init__(self, function, shapes, matrices=1):
         super().__init__(function)
