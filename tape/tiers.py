@@ -14,7 +14,7 @@ from compiled.calls import Call
 from compiled.native.function import NativeFunction
 from compiled.native.wrappers import NOT_FINITE
 from tape.lists import Lists, SweptFunction, called, native_listing
-from tape.strictness import strictness, verify
+from tape.strictness import is_finite, strictness, verify
 from tape.traces import Trace, Traces
 
 COMPILING = 0.05, 0.5e-3
@@ -186,5 +186,6 @@ def tiered_gradient(traces: Traces, args, kwargs, numbers):
     result = tier.native(leaves) if tier.native is not None and mode() == "always" else None
     if result is not None:
         return result
-    verify("value_and_grad", trace, [leaves[k] for k in trace.dynamic], (), gradients, (value,))
+    if strictness() is not None or not is_finite(gradients):
+        verify("value_and_grad", trace, [leaves[k] for k in trace.dynamic], (), gradients, (value,))
     return value, gradients
