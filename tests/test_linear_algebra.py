@@ -8,6 +8,8 @@ import pytest
 import scipy.linalg
 
 import tape
+from tape import rules
+from tape.rules import linear_algebra
 from tape.scipy import linalg as tsl
 
 rng = np.random.default_rng(0)
@@ -118,6 +120,18 @@ def test_values_are_numpys(name):
     for x, y in zip(_leaves(got), _leaves(function(*args)), strict=True):
         assert x.shape == y.shape
         np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+
+
+def test_every_function_has_a_case():
+    recorded = {f.__name__ for f, rule in rules.FUNCTIONS.items() if rule.__module__ == linear_algebra.__name__}
+    assert recorded
+    assert recorded <= {name.split()[0] for name in CASES} | {"matrix_rank"}
+
+
+def test_the_rank_is_numpys():
+    for matrix in (A, TALL, np.outer(V, V), BATCH):
+        recorded = tape.record(L.matrix_rank, matrix)
+        np.testing.assert_array_equal(recorded.forward(matrix), L.matrix_rank(matrix))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 import scipy.signal
 import scipy.special
-from test_numpy_functions import arguments, assert_agrees, assert_same, drawn
+from test_numpy_functions import (
+    arguments,
+    assert_agrees,
+    assert_agrees_in_single_precision,
+    assert_agrees_on_other_layouts,
+    assert_same,
+    drawn,
+    with_matrices,
+)
 
 import tape
 from tape import rules, supported
@@ -199,14 +207,13 @@ def test_function(f, args):
 @pytest.mark.parametrize(("f", "args"), [p for p in FLAT if not any(LONG in np.shape(x) or (isinstance(x, tuple) and LONG in x)
                                                                     for x in p.values[1])])  # differences change their order
 def test_function_in_single_precision(f, args):
-    assert_agrees(f, *(x.astype(np.float32) if x.dtype.kind == "f" else x for x in arguments(args)))
+    assert_agrees_in_single_precision(f, args)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("f", "args"), [p for p in FLAT if any(isinstance(x, tuple) and len(x) == 2 for x in p.values[1])])
+@pytest.mark.parametrize(("f", "args"), with_matrices(FLAT))
 def test_function_of_non_contiguous_arguments(f, args):
-    arrays = [np.repeat(x, 2, axis=-1)[..., ::2].T.copy().T if x.ndim == 2 else x for x in arguments(args)]
-    assert_agrees(f, *arrays, order=1)
+    assert_agrees_on_other_layouts(f, args)
 
 
 def test_every_function_has_a_case():

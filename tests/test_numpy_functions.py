@@ -652,6 +652,20 @@ def arguments(args):
     return [drawn(x, seed=k) if isinstance(x, tuple) else x for k, x in enumerate(args)]
 
 
+def assert_agrees_in_single_precision(f, args):
+    assert_agrees(f, *(x.astype(np.float32) if x.dtype.kind == "f" else x for x in arguments(args)))
+
+
+def with_matrices(cases):
+    """The cases that have a matrix among their arguments."""
+    return [p for p in cases if any(isinstance(x, tuple) and len(x) == 2 for x in p.values[1])]
+
+
+def assert_agrees_on_other_layouts(f, args):
+    views = [np.repeat(x, 2, axis=-1)[..., ::2].T.copy().T if x.ndim == 2 else x for x in arguments(args)]
+    assert_agrees(f, *views, order=1)
+
+
 @pytest.mark.parametrize(("f", "args"), FLAT)
 def test_function(f, args):
     assert_agrees(f, *arguments(args))
@@ -659,13 +673,12 @@ def test_function(f, args):
 
 @pytest.mark.parametrize(("f", "args"), FLAT)
 def test_function_in_single_precision(f, args):
-    assert_agrees(f, *(x.astype(np.float32) if x.dtype.kind == "f" else x for x in arguments(args)))
+    assert_agrees_in_single_precision(f, args)
 
 
-@pytest.mark.parametrize(("f", "args"), [p for p in FLAT if any(isinstance(x, tuple) and len(x) == 2 for x in p.values[1])])
+@pytest.mark.parametrize(("f", "args"), with_matrices(FLAT))
 def test_function_of_non_contiguous_arguments(f, args):
-    arrays = [np.repeat(x, 2, axis=-1)[..., ::2].T.copy().T if x.ndim == 2 else x for x in arguments(args)]
-    assert_agrees(f, *arrays, order=1)
+    assert_agrees_on_other_layouts(f, args)
 
 
 def test_every_supported_function_has_a_case():
