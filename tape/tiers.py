@@ -111,9 +111,10 @@ class NativeGradient:
 
 def lists_of(trace: Trace):
     """The derivatives' lists of a trace, run as `TAPE_NATIVE` says."""
-    chosen = mode()
-    # Steps of a loop are too many for the sweeps, which run a list with calls alone as well as any other.
-    waits = chosen == "1" and all(isinstance(body, Call) for body in trace.program.bodies)
+    chosen, bodies = mode(), trace.program.bodies
+    # Steps of a loop are too many for the sweeps, which run a list with calls alone as well as any other. A list without
+    # either has been on the sweeps for long enough when it comes here.
+    waits = chosen == "1" and bodies and all(isinstance(body, Call) for body in bodies)
     return Lists(trace, "f", make=SweptFunction if chosen == "0" else SweptFirst if waits else None)
 
 

@@ -28,7 +28,9 @@ from compiled.engine import ENGINE
 from compiled.listing import Listing
 from compiled.native import machine
 from compiled.native.function import NativeFunction
+from tape import tiers
 from tape.lists import converted, native_listing
+from tape.traces import Traces
 from tape.transforms.build import with_gradients
 
 ROUNDING = 1e-11
@@ -1036,6 +1038,33 @@ def test_native_code_when_it_pays(monkeypatch):
     for _ in range(4):
         np.testing.assert_allclose(g(A3), 3.0 * A3**2)
     assert "native code, compiled in" in g.report()
+
+
+@pytest.mark.parametrize(("f", "kind"), [
+    (lambda x: np.sum(x * x), NativeFunction),
+    (lambda x: tape.fori(0, 3, lambda k, c: c * x[0], 1.0), NativeFunction),
+    (lambda x: np.linalg.norm(np.linalg.inv(np.outer(x, x) + np.eye(3))), tiers.SweptFirst),
+])
+def test_what_runs_a_list_that_is_promoted(monkeypatch, f, kind):
+    """A list that has been on the sweeps for long enough does not start on them again; lists with calls begin there."""
+    monkeypatch.setenv("TAPE_NATIVE", "1")
+    trace, _ = Traces(f).run((np.ones(3),), {}, (0,))
+    assert type(tiers.lists_of(trace).value_and_grad) is kind
+
+
+def test_lists_with_calls_move_to_native_code(monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", "1")
+    monkeypatch.setattr("tape.tiers.COMPILING", (1e-9, 0.0))
+
+    def f(x):
+        return np.linalg.det(np.outer(x, x) + np.eye(3))
+
+    trace, _ = Traces(f).run((np.ones(3),), {}, (0,))
+    function = tiers.lists_of(trace).value_and_grad
+    first, second = (function.results([np.arange(3.0)]) for _ in range(2))
+    assert type(function._function) is NativeFunction
+    for a, b in zip(first[1], second[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
 
 
 def test_tiers_agree(monkeypatch):
