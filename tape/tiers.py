@@ -50,7 +50,7 @@ class Tier:
     """
 
     def __init__(self, trace: Trace, name: str):
-        self.seconds, self.compiling, self.native, self.refused = 0.0, 0.0, None, ""
+        self.seconds, self.compiling, self.native, self.refused, self._function = 0.0, 0.0, None, "", None
         self.trace, self.name = trace, name
         self.price = price(len(trace.program.code))
 
@@ -72,13 +72,16 @@ class Tier:
         begin = time.perf_counter()
         if self.name == "value_and_grad":
             self.native = NativeGradient(self.trace)
+            self._function = self.native.function
         else:
-            getattr(self.trace.lists, self.name)
+            self._function = getattr(self.trace.lists, self.name)
             self.native = functools.partial(self.trace.lists.run, self.name)
         self.compiling = time.perf_counter() - begin
 
     def report(self) -> str:
         """Which tier runs the derivative."""
+        if isinstance(self._function, SweptFirst) and self._function.waits:
+            return f"{self.name}: sweeps, until native code pays"
         if self.native is not None and mode() != "0":
             return f"{self.name}: native code, compiled in {self.compiling:.3f} s after {self.seconds:.3f} s on the sweeps"
         return f"{self.name}: sweeps, {self.seconds:.3f} s so far" + (f" ({self.refused})" if self.refused else "")
@@ -127,14 +130,19 @@ class SweptFirst:
         self.signature, self.dtype = self._function.signature, self._function.dtype
         self._left = price(len(listing.steps)) if len(listing.steps) <= MOST_INSTRUCTIONS else math.inf
 
+    @property
+    def waits(self) -> bool:
+        """Whether the sweeps still run it."""
+        return self._left > 0.0
+
     def results(self, leaves):
         """As `NativeFunction.results`."""
-        if self._left <= 0.0:
+        if not self.waits:
             return self._function.results(leaves)
         begin = time.perf_counter()
         results = self._function.results(leaves)
         self._left -= time.perf_counter() - begin
-        if self._left <= 0.0:
+        if not self.waits:
             listing, *rest = self._parts
             self._function = NativeFunction(native_listing(listing), *rest)
         return results

@@ -270,6 +270,17 @@ def test_compiled_and_batched():
         compiled.export("unused")
 
 
+def test_the_report_says_what_runs_it(monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", "1")
+    function = tape.value_and_grad(L.det)
+    function(A)
+    assert "sweeps, until native code pays" in function.report()
+    monkeypatch.setattr("tape.tiers.COMPILING", (1e-9, 0.0))
+    other = tape.value_and_grad(lambda a: L.det(a))
+    other(A), other(A)
+    assert "native code, compiled in" in other.report()
+
+
 def test_eager_variables():
     v = tape.variable(A, requires_grad=True)
     for _ in range(2):
