@@ -7,6 +7,7 @@ array([0.    , 1.3818])
 
 from tape import scipy
 from tape.batch import batch
+from tape.calls import TracedOperation
 from tape.checking import check_grads
 from tape.control import dropout
 from tape.draw import draw_gradients, gradient_norms
@@ -54,9 +55,9 @@ from tape.tracing import RecordedArray
 
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
-    "Operation", "RecordedArray", "Report", "Tape", "TapeError", "UndefinedGradient", "UndefinedGradientWarning", "batch",
-    "check_grads", "checkpoint", "compile", "cond", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian",
-    "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record",
-    "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp",
-    "while_loop", "workspace_limit",
+    "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
+    "UndefinedGradientWarning", "batch", "check_grads", "checkpoint", "compile", "cond", "draw_gradients", "dropout", "fori",
+    "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit",
+    "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient", "strict",
+    "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
 ]

@@ -38,6 +38,13 @@ class Report:
         The first instruction that made a NaN or an infinity out of finite operands.
     first_nonfinite_adjoint : Place or None
         The first instruction of the reverse sweep that made an adjoint that is not finite out of a finite one.
+
+    Examples
+    --------
+    >>> import tape
+    >>> report = tape.record(lambda x: abs(x) + 1.0, 0.0).report()
+    >>> report.instructions, [(place.operation, place.operands) for place in report.kinks], report.undefined
+    (2, [('abs', (0.0,))], ())
     """
 
     instructions: int

@@ -6,7 +6,6 @@ themselves. What is in neither table raises NotDifferentiable with the nearest a
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 
@@ -91,6 +90,8 @@ def has_rule(function) -> bool:
 
 def no_rule(name: str) -> NotDifferentiable:
     """The error for a function without a rule: it names the nearest alternative."""
+    import difflib  # only errors need it, and it takes time to import
+
     short = name.rpartition(".")[2]
     nearest = NEAREST.get(short) or ", ".join(difflib.get_close_matches(short, supported(), n=3, cutoff=0.75))
     hint = f"nearest: {nearest}; " if nearest else "write it in terms of those, or give it a rule with tape.operation; "
