@@ -84,11 +84,12 @@ def clear_output(code, i, geometry, buffer):
         fill_zero(buffer, out, geometry[space + 1], 1)
         return
     ndim, planes, rows, length, strides = axes(geometry, space)
-    size, reach = planes * rows * length, 1
+    size, low, high = planes * rows * length, 0, 0
     for d in range(ndim):
-        reach += (geometry[space + 1 + d] - 1) * geometry[strides + 3 * ndim + d]
-    if reach == size:  # the cells are neighbours, in whatever order
-        fill_zero(buffer, code[i, OUTPUT], size, 1)
+        along = (geometry[space + 1 + d] - 1) * geometry[strides + 3 * ndim + d]
+        low, high = low + min(along, 0), high + max(along, 0)
+    if high - low + 1 == size:  # the cells are neighbours, in whatever order; the first element need not be the lowest
+        fill_zero(buffer, code[i, OUTPUT] + low, size, 1)
         return
     step = geometry[strides + 4 * ndim - 1]
     row_step = geometry[strides + 4 * ndim - 2] if ndim > 1 else 0

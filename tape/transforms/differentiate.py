@@ -7,9 +7,11 @@ The table's own rules are called with recorded arrays, so the result can be diff
 from __future__ import annotations
 
 import contextlib
+import math
 
 import numpy as np
 
+from compiled.extents import span
 from compiled.instructions import TABLE
 from compiled.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
 from compiled.memory import View, contiguous
@@ -68,15 +70,41 @@ class Stretch:
         self.kept: dict[int, View] = {}
         self._distinct: dict[int, bool] = {}  # by instruction
         self._first_use: dict[int, int] | None = None  # by slot
-        self.results: list[int] = []  # cells of the results that are differentiated
+        self.results: list[View] = []  # those that are differentiated
         # Ranges of the list, after the stretch, that in the end change nothing: its derivatives.
         self.neutral: list[tuple[int, int]] = []
 
     def is_read(self, i, view: View) -> bool:
-        """Whether a step after i, or who takes the results, reads cells of the view (part of the output of a loop)."""
-        after = self.code[i + 1 :, OPERAND : OPERAND + OUT]
+        """Whether a step after i, or who takes the results, reads cells of the view (a contiguous part of a loop's output).
+
+        Compared are all the cells that are read, not the first ones: a view that begins before this one may reach into it.
+        """
         low, high = view.cell, view.cell + view.size
-        return bool(((after >= low) & (after < high)).any()) or any(low <= cell < high for cell in self.results)
+        return any(first < high and low <= last for first, last in self._reads_after(i, view))
+
+    def _reads_after(self, i, view: View):
+        """First and last cell of each view of the slot of `view` that steps after i, or the results, read."""
+        number = self.recorder.slot_number(view.cell)
+        start, shape = self.recorder.memory.slots[number]
+        operands = self.code[i + 1 :, OPERAND : OPERAND + OUT]
+        for step, k in np.argwhere((operands >= start) & (operands < start + math.prod(shape))).tolist():
+            reach = self._reach(i + 1 + step, k)
+            if reach is not None:
+                yield int(operands[step, k]) + reach[0], int(operands[step, k]) + reach[1]
+        for result in self.results:
+            reach = span(result.shape, result.strides)
+            if reach is not None and self.recorder.slot_number(result.cell) == number:
+                yield result.cell + reach[0], result.cell + reach[1]
+
+    def _reach(self, i, k):
+        """Lowest and highest cell of operand k of instruction i, relative to its first; None where it reads none."""
+        row = self.row(i)
+        if k >= row.arity:
+            return None
+        if row.structural:
+            return row.extents(self.words(i))[k]
+        shape, strides = iteration_space(self.code[i], self.geometry)
+        return span(shape, strides[k])
 
     def row(self, i):
         """Row of instruction i of the stretch."""
@@ -256,7 +284,7 @@ def pull_back(stretch: Stretch, outputs: list[View], seeds: list) -> list[Record
 
 def _pulled_back(stretch, outputs, seeds):
     recorder = stretch.recorder
-    stretch.buddies, stretch.results = {}, [view.cell for view in outputs]
+    stretch.buddies, stretch.results = {}, list(outputs)
     for view, seed in zip(outputs, seeds, strict=True):
         if recorder.slot_number(view.cell) in stretch.active:
             stretch.add(stretch.buddy(view), seed)

@@ -99,11 +99,9 @@ def _reverse_loop(stretch, i):
 def _states_are_read(stretch, i, loop, rows) -> bool:
     """Whether states that loop i kept are read besides the last, whose adjoint is the carry of the reverse loop.
 
-    They are read step by step, or all together as the s of another loop; those of a backward loop begin with the last state.
+    They are read step by step, or all together: as the s of another loop, or in a copy of all that the loop gave.
     """
-    if any(stretch.is_read(i, _steps_of(view, loop)) for view in rows):
-        return True
-    return any(bool((stretch.code[i + 1 :, OPERAND + 2] == view.cell).any()) for view in rows)
+    return any(stretch.is_read(i, _steps_of(view, loop)) for view in rows)
 
 
 def _summed(stretch, sum_of, factors, shape):
