@@ -12,7 +12,7 @@ from typing import NamedTuple
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled.listing import Listing, Ref, Result, Space, Step, covers
+from compiled.listing import POINT, Listing, Ref, Result, Space, Step, covers
 from compiled.llvm import I64
 from compiled.loops import Loop, Packs
 from compiled.memory import contiguous
@@ -64,10 +64,10 @@ def _total(listing, result, outputs, at):
         del listing.steps[writers[0]]  # the sum so far takes the place of zero
         return slot, result
     total = listing.new_slot(result.shape)
-    shape = result.shape or (1,)
-    strides = result.strides or (0,)
-    blank = (0,) * len(shape)
-    space = Space(shape, (strides, blank, blank, contiguous(shape))) if size > 1 else Space((), ((),) * 4)
+    blank = (0,) * len(result.shape)
+    # A single number is a point, also where it is one cell of a larger slot: its total is then a register.
+    number = math.prod(result.shape) == 1
+    space = POINT if number else Space(result.shape, (result.strides, blank, blank, contiguous(result.shape)))
     step = Step(listing.table["accumulate"], (result.ref,), Ref(total, 0), space, 0)
     listing.steps.append(step)
     return total, Result(Ref(total, 0), result.shape, contiguous(result.shape))
