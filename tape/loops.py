@@ -18,7 +18,7 @@ from compiled.memory import View
 from compiled.program import Program
 from tape.arguments import leaves_of, with_leaves
 from tape.errors import NotDifferentiable
-from tape.recorder import current_recorder
+from tape.recorder import Recorder, current_recorder
 from tape.tracing import RecordedArray, plain
 from tape.transforms.products import is_whole_product, products
 from tape.transforms.simplify import ALL, simplified
@@ -157,8 +157,6 @@ def traced_scan(step, carry, xs, length, checkpoints):
     for k, stack in enumerate(stacks):
         if not stack.shape or stack.shape[0] != length:
             raise ValueError(f"tape.scan: leaf {k} of xs: expected {length} rows, got shape {stack.shape}")
-    if not length:
-        raise ValueError("tape.scan: expected at least one step")
     parts = []
 
     def check(results, got):
@@ -167,6 +165,12 @@ def traced_scan(step, carry, xs, length, checkpoints):
     first_x = with_leaves(x_structure, [RecordedArray(s.recorder, View(s.view.cell, s.shape[1:], s.view.strides[1:]), s.dtype)
                                         for s in stacks])
     body = recorded_body(lambda c, x: _pair(step(c, x)), [with_leaves(structure, leaves), first_x], "tape.scan", check)
+    if not length:  # the step was recorded for the shapes of y alone
+        (y_structure,) = parts
+        shapes = [view.shape for view in body.program.outputs[len(leaves) :]]
+        rows = [as_recorded(np.zeros((0, *shape), dtype), "tape.scan")
+                for shape, dtype in zip(shapes, body.dtypes[len(leaves) :], strict=True)]
+        return with_leaves(structure, leaves), with_leaves(y_structure, rows)
     body, stacks = hoisted(_with_xs_last(body, len(leaves), len(stacks)), len(leaves), stacks)
     views = _run(body, [x.view for x in leaves], [s.view for s in stacks], length)
     recorder = current_recorder()
@@ -276,9 +280,17 @@ def eager_scan(step, carry, xs, length):
         carry, y = _pair(step(carry, with_leaves(structure, [x[k] for x in leaves]) if leaves else None))
         rows.append(leaves_of(y))
     if not rows:
-        raise ValueError("tape.scan: expected at least one step")
+        return carry, _no_rows(step, carry, xs)
     stacked = [np.stack(column) for column in zip(*(row for row, _ in rows), strict=True)]
     return carry, with_leaves(rows[0][1], stacked)
+
+
+def _no_rows(step, carry, xs):
+    """The y of a scan of no steps: what the step would give, with no rows; the step is recorded, not run."""
+    recorder = Recorder(np.float64)
+    with recorder.recording():
+        leaves, structure = leaves_of(traced_scan(step, carry, xs, 0, None)[1])
+    return with_leaves(structure, [np.zeros(leaf.shape, leaf.dtype) for leaf in leaves])
 
 
 # ---------------------------------------------------------------------- fori, while_loop, cond

@@ -21,6 +21,7 @@ from compiled.engine import ENGINE
 from compiled.layout import GUARD_FAILED, OPERAND, STATUS_BITS
 from compiled.memory import View, has_distinct_cells
 from compiled.program import Program
+from tape.argument_memory import ArgumentMemory, changes_inputs, memory_of, shared_leaves
 from tape.arguments import (
     Leaf,
     describe,
@@ -91,6 +92,8 @@ class Trace:
         Of the result.
     outcomes : tuple of bytes
         What the guards saw.
+    memory : ArgumentMemory or None
+        How the arguments shared memory, where the list changes them in place; None where that makes no difference.
     """
 
     program: Program
@@ -103,6 +106,7 @@ class Trace:
     outcomes: tuple[bytes, ...]
     guards: list[int]
     state: list | None = None
+    memory: ArgumentMemory | None = None
     used: int = 0
     tiers: dict[str, Any] = field(default_factory=dict)
     sparsity: dict[str, Any] = field(default_factory=dict)
@@ -310,7 +314,8 @@ class Traces:
         traces = self._groups.get(key)
         if traces:
             state = self._state().snapshot()
-            return key, leaves, [t for t in traces if t.state == state]
+            return key, leaves, [t for t in traces if t.state == state
+                                 and (t.memory is None or t.memory == memory_of(leaves))]
         return key, leaves, ()
 
     def run_found(self, key, leaves, traces, args, kwargs, argnums):
@@ -386,17 +391,31 @@ class Traces:
         dtype = np.result_type(*arrays) if arrays else np.dtype(np.float64)
         state = self._state()
         before = state.snapshot(keep=True), global_random_state()
-        try:
-            recorded = self._recorded(leaves, structure, described, differentiated, dtype)
-        except Promote:
-            recorded = self._recorded(leaves, structure, described, differentiated, np.dtype(np.float64))
-        trace, workspace = recorded
+        trace, workspace = self._recorded_as_given(leaves, structure, described, differentiated, dtype)
         # A function that changes what it reads (a counter, a random generator) is recorded at each call.
         unchanged = before == (state.snapshot(), global_random_state())
         trace.state = before[0] if unchanged else None
         return trace, workspace
 
-    def _recorded(self, leaves, structure, described, differentiated, dtype):
+    def _recorded_as_given(self, leaves, structure, described, differentiated, dtype):
+        """Record the function, its arguments sharing memory where the function changes them and they do."""
+        def recorded(shared=()):
+            try:
+                return self._recorded(leaves, structure, described, differentiated, dtype, shared)
+            except Promote:
+                return self._recorded(leaves, structure, described, differentiated, np.dtype(np.float64), shared)
+
+        trace, workspace = recorded()
+        if not changes_inputs(trace.program):
+            return trace, workspace
+        memory = memory_of(leaves)
+        if memory.overlaps:
+            trace, workspace = recorded(shared_leaves(memory, differentiated))
+        trace.memory = memory
+        return trace, workspace
+
+    def _recorded(self, leaves, structure, described, differentiated, dtype, shared=()):
+        """Record the function; `shared` are pairs of leaves that are one memory, of which the first stands for both."""
         recorder = Recorder(dtype)
         inputs, dynamic, wrt = [], [], []
         for k, (leaf, description) in enumerate(zip(leaves, described, strict=True)):
@@ -410,7 +429,10 @@ class Traces:
             if k in differentiated and array.dtype.kind in "iu":
                 array = array.astype(np.float64)
             kind = dtype if description.dtype is float else array.dtype
-            inputs.append(RecordedArray(recorder, recorder.input(array, k in differentiated), kind))
+            writeable = description.kind != "array" or bool(leaf.flags.writeable)
+            inputs.append(RecordedArray(recorder, recorder.input(array, k in differentiated), kind, writeable))
+        for one, other in shared:
+            inputs[other].view = inputs[one].view
         args, kwargs = with_leaves(structure, inputs)
         with recorder.recording():
             try:

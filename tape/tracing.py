@@ -120,11 +120,12 @@ class RecordedArray(Number):
            [1., 1., 1.]])
     """
 
-    __slots__ = ("dtype", "recorder", "view")
+    __slots__ = ("dtype", "recorder", "view", "writeable")
     __hash__ = None
 
-    def __init__(self, recorder: Recorder, view: View, dtype):
+    def __init__(self, recorder: Recorder, view: View, dtype, writeable: bool = True):
         self.recorder, self.view, self.dtype = recorder, view, dtype
+        self.writeable = writeable  # as NumPy's flag: views of what may not be changed, and broadcast ones, are read-only
 
     @staticmethod
     def apply(name, operands):
@@ -433,6 +434,12 @@ def _astype(self, dtype, **_):
     return RecordedArray(self.recorder, self.recorder.copied(self.view), self.recorder.fitting(dtype))
 
 
+def _deepcopy(self, memo):
+    """A copy that shares no cells, the same one wherever the array stands in what is copied."""
+    return memo.setdefault(id(self), _copy(self, "K"))
+
+
 RecordedArray.copy = _copy
+RecordedArray.__copy__, RecordedArray.__deepcopy__ = lambda self: _copy(self, "K"), _deepcopy
 RecordedArray.flatten, RecordedArray.astype = _flatten, _astype
 RecordedArray.sort, RecordedArray.fill, RecordedArray.compress = _sort, _fill, _compress

@@ -29,13 +29,15 @@ def _views(function):
         def attempt(array):
             buffer = recorder.memory.values
             cells = array.view.of(buffer)
+            cells.flags.writeable = array.writeable
             result = function(cells, *args, **kwargs)
             parts = result if isinstance(result, (list, tuple)) else [result]
             # Of an array without axes NumPy may give the element.
             views = [array.view if isinstance(part, np.generic) else located(part, cells, buffer, array.view) for part in parts]
             if any(view is None for view in views):
                 return None
-            arrays = [RecordedArray(recorder, view, array.dtype) for view in views]
+            arrays = [RecordedArray(recorder, view, array.dtype, bool(part.flags.writeable))
+                      for view, part in zip(views, parts, strict=True)]
             return type(result)(arrays) if isinstance(result, (list, tuple)) else arrays[0]
 
         result = attempt(array)

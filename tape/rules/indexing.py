@@ -14,6 +14,7 @@ import numpy as np
 
 from compiled.memory import View, contiguous
 from tape.errors import NotDifferentiable
+from tape.lines import user_line
 from tape.recorder import broadcast_strides
 from tape.tracing import RecordedArray, plain, record, recorder_of
 
@@ -26,7 +27,7 @@ def get(array: RecordedArray, index) -> RecordedArray:
         view = sub_view(array, items)
         # Ellipsis gives a view without axes, integers alone give a scalar.
         scalar = view.shape == () and not any(item is Ellipsis for item in items)
-        return _scalar(array, view) if scalar else RecordedArray(array.recorder, view, array.dtype)
+        return _scalar(array, view) if scalar else RecordedArray(array.recorder, view, array.dtype, array.writeable)
     view, positions = _positions(array, items)
     return gather(RecordedArray(array.recorder, view, array.dtype), positions)
 
@@ -34,6 +35,7 @@ def get(array: RecordedArray, index) -> RecordedArray:
 def put(array: RecordedArray, index, value) -> None:
     """`array[index] = value`."""
     recorder = recorder_of((array,))
+    check_writeable(array)
     items = _items(index)
     value = plain(value)
     dtype = value.dtype if hasattr(value, "dtype") else np.min_scalar_type(value)
@@ -62,6 +64,16 @@ def put(array: RecordedArray, index, value) -> None:
         source = recorder.copied(source)
     where = _position_view(recorder, positions)
     recorder.scatter_assign(view, source, where, _reach(view))
+
+
+def check_writeable(array: RecordedArray) -> None:
+    """Raise the ValueError that NumPy raises for a write into a read-only array.
+
+    Cells of a broadcast view are several elements at once: a write through it would change what NumPy refuses to.
+    """
+    if not array.writeable:
+        raise ValueError("{}:{}: assignment destination is read-only: a broadcast, diagonal or windowed view, or an argument "
+                         "that is; write into a copy of it".format(*user_line()))
 
 
 class _Scalar(RecordedArray):

@@ -19,6 +19,7 @@ from tape.rules.indexing import (
     _positions,
     _reach,
     cell_positions,
+    check_writeable,
     gather,
     put,
 )
@@ -108,6 +109,7 @@ def sums_at(values, positions, count, like=None) -> RecordedArray:
 
 def _put_cells(array, cells, values):
     recorder = array.recorder
+    check_writeable(array)
     _keep_scalars(recorder, array.view)
     recorder.scatter_assign(array.view, recorder.copied(values.view), _position_view(recorder, cells), _reach(array.view))
 
