@@ -62,8 +62,8 @@ class Row:
         Where the formula comes from.
     accumulates : bool
         The instruction adds its value to its output cells instead of setting them.
-    selects : bool
-        Its partials are zero where an operand is not taken; then not even an infinite adjoint or tangent goes through.
+    selects : tuple of int
+        Operands whose partials are zero where they are not taken; then not even an infinite adjoint or tangent goes through.
     overwrites : bool
         The output cells held other values before, which operand 1 has kept; the reverse sweep puts them back.
     """
@@ -81,7 +81,7 @@ class Row:
     source: str = "elementary calculus"
     accumulates: bool = False
     overwrites: bool = False
-    selects: bool = False
+    selects: tuple[int, ...] = ()
     at_kink: tuple[Callable | None, ...] = ()
 
     structural = False
@@ -302,7 +302,7 @@ ROWS = (
         domain=(ANY, POSITIVE), kinks="y = 0: IEEE infinities and NaN"),
     Row("neg", 1, np.negative, (lambda x, o: -1.0,), "fneg", ("negative",), "same", domain=(ANY,)),
     Row("adjoint_product", 2, lambda g, p: f.where(f.eq(g, 0.0), 0.0, g * p), (lambda g, p, o: p, lambda g, p, o: g),
-        domain=(POSITIVE, ANY), kinks="g = 0: nothing, even where p is infinite or NaN"),
+        domain=(POSITIVE, ANY), selects=(1,), kinks="g = 0: nothing, even where p or its derivative is infinite or NaN"),
     Row("square", 1, lambda x: x * x, (lambda x, o: x + x,), numpy=("square",), kind="same", domain=(ANY,)),
     Row("reciprocal", 1, lambda x: 1.0 / x, (lambda x, o: -(o * o),), numpy=("reciprocal",), domain=(POSITIVE,),
         kinks="x = 0: infinite"),
@@ -503,35 +503,35 @@ ROWS = (
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y))),
         numpy=("maximum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        selects=True, kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
+        selects=(0, 1), kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
     Row("min", 2, lambda x, y: f.where(f.lt(x, y), x, f.where(f.eq(x, x), y, x)),
         (lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y))),
         numpy=("minimum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        selects=True, kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
+        selects=(0, 1), kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
     Row("fmax", 2, lambda x, y: f.where(f.ne(y, y), x, f.where(f.lt(x, y), y, f.where(f.eq(x, x), x, y))),
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y) + f.ne(y, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y) + f.ne(x, x))),
         numpy=("fmax",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        selects=True, kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
+        selects=(0, 1), kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
         at_kink=(_at_tie, _at_tie)),
     Row("fmin", 2, lambda x, y: f.where(f.ne(y, y), x, f.where(f.lt(y, x), y, f.where(f.eq(x, x), x, y))),
         (lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y) + f.ne(y, y)),
          lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y) + f.ne(x, x))),
         numpy=("fmin",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        selects=True, kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
+        selects=(0, 1), kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
         at_kink=(_at_tie, _at_tie)),
     Row("clip", 3, lambda x, lo, hi: f.min(f.max(x, lo), hi),
         (lambda x, lo, hi, o: _nan_with(o, f.le(lo, x) * f.le(x, hi)),
          lambda x, lo, hi, o: _nan_with(o, f.lt(x, lo) * f.le(lo, hi)),
          lambda x, lo, hi, o: _nan_with(o, f.lt(hi, f.max(x, lo)))),
         numpy=("clip",), kind="same", domain=(UNIT, (-3.0, -0.5), (0.5, 3.0)),
-        selects=True, kinks="at a bound x takes the whole adjoint; lo > hi: hi does, as NumPy's value is hi",
+        selects=(0, 1), kinks="at a bound x takes the whole adjoint; lo > hi: hi does, as NumPy's value is hi",
         at_kink=(lambda x, lo, hi, o: f.le(lo, hi) * f.max(f.eq(x, lo), f.eq(x, hi)),
                  lambda x, lo, hi, o: f.lt(x, hi) * f.max(f.eq(x, lo), f.eq(lo, hi)),
                  lambda x, lo, hi, o: f.eq(hi, f.max(x, lo)))),
     Row("relu", 1, lambda x: f.max(x, 0.0), (lambda x, o: _nan_with(o, f.lt(0.0, x)),), kind="same", domain=(POSITIVE,),
-        selects=True, kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),)),
+        selects=(0, 1), kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),)),
     Row("copysign", 2, np.copysign,
         (lambda x, y, o: _nan_with(o, f.sign(x) * f.copysign(1.0, y)), None), "intrinsic:copysign", ("copysign",),
         domain=(POSITIVE, POSITIVE), exact=lambda mp, x, y: abs(x) if y >= 0 else -abs(x),
@@ -552,7 +552,7 @@ ROWS = (
         exact=lambda mp, x: mp.log1p(mp.exp(x))),
     Row("where", 3, lambda c, x, y: x if c != 0.0 else y,
         (None, lambda c, x, y, o: f.ne(c, 0.0), lambda c, x, y, o: f.eq(c, 0.0)), "select", (), "same",
-        domain=((0.0, 1.0), ANY, ANY), selects=True, kinks="the branch that is not taken gets exactly 0"),
+        domain=((0.0, 1.0), ANY, ANY), selects=(1, 2), kinks="the branch that is not taken gets exactly 0"),
     # ------------------------------------------------------------------ comparisons and logic
     Row("lt", 2, _bool(lambda x, y: x < y), (None, None), "compare:<", ("less",), "bool", domain=(ANY, ANY)),
     Row("le", 2, _bool(lambda x, y: x <= y), (None, None), "compare:<=", ("less_equal",), "bool", domain=(ANY, ANY)),

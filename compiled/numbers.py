@@ -57,9 +57,9 @@ class Dual(Number):
         primals = [x.primal if isinstance(x, Dual) else x for x in operands]
         value, row = self.table.apply(name, *primals), self.table[name]
         tangent = 0.0
-        for x, partial in zip(operands, row.partials, strict=True):
+        for k, (x, partial) in enumerate(zip(operands, row.partials, strict=True)):
             if partial is not None and isinstance(x, Dual):
-                tangent = plus(tangent, share(self.table, row, x.tangent, partial(*primals, value)))
+                tangent = plus(tangent, share(self.table, row, k, x.tangent, partial(*primals, value)))
         return Dual(value, tangent, self.table)
 
 
@@ -84,9 +84,9 @@ def product(table, adjoint, partial):
     return table.apply("adjoint_product", adjoint, partial)
 
 
-def share(table, row, flow, partial):
-    """What of an adjoint or a tangent goes through an operand of an instruction, by its partial."""
+def share(table, row, k, flow, partial):
+    """What of an adjoint or a tangent goes through operand k of an instruction, by its partial."""
     result = product(table, flow, partial)
-    if not row.selects or is_constant(partial) or is_constant(result):
+    if k not in row.selects or is_constant(partial) or is_constant(result):
         return result
     return table.apply("where", partial, result, 0.0)

@@ -21,7 +21,7 @@ def walk(table, row):
     def update(k, partial):
         def body(load):
             operands = (load(VALUES, j) for j in range(row.arity))
-            return share(table, row, load(ADJOINTS, OUT), partial(*operands, load(VALUES, OUT)))
+            return share(table, row, k, load(ADJOINTS, OUT), partial(*operands, load(VALUES, OUT)))
 
         return Update((ADJOINTS, k), body, add=True, active=k)
 

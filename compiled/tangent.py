@@ -20,7 +20,7 @@ def walk(table, row):
         total = 0.0
         for k, partial in enumerate(row.partials):
             if partial is not None:
-                total = plus(total, share(table, row, load(TANGENTS, k), partial(*operands, load(VALUES, OUT))))
+                total = plus(total, share(table, row, k, load(TANGENTS, k), partial(*operands, load(VALUES, OUT))))
         return total
 
     return [Update((TANGENTS, OUT), body, row.accumulates)]

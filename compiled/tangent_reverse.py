@@ -24,7 +24,7 @@ def walk(table, row):
             duals = [Dual(load(VALUES, j), load(TANGENTS, j), table) for j in (*range(row.arity), OUT)]
             p = partial(*duals)
             primal, tangent = (p.primal, p.tangent) if isinstance(p, Dual) else (p, 0.0)
-            first = share(table, row, load(ADJOINT_TANGENTS, OUT), primal)
+            first = share(table, row, k, load(ADJOINT_TANGENTS, OUT), primal)
             return plus(first, product(table, load(ADJOINTS, OUT), tangent))
 
         return Update((ADJOINT_TANGENTS, k), body, add=True, active=k)

@@ -114,13 +114,18 @@ def apply(row, operands, value=None):
 
 def partials_of(emission, row, operands, inner, value, level):
     """Pairs (operand, partial) of the operands at nesting level `level`."""
+    return [(operands[k], partial) for k, partial in numbered_partials_of(emission, row, operands, inner, value, level)]
+
+
+def numbered_partials_of(emission, row, operands, inner, value, level):
+    """Pairs (number of an operand, partial) of the operands at nesting level `level`."""
     inner, value = [emission.double(x) for x in inner], emission.double(value)
     pairs = []
-    for x, partial in zip(operands, row.partials, strict=True):
+    for k, (x, partial) in enumerate(zip(operands, row.partials, strict=True)):
         if partial is not None and level_of(x) == level:
             p = partial(*inner, value)
             if not is_constant(p, 0.0):
-                pairs.append((x, p))
+                pairs.append((k, p))
     return pairs
 
 
@@ -155,12 +160,13 @@ class DualNumber(DifferentialNumber):
 
     def combined(self, row, operands, inner, value):
         """The result of an instruction: its value is known, its tangents follow from the partials."""
-        pairs = partials_of(self.emission, row, operands, inner, value, self.level)
+        pairs = numbered_partials_of(self.emission, row, operands, inner, value, self.level)
         tangents = []
-        for k in range(self.kind.width):
+        for direction in range(self.kind.width):
             tangent = 0.0
-            for x, partial in pairs:
-                tangent = plus(tangent, share(TABLE, row, self.emission.double(x.tangents[k]), partial))
+            for k, partial in pairs:
+                flow = self.emission.double(operands[k].tangents[direction])
+                tangent = plus(tangent, share(TABLE, row, k, flow, partial))
             tangents.append(tangent)
         return DualNumber(self.emission, self.kind, value, tangents)
 

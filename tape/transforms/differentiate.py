@@ -311,7 +311,7 @@ def _reverse_elementwise(stretch, i):
     arrays = stretch.rule_numbers([*operands[: row.arity], out])
     for k, partial in enumerate(row.partials):
         if stretch.is_active(k, i):
-            contribution = share(TABLE, row, adjoint, partial(*arrays))
+            contribution = share(TABLE, row, k, adjoint, partial(*arrays))
             if not (isinstance(contribution, float) and contribution == 0.0):
                 stretch.add(stretch.buddy(operands[k]), contribution)
 
@@ -463,7 +463,7 @@ def _forward_elementwise(stretch, i):
         if stretch.is_active(k, i):
             # An overwritten cell's value is not yet there, but the partial of an assignment is constant.
             tangent = stretch.array(stretch.buddy(operands[k]))
-            total = plus(total, share(TABLE, row, tangent, partial(*arrays)))
+            total = plus(total, share(TABLE, row, k, tangent, partial(*arrays)))
     target = stretch.array(stretch.buddy(out))
     if row.accumulates:
         stretch.add(target.view, total)
