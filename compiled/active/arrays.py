@@ -23,16 +23,25 @@ from compiled.active.expressions import _broadcast, _View
 from compiled.active.numbers import Emission, apply
 from compiled.active.operations import Operation
 from compiled.active.preparation import METHODS, REPLACEMENTS, register, twin
-from compiled.active.types import I8, I32, Active, Differential, constant, is_number, join, proxy, with_bottom
+from compiled.active.types import I8, I32, Active, Differential, bottom, constant, is_number, join, proxy, with_bottom
 from compiled.active.workspace import CELLS, COUNTS, LONG, PAIRS, STATEMENTS, Workspace
 from compiled.instructions import TABLE
 
 
 class Sum(Emitter):
-    """The sum of all elements, one after the other; of `Active` numbers one statement, however many there are."""
+    """The sum of all elements, one after the other; of `Active` numbers one statement, however many there are.
+
+    Parameters
+    ----------
+    wide : bool
+        Whether the sum is kept in double precision, whatever the elements are.
+    """
+
+    def __init__(self, wide=False):
+        self.wide = wide
 
     def __repr__(self):
-        return "sum"
+        return f"sum {'wide' if self.wide else ''}"
 
     def signature(self, typingctx, args):
         """See `Emitter`."""
@@ -40,7 +49,7 @@ class Sum(Emitter):
         if not isinstance(kind, types.Array):
             return None
         dtype = types.int64 if isinstance(kind.dtype, (types.Integer, types.Boolean)) else kind.dtype
-        return signature(dtype, kind)
+        return signature(with_bottom(dtype, types.float64) if self.wide else dtype, kind)
 
     def emit(self, context, builder, signature, args):
         """See `Emitter`."""
@@ -58,6 +67,7 @@ class Sum(Emitter):
             if isinstance(out, Active):
                 builder.store(builder.or_(builder.load(words), element.cell), words)
                 element = element.primal
+            element = emission.double(element) if self.wide else element
             sum_ = apply(TABLE["add"], [emission.number(below, builder.load(total)), element])
             builder.store(emission.value(below, sum_), total)
         if not isinstance(out, Active):
@@ -253,7 +263,57 @@ class AsType(Emitter):
                                            in_heap(context, builder))
 
 
+class Start(Emitter):
+    """The number that a reduction of an array starts with, of the type of its elements."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return f"start {self.value}"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        (kind,) = args
+        if not isinstance(kind, types.Array):
+            return None
+        return signature(kind.dtype if isinstance(kind.dtype, (types.Float, Differential)) else types.int64, kind)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        kind = signature.return_type
+        if isinstance(kind, types.Integer):
+            return context.get_constant(kind, int(self.value))
+        return Emission(context, builder).value(kind, self.value)
+
+
+class Rounded(Emitter):
+    """A number in the precision that Numba's own `function` has for an array: called with the array and the number."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __repr__(self):
+        return f"rounded as {self.function.__name__}"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        array, number = args
+        if not isinstance(array, types.Array):
+            return None
+        dtype = bottom(array.dtype) if isinstance(array.dtype, Differential) else array.dtype
+        plain = typingctx.resolve_function_type(self.function, (array.copy(dtype=dtype),), {})
+        return signature(with_bottom(number, bottom(plain.return_type)), *args)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        return context.cast(builder, args[1], signature.args[1], signature.return_type)
+
+
 _total = Sum()
+_wide_total = Sum(wide=True)
+_zero, _one = Start(0.0), Start(1.0)
+_as_mean = Rounded(np.mean)
 _choice = Where()
 
 
@@ -297,14 +357,14 @@ def _moved(a, axis):
 @njit
 def mean(a, axis=None):
     if axis is None:
-        return _total(a) / a.size
+        return _as_mean(a, _total(a) / a.size)
     return sum_(a, axis) / a.shape[axis]
 
 
 @njit
 def var(a):
     middle = mean(a)
-    total = _total((a - middle) ** 2)
+    total = _wide_total((a - middle) * (a - middle))
     return total / a.size
 
 
@@ -315,7 +375,7 @@ def std(a):
 
 @njit
 def prod(a):
-    total = 1.0
+    total = _one(a)
     for x in a.flat:
         total = total * x
     return total
@@ -350,7 +410,7 @@ def amin(a):
 @njit
 def cumsum(a):
     out = np.empty_like(a).ravel()
-    total = 0.0
+    total = _zero(a)
     for k, x in enumerate(a.flat):
         total = total + x
         out[k] = total
@@ -360,7 +420,7 @@ def cumsum(a):
 @njit
 def cumprod(a):
     out = np.empty_like(a).ravel()
-    total = 1.0
+    total = _one(a)
     for k, x in enumerate(a.flat):
         total = total * x
         out[k] = total
@@ -369,21 +429,29 @@ def cumprod(a):
 
 @njit
 def clip(a, low, high):
+    # By choices, as at a bound the number takes the whole adjoint; the values are those of min(max(a, low), high).
     if low is None:
-        return np.minimum(a, high)
+        return _choice(a > high, high, a)
     if high is None:
-        return np.maximum(a, low)
-    return np.minimum(np.maximum(a, low), high)
+        return _choice(a < low, low, a)
+    raised = _choice(a < low, low, a)
+    return _choice(raised > high, high, raised)
 
 
 @njit
 def _between(x, xp, fp):
-    """Linear interpolation at one point, constant outside."""
+    """Linear interpolation at one point, constant outside.
+
+    At a knot the slope is that of the piece to its right, at the last knot that of the piece to its left.
+    """
     low, high = 0, xp.shape[0] - 1
-    if x <= xp[low]:
+    if high == 0 or x < xp[low]:
         return fp[low]
-    if x >= xp[high]:
+    if x > xp[high]:
         return fp[high]
+    if x == xp[high]:
+        last = (fp[high] - fp[high - 1]) / (xp[high] - xp[high - 1])
+        return last * (x - xp[high]) + fp[high]
     while high - low > 1:
         middle = (low + high) // 2
         if xp[middle] <= x:
@@ -499,11 +567,7 @@ dot = _make_matmul(njit(lambda a, b: np.dot(a, b)))
 @njit
 def outer(a, b):
     x, y = a.ravel(), b.ravel()
-    out = np.empty((x.size, y.size))
-    for i in range(x.size):
-        for j in range(y.size):
-            out[i, j] = x[i] * y[j]
-    return out
+    return x.reshape((x.size, 1)) * y
 
 
 @njit
