@@ -310,6 +310,55 @@ class Rounded(Emitter):
         return context.cast(builder, args[1], signature.args[1], signature.return_type)
 
 
+class AsElement(Emitter):
+    """A number in the precision of an array's elements, anything but a number as it is: called with the array and it."""
+
+    def __repr__(self):
+        return "as element"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        array, given = args[0], types.unliteral(args[1])
+        floats = isinstance(array, types.Array) and isinstance(array.dtype, (types.Float, Differential))
+        if floats and (is_number(given) or isinstance(given, Differential)):
+            kind = given if isinstance(given, Differential) else types.float64
+            return signature(with_bottom(kind, bottom(array.dtype)), *args)
+        return signature(given, *args)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        made = context.cast(builder, args[1], signature.args[1], signature.return_type)
+        context.nrt.incref(builder, signature.return_type, made)
+        return made
+
+
+class Doubled(Emitter):
+    """An array in double precision, as adjoints and tangents are; one that is so already is handed on."""
+
+    def __repr__(self):
+        return "doubled"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        (kind,) = args
+        if bottom(kind.dtype) == types.float64:
+            return signature(kind, kind)
+        return signature(types.Array(with_bottom(kind.dtype, types.float64), kind.ndim, "C"), kind)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        kind, made = signature.args[0], signature.return_type
+        if kind == made:
+            context.nrt.incref(builder, kind, args[0])
+            return args[0]
+
+        def element(kind, value, wanted, *_):
+            return context.cast(builder, value, kind, wanted)
+
+        return Walk(context, builder).make(kind, args[0], made, element, in_heap(context, builder))
+
+
+_as_element, _doubled = AsElement(), Doubled()
 _total = Sum()
 _wide_total = Sum(wide=True)
 _zero, _one = Start(0.0), Start(1.0)
@@ -370,7 +419,9 @@ def var(a):
 
 @njit
 def std(a):
-    return var(a) ** 0.5
+    spread = var(a)
+    # Of equal elements the subgradient 0.
+    return spread * 0.0 if spread == 0.0 else spread ** 0.5
 
 
 @njit
@@ -382,29 +433,43 @@ def prod(a):
 
 
 @njit
+def _shared(a, best, ties):
+    """`best` itself, to the last bit; its adjoint goes in equal parts to the elements that are equal to it."""
+    apart = best - best
+    for x in a.flat:
+        if x == best:
+            apart = apart + (best - x)
+    return best - apart / ties
+
+
+@njit
 def amax(a):
     if a.size == 0:
         raise ValueError("zero-size array to reduction operation not possible")
-    best = a.flat[0]
+    best, ties = a.flat[0], 0
     for x in a.flat:
         if np.isnan(x):
             return x
         if x > best:
-            best = x
-    return best
+            best, ties = x, 1
+        elif x == best:
+            ties += 1
+    return _shared(a, best, ties) if ties > 1 and np.isfinite(best) else best
 
 
 @njit
 def amin(a):
     if a.size == 0:
         raise ValueError("zero-size array to reduction operation not possible")
-    best = a.flat[0]
+    best, ties = a.flat[0], 0
     for x in a.flat:
         if np.isnan(x):
             return x
         if x < best:
-            best = x
-    return best
+            best, ties = x, 1
+        elif x == best:
+            ties += 1
+    return _shared(a, best, ties) if ties > 1 and np.isfinite(best) else best
 
 
 @njit
@@ -429,6 +494,7 @@ def cumprod(a):
 
 @njit
 def clip(a, low, high):
+    low, high = _as_element(a, low), _as_element(a, high)
     # By choices, as at a bound the number takes the whole adjoint; the values are those of min(max(a, low), high).
     if low is None:
         return _choice(a > high, high, a)
@@ -502,26 +568,26 @@ def _make_matmul(function):
     @njit
     def to_first(g, out, a, b):
         if a.ndim == 1 and b.ndim == 1:
-            return g * b
+            return g * _doubled(b)
         if a.ndim == 2 and b.ndim == 1:
-            return np.outer(g, b)
+            return np.outer(g, _doubled(b))
         if a.ndim == 1:
-            return _matmul(b, g)
-        return _matmul(g, np.ascontiguousarray(b.T))
+            return _matmul(_doubled(b), g)
+        return _matmul(g, _doubled(np.ascontiguousarray(b.T)))
 
     @njit
     def to_second(g, out, a, b):
         if a.ndim == 1 and b.ndim == 1:
-            return g * a
+            return g * _doubled(a)
         if a.ndim == 2 and b.ndim == 1:
-            return _matmul(np.ascontiguousarray(a.T), g)
+            return _matmul(_doubled(np.ascontiguousarray(a.T)), g)
         if a.ndim == 1:
-            return np.outer(a, g)
-        return _matmul(np.ascontiguousarray(a.T), g)
+            return np.outer(_doubled(a), g)
+        return _matmul(_doubled(np.ascontiguousarray(a.T)), g)
 
     @njit
     def tangent(t, out, a, b):
-        return _matmul(t[0], b) + _matmul(a, t[1])
+        return _matmul(t[0], _doubled(b)) + _matmul(_doubled(a), t[1])
 
     return Operation(value, (to_first, to_second), tangent, _matmul_body, name="matmul")
 
@@ -572,13 +638,12 @@ def outer(a, b):
 
 @njit
 def cross(a, b):
+    out = a * _zero(b)  # of the precision of both
     if a.ndim == 1:
-        out = np.empty(3)
         out[0] = a[1] * b[2] - a[2] * b[1]
         out[1] = a[2] * b[0] - a[0] * b[2]
         out[2] = a[0] * b[1] - a[1] * b[0]
         return out
-    out = np.empty((a.shape[0], 3))
     for i in range(a.shape[0]):
         out[i, 0] = a[i, 1] * b[i, 2] - a[i, 2] * b[i, 1]
         out[i, 1] = a[i, 2] * b[i, 0] - a[i, 0] * b[i, 2]

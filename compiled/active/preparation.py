@@ -137,10 +137,8 @@ class InlineSmallFunctions(InlineInlinables):
 
     @staticmethod
     def _computes_as(function, flags) -> bool:
-        """Whether a function's own options are those that it would be compiled with here."""
-        options = options_of(function)
-        return ((options["error_model"] or "python") == flags.error_model
-                and bool(options["boundscheck"]) == bool(flags.boundscheck))
+        """Whether a function would be compiled with the options that hold here, as one that has none inherits them."""
+        return all(value in (None, getattr(flags, name)) for name, value in options_of(function).items())
 
     def _do_work(self, state, work_list, block, i, expr, inline_worker):
         if expr.vararg is not None:
@@ -592,9 +590,10 @@ class _Statements:
         if len(self.waiting) >= MOST_WAITING:
             self._write(list(self.waiting))
         self.waiting[name] = _Waiting(statement, function, operands, scalar, deepest + 1)
-        if in_place or name in self.rewriter.declared or len(self.definitions.get(name, ())) != 1 or not (scalar or self.rewriter.uses.get(name, 0) == 1):
+        once = len(self.definitions.get(name, ())) == 1 and name not in self.rewriter.declared
+        if in_place or not once or not (scalar or self.rewriter.uses.get(name, 0) == 1):
             self._write([name], in_place)
-        elif name not in self.reach and not statement.target.is_temp:
+        elif not scalar and statement.target not in self.reach and not statement.target.is_temp:
             self._write([name])
 
     def _is_waiting_mask(self, variable) -> bool:
