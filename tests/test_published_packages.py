@@ -62,6 +62,8 @@ def functions(package):
             if any(type(x) is float for x in values) and all(type(x) in (float, int, bool, str, type(None)) for x in values):
                 found.append((name, function, values))
                 break
+    if not found:
+        pytest.skip(f"{package}.numba shows no jitted functions here")
     return found
 
 
@@ -78,6 +80,15 @@ def quotient(f, args, k):
         for j in range(i):
             rows[i].append(rows[i][j] + (rows[i][j] - rows[i - 1][j]) / (4 ** (j + 1) - 1))
     return rows[3][3], abs(rows[3][3] - rows[2][2])
+
+
+def is_one_sided(f, args, k, slope):
+    """Whether the formula has a kink here (differences give the mean of two slopes) and `slope` is one of the two."""
+    step = 1e-6 * max(abs(args[k]), 1e-3)
+    value, up, down = f(*args), *(f(*args[:k], args[k] + s, *args[k + 1:]) for s in (step, -step))
+    right, left = (up - value) / step, (value - down) / step
+    size = max(abs(right), abs(left))
+    return abs(right - left) > 0.01 * size and min(abs(slope - right), abs(slope - left)) <= 1e-4 * size
 
 
 def outcome(f, args):
@@ -107,6 +118,8 @@ def outcome(f, args):
         size = abs(value) / max(abs(args[k]), 1e-3)
         if not spread <= 1e-4 * max(abs(expected), 1e-4 * size):
             rough = True
+        elif is_one_sided(f, args, k, slope):
+            continue
         elif not abs(slope - expected) <= 10 * spread + 1e-6 * abs(expected) + 1e-9 * size:
             return "wrong", f"argument {k}: {slope}, expected {expected} within {spread}"
     return ("rough" if rough else "right"), ""
