@@ -313,7 +313,7 @@ ROWS = (
         kinks="x = 0: the partial is 0, so that a norm has the subgradient 0 at the origin",
         at_kink=(lambda x, o: f.eq(x, 0.0),)),
     Row("pow", 2, np.power,
-        (lambda x, y, o: _nan_with(o, f.adjoint_product(y, f.pow(x, y - 1.0))),
+        (lambda x, y, o: _nan_with(o, f.where(f.eq(y, 0.0), 0.0, y * f.pow(x, y - 1.0))),
          lambda x, y, o: _nan_with(o, f.where(f.eq(x, 0.0), f.where(f.lt(y, 0.0), -f.div(1.0, x * x), 0.0), o * f.log(x)))),
         "elementary:pow", ("power", "float_power"), "same", domain=(POSITIVE, ANY), exact=lambda mp, x, y: mp.power(x, y),
         kinks="y = 0: partial to x is 0, even at x = 0; x = 0: partial to y is 0 for y >= 0, -inf for y < 0; x < 0: it is NaN",

@@ -21,6 +21,7 @@ from numba.extending import typeof_impl
 from compiled.active.derivatives import ForwardJacobian, Gradient, Jacobian, Pullback, Pushforward, ReverseJacobian
 from compiled.active.digest import digest
 from compiled.active.operations import Operation
+from compiled.active.preparation import options_of
 from compiled.active.workspace import limit_workspaces
 from tape.arguments import argument_numbers
 from tape.errors import NotDifferentiable
@@ -248,9 +249,18 @@ def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = 
     made = Derivative(body, targetoptions={"nopython": True, "nogil": True})
     made.__name__ = body.__name__
     if not isinstance(function._cache, NullCache):
-        made._cache = _DerivativeCache(_original(function), hashlib.sha256(f"{label} {make!r} {source}".encode()).hexdigest())
+        key = f"{label} {make!r} {source} {_computes(function)}"
+        made._cache = _DerivativeCache(_original(function), hashlib.sha256(key.encode()).hexdigest())
     made.original, made.emitter, made.count = function, make, len(parameters)
     return made
+
+
+def _computes(function) -> str:
+    """What the user's decorator says of how the function computes; Numba's key of files on disk has nothing of it."""
+    while getattr(function, "is_derivative", False):
+        function = function.original
+    declared = sorted((name, str(kind)) for name, kind in function.locals.items())
+    return f"{sorted((k, str(v)) for k, v in options_of(function).items())} {declared}"
 
 
 def _original(function):

@@ -23,16 +23,25 @@ from compiled.active.expressions import _broadcast, _View
 from compiled.active.numbers import Emission, apply
 from compiled.active.operations import Operation
 from compiled.active.preparation import METHODS, REPLACEMENTS, register, twin
-from compiled.active.types import I8, I32, Active, Differential, constant, is_number, join, proxy, with_bottom
+from compiled.active.types import I8, I32, Active, Differential, bottom, constant, is_number, join, proxy, with_bottom
 from compiled.active.workspace import CELLS, COUNTS, LONG, PAIRS, STATEMENTS, Workspace
 from compiled.instructions import TABLE
 
 
 class Sum(Emitter):
-    """The sum of all elements, one after the other; of `Active` numbers one statement, however many there are."""
+    """The sum of all elements, one after the other; of `Active` numbers one statement, however many there are.
+
+    Parameters
+    ----------
+    wide : bool
+        Whether the sum is kept in double precision, whatever the elements are.
+    """
+
+    def __init__(self, wide=False):
+        self.wide = wide
 
     def __repr__(self):
-        return "sum"
+        return f"sum {'wide' if self.wide else ''}"
 
     def signature(self, typingctx, args):
         """See `Emitter`."""
@@ -40,7 +49,7 @@ class Sum(Emitter):
         if not isinstance(kind, types.Array):
             return None
         dtype = types.int64 if isinstance(kind.dtype, (types.Integer, types.Boolean)) else kind.dtype
-        return signature(dtype, kind)
+        return signature(with_bottom(dtype, types.float64) if self.wide else dtype, kind)
 
     def emit(self, context, builder, signature, args):
         """See `Emitter`."""
@@ -58,6 +67,7 @@ class Sum(Emitter):
             if isinstance(out, Active):
                 builder.store(builder.or_(builder.load(words), element.cell), words)
                 element = element.primal
+            element = emission.double(element) if self.wide else element
             sum_ = apply(TABLE["add"], [emission.number(below, builder.load(total)), element])
             builder.store(emission.value(below, sum_), total)
         if not isinstance(out, Active):
@@ -253,7 +263,106 @@ class AsType(Emitter):
                                            in_heap(context, builder))
 
 
+class Start(Emitter):
+    """The number that a reduction of an array starts with, of the type of its elements."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return f"start {self.value}"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        (kind,) = args
+        if not isinstance(kind, types.Array):
+            return None
+        return signature(kind.dtype if isinstance(kind.dtype, (types.Float, Differential)) else types.int64, kind)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        kind = signature.return_type
+        if isinstance(kind, types.Integer):
+            return context.get_constant(kind, int(self.value))
+        return Emission(context, builder).value(kind, self.value)
+
+
+class Rounded(Emitter):
+    """A number in the precision that Numba's own `function` has for an array: called with the array and the number."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __repr__(self):
+        return f"rounded as {self.function.__name__}"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        array, number = args
+        if not isinstance(array, types.Array):
+            return None
+        dtype = bottom(array.dtype) if isinstance(array.dtype, Differential) else array.dtype
+        plain = typingctx.resolve_function_type(self.function, (array.copy(dtype=dtype),), {})
+        return signature(with_bottom(number, bottom(plain.return_type)), *args)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        return context.cast(builder, args[1], signature.args[1], signature.return_type)
+
+
+class AsElement(Emitter):
+    """A number in the precision of an array's elements, anything but a number as it is: called with the array and it."""
+
+    def __repr__(self):
+        return "as element"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        array, given = args[0], types.unliteral(args[1])
+        floats = isinstance(array, types.Array) and isinstance(array.dtype, (types.Float, Differential))
+        if floats and (is_number(given) or isinstance(given, Differential)):
+            kind = given if isinstance(given, Differential) else types.float64
+            return signature(with_bottom(kind, bottom(array.dtype)), *args)
+        return signature(given, *args)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        made = context.cast(builder, args[1], signature.args[1], signature.return_type)
+        context.nrt.incref(builder, signature.return_type, made)
+        return made
+
+
+class Doubled(Emitter):
+    """An array in double precision, as adjoints and tangents are; one that is so already is handed on."""
+
+    def __repr__(self):
+        return "doubled"
+
+    def signature(self, typingctx, args):
+        """See `Emitter`."""
+        (kind,) = args
+        if bottom(kind.dtype) == types.float64:
+            return signature(kind, kind)
+        return signature(types.Array(with_bottom(kind.dtype, types.float64), kind.ndim, "C"), kind)
+
+    def emit(self, context, builder, signature, args):
+        """See `Emitter`."""
+        kind, made = signature.args[0], signature.return_type
+        if kind == made:
+            context.nrt.incref(builder, kind, args[0])
+            return args[0]
+
+        def element(kind, value, wanted, *_):
+            return context.cast(builder, value, kind, wanted)
+
+        return Walk(context, builder).make(kind, args[0], made, element, in_heap(context, builder))
+
+
+_as_element, _doubled = AsElement(), Doubled()
 _total = Sum()
+_wide_total = Sum(wide=True)
+_zero, _one = Start(0.0), Start(1.0)
+_as_mean = Rounded(np.mean)
 _choice = Where()
 
 
@@ -297,60 +406,76 @@ def _moved(a, axis):
 @njit
 def mean(a, axis=None):
     if axis is None:
-        return _total(a) / a.size
+        return _as_mean(a, _total(a) / a.size)
     return sum_(a, axis) / a.shape[axis]
 
 
 @njit
 def var(a):
     middle = mean(a)
-    total = _total((a - middle) ** 2)
+    total = _wide_total((a - middle) * (a - middle))
     return total / a.size
 
 
 @njit
 def std(a):
-    return var(a) ** 0.5
+    spread = var(a)
+    # Of equal elements the subgradient 0.
+    return spread * 0.0 if spread == 0.0 else spread ** 0.5
 
 
 @njit
 def prod(a):
-    total = 1.0
+    total = _one(a)
     for x in a.flat:
         total = total * x
     return total
 
 
 @njit
+def _shared(a, best, ties):
+    """`best` itself, to the last bit; its adjoint goes in equal parts to the elements that are equal to it."""
+    apart = best - best
+    for x in a.flat:
+        if x == best:
+            apart = apart + (best - x)
+    return best - apart / ties
+
+
+@njit
 def amax(a):
     if a.size == 0:
         raise ValueError("zero-size array to reduction operation not possible")
-    best = a.flat[0]
+    best, ties = a.flat[0], 0
     for x in a.flat:
         if np.isnan(x):
             return x
         if x > best:
-            best = x
-    return best
+            best, ties = x, 1
+        elif x == best:
+            ties += 1
+    return _shared(a, best, ties) if ties > 1 and np.isfinite(best) else best
 
 
 @njit
 def amin(a):
     if a.size == 0:
         raise ValueError("zero-size array to reduction operation not possible")
-    best = a.flat[0]
+    best, ties = a.flat[0], 0
     for x in a.flat:
         if np.isnan(x):
             return x
         if x < best:
-            best = x
-    return best
+            best, ties = x, 1
+        elif x == best:
+            ties += 1
+    return _shared(a, best, ties) if ties > 1 and np.isfinite(best) else best
 
 
 @njit
 def cumsum(a):
     out = np.empty_like(a).ravel()
-    total = 0.0
+    total = _zero(a)
     for k, x in enumerate(a.flat):
         total = total + x
         out[k] = total
@@ -360,7 +485,7 @@ def cumsum(a):
 @njit
 def cumprod(a):
     out = np.empty_like(a).ravel()
-    total = 1.0
+    total = _one(a)
     for k, x in enumerate(a.flat):
         total = total * x
         out[k] = total
@@ -369,21 +494,30 @@ def cumprod(a):
 
 @njit
 def clip(a, low, high):
+    low, high = _as_element(a, low), _as_element(a, high)
+    # By choices, as at a bound the number takes the whole adjoint; the values are those of min(max(a, low), high).
     if low is None:
-        return np.minimum(a, high)
+        return _choice(a > high, high, a)
     if high is None:
-        return np.maximum(a, low)
-    return np.minimum(np.maximum(a, low), high)
+        return _choice(a < low, low, a)
+    raised = _choice(a < low, low, a)
+    return _choice(raised > high, high, raised)
 
 
 @njit
 def _between(x, xp, fp):
-    """Linear interpolation at one point, constant outside."""
+    """Linear interpolation at one point, constant outside.
+
+    At a knot the slope is that of the piece to its right, at the last knot that of the piece to its left.
+    """
     low, high = 0, xp.shape[0] - 1
-    if x <= xp[low]:
+    if high == 0 or x < xp[low]:
         return fp[low]
-    if x >= xp[high]:
+    if x > xp[high]:
         return fp[high]
+    if x == xp[high]:
+        last = (fp[high] - fp[high - 1]) / (xp[high] - xp[high - 1])
+        return last * (x - xp[high]) + fp[high]
     while high - low > 1:
         middle = (low + high) // 2
         if xp[middle] <= x:
@@ -434,26 +568,26 @@ def _make_matmul(function):
     @njit
     def to_first(g, out, a, b):
         if a.ndim == 1 and b.ndim == 1:
-            return g * b
+            return g * _doubled(b)
         if a.ndim == 2 and b.ndim == 1:
-            return np.outer(g, b)
+            return np.outer(g, _doubled(b))
         if a.ndim == 1:
-            return _matmul(b, g)
-        return _matmul(g, np.ascontiguousarray(b.T))
+            return _matmul(_doubled(b), g)
+        return _matmul(g, _doubled(np.ascontiguousarray(b.T)))
 
     @njit
     def to_second(g, out, a, b):
         if a.ndim == 1 and b.ndim == 1:
-            return g * a
+            return g * _doubled(a)
         if a.ndim == 2 and b.ndim == 1:
-            return _matmul(np.ascontiguousarray(a.T), g)
+            return _matmul(_doubled(np.ascontiguousarray(a.T)), g)
         if a.ndim == 1:
-            return np.outer(a, g)
-        return _matmul(np.ascontiguousarray(a.T), g)
+            return np.outer(_doubled(a), g)
+        return _matmul(_doubled(np.ascontiguousarray(a.T)), g)
 
     @njit
     def tangent(t, out, a, b):
-        return _matmul(t[0], b) + _matmul(a, t[1])
+        return _matmul(t[0], _doubled(b)) + _matmul(_doubled(a), t[1])
 
     return Operation(value, (to_first, to_second), tangent, _matmul_body, name="matmul")
 
@@ -499,22 +633,17 @@ dot = _make_matmul(njit(lambda a, b: np.dot(a, b)))
 @njit
 def outer(a, b):
     x, y = a.ravel(), b.ravel()
-    out = np.empty((x.size, y.size))
-    for i in range(x.size):
-        for j in range(y.size):
-            out[i, j] = x[i] * y[j]
-    return out
+    return x.reshape((x.size, 1)) * y
 
 
 @njit
 def cross(a, b):
+    out = a * _zero(b)  # of the precision of both
     if a.ndim == 1:
-        out = np.empty(3)
         out[0] = a[1] * b[2] - a[2] * b[1]
         out[1] = a[2] * b[0] - a[0] * b[2]
         out[2] = a[0] * b[1] - a[1] * b[0]
         return out
-    out = np.empty((a.shape[0], 3))
     for i in range(a.shape[0]):
         out[i, 0] = a[i, 1] * b[i, 2] - a[i, 2] * b[i, 1]
         out[i, 1] = a[i, 2] * b[i, 0] - a[i, 0] * b[i, 2]

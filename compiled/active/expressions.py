@@ -16,7 +16,7 @@ from numba.np import arrayobj
 
 from compiled.active import recording
 from compiled.active.emitter import Emitter
-from compiled.active.functions import FLOOR_DIVIDE, FUNCTIONS, IN_PLACE, PLAIN, SAME
+from compiled.active.functions import FLOOR_DIVIDE, FUNCTIONS, IN_PLACE, PLAIN, ROUNDING, SAME
 from compiled.active.numbers import ActiveNumber, Emission, apply, level_of, partials_of, primal_of
 from compiled.active.types import (
     Active,
@@ -152,7 +152,14 @@ class Expression(Emitter):
             if not typingctx.can_convert(typed.kind, args[0].dtype):
                 raise errors.TypingError(refusal(args[0].dtype))
             return signature(args[0], *args)
-        return signature(types.Array(typed.kind, max(a.ndim for a in arrays), "C"), *args)
+        dtype = typed.kind if isinstance(typed.kind, Differential) else self._plain_dtype(typingctx, args)
+        return signature(types.Array(dtype, max(a.ndim for a in arrays), "C"), *args)
+
+    def _plain_dtype(self, typingctx, args):
+        """Type of the elements of an array without derivatives, as Numba has it: the sum of two masks is one."""
+        plain = [kind.copy(dtype=bottom(kind.dtype)) if isinstance(kind, types.Array) and isinstance(kind.dtype, Differential)
+                 else bottom(kind) if isinstance(kind, Differential) else kind for kind in args]
+        return self._generic(typingctx, self.root, plain, {}).dtype
 
     def _typed_roots(self, typingctx, args):
         made = {}
@@ -201,6 +208,8 @@ class Expression(Emitter):
                 joined = join(joined, other)
             if joined is None:
                 raise errors.TypingError(f"{node!r}: numbers of different derivatives meet: {above}")
+            if function in ROUNDING and isinstance(_innermost(joined), Recorded):
+                raise errors.TypingError(f"tape: lists of jitted functions are of float64; they cannot hold {node!r}")
             kind = with_bottom(joined, kind)
         return _Typed(function, children, None, kind, call, row)
 
@@ -280,6 +289,8 @@ def _resolve(typingctx, function, kinds):
     """Signature of Numba's function on plain numbers."""
     if function in SAME:
         return signature(types.float64, types.float64)
+    if function in ROUNDING:
+        return signature(types.float32, *kinds)
     if function is bool:
         return signature(types.boolean, *kinds)
     return typingctx.resolve_function_type(function, tuple(kinds), {})
@@ -364,6 +375,8 @@ class _Evaluation:
                                node.call)
         if node.function in SAME:
             return raws[0]
+        if node.function in ROUNDING:
+            return context.cast(builder, raws[0], node.call.args[0], node.call.return_type)
         if node.function is bool:
             return context.is_true(builder, node.call.args[0], raws[0])
         function = context.typing_context.resolve_value_type(node.function)

@@ -70,5 +70,10 @@ PLAIN = {*COMPARISONS, *TESTS, *INTEGERS}
 SAME = {float, np.float64}
 """Functions that leave a float64 as it is."""
 
+ROUNDING = {np.float32}
+"""Functions that round a number to another float type."""
+
+FUNCTIONS |= dict.fromkeys(ROUNDING, "copy")
+
 ELEMENTWISE = {*FUNCTIONS, *PLAIN, *SAME}
 """All that a statement may be made of."""

@@ -69,8 +69,17 @@ PURE = ("binop", "unary", "getattr", "getitem", "static_getitem", "cast", "build
 # -------------------------------------------------------------------------------------------------- twins
 
 _twins: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-KEPT_OPTIONS = ("fastmath", "error_model", "boundscheck")
-"""Options of the user's function that its twin has too."""
+KEPT_OPTIONS = ("error_model", "boundscheck")
+"""Options of the user's function that its twin has too.
+
+Not `fastmath`: Numba gives its flags to every instruction of a module, so to our kernels, whose corrections of rounding errors
+they allow LLVM to drop, and to partials, which compare with NaN and infinity.
+"""
+
+
+def options_of(dispatcher) -> dict:
+    """The options that decide what a jitted function computes, and that its twin has too."""
+    return {name: dispatcher.targetoptions.get(name) for name in KEPT_OPTIONS}
 
 
 def twin(dispatcher):
@@ -79,10 +88,11 @@ def twin(dispatcher):
         return dispatcher
     found = _twins.get(dispatcher)
     if found is None:
-        options = {k: v for k, v in dispatcher.targetoptions.items() if k in KEPT_OPTIONS}
+        options = {k: v for k, v in options_of(dispatcher).items() if v is not None}
         # Nobody calls a twin from Python.
         options |= {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        found = CPUDispatcher(dispatcher.py_func, targetoptions=options, pipeline_class=DifferentialCompiler)
+        found = CPUDispatcher(dispatcher.py_func, locals=dict(dispatcher.locals), targetoptions=options,
+                              pipeline_class=DifferentialCompiler)
         found.is_twin, found.original = True, dispatcher
         _twins[dispatcher] = found
     return found
@@ -125,11 +135,16 @@ class InlineSmallFunctions(InlineInlinables):
         finally:
             state.flags.enable_ssa = ssa  # inlining switches it off
 
+    @staticmethod
+    def _computes_as(function, flags) -> bool:
+        """Whether a function would be compiled with the options that hold here, as one that has none inherits them."""
+        return all(value in (None, getattr(flags, name)) for name, value in options_of(function).items())
+
     def _do_work(self, state, work_list, block, i, expr, inline_worker):
         if expr.vararg is not None:
             return False
         function = resolved(state.func_ir._definitions, expr.func)
-        if not isinstance(function, Dispatcher):
+        if not isinstance(function, Dispatcher) or function.locals or not self._computes_as(function, state.flags):
             return False
         body = run_frontend(function.py_func)
         if len(body.blocks) != 1 or len(next(iter(body.blocks.values())).body) > self.MOST_STATEMENTS:
@@ -157,7 +172,10 @@ class PrepareStatements(FunctionPass):
         _unpack_tuples(function)
         definitions = build_definitions(function.blocks)
         reach = _Reach(function, definitions, state.args)
-        _Rewriter(function, definitions, reach, max(kinds, key=depth)).run()
+        kind = max(kinds, key=depth)
+        _Rewriter(function, definitions, reach, kind, set(state.locals)).run()
+        state.locals = {name: with_bottom(kind, declared) if name in reach.names and isinstance(declared, types.Float)
+                        else declared for name, declared in state.locals.items()}
         function._definitions = build_definitions(function.blocks)
         return True
 
@@ -443,8 +461,9 @@ def _drop_unused(function, definitions) -> None:
 class _Rewriter:
     """Rewrites the blocks of one function."""
 
-    def __init__(self, function, definitions, reach, kind):
+    def __init__(self, function, definitions, reach, kind, declared):
         self.function, self.definitions, self.reach, self.kind = function, definitions, reach, kind
+        self.declared = declared  # names whose types the user declares: what they are assigned is converted
         self.uses = {}
         self.homes = {s.target.name: block for block in function.blocks.values() for s in block.find_insts(ir.Assign)}
         for block in function.blocks.values():
@@ -514,7 +533,7 @@ class _Statements:
     def _assign(self, statement):
         value = statement.value
         operation = function_of(value, self.definitions)
-        if operation is not None and any(x in self.reach for x in operation[1]):
+        if operation is not None and any(x in self.reach or self._is_waiting_mask(x) for x in operation[1]):
             self._operation(statement, *operation)
             return
         if isinstance(value, ir.Expr):
@@ -524,7 +543,8 @@ class _Statements:
             statement = ir.Assign(self._exchanged(value, statement.loc), statement.target, statement.loc)
             if value.op == "getitem":
                 self.loads[statement.target.name] = "getitem", value.value.name, self._key(value.index)
-        elif isinstance(value, ir.Var) and value.name in self.waiting and self.waiting[value.name].scalar:
+        elif (isinstance(value, ir.Var) and value.name in self.waiting and self.waiting[value.name].scalar
+              and statement.target.name not in self.rewriter.declared):
             # Another name for what waits.
             self.waiting[statement.target.name] = _Waiting(statement, None, [value], True, self.waiting[value.name].depth)
             if len(self.definitions.get(statement.target.name, ())) != 1:
@@ -570,10 +590,20 @@ class _Statements:
         if len(self.waiting) >= MOST_WAITING:
             self._write(list(self.waiting))
         self.waiting[name] = _Waiting(statement, function, operands, scalar, deepest + 1)
-        if in_place or len(self.definitions.get(name, ())) != 1 or not (scalar or self.rewriter.uses.get(name, 0) == 1):
+        once = len(self.definitions.get(name, ())) == 1 and name not in self.rewriter.declared
+        if in_place or not once or not (scalar or self.rewriter.uses.get(name, 0) == 1):
             self._write([name], in_place)
-        elif not scalar and function in PLAIN:
+        elif not scalar and statement.target not in self.reach and not statement.target.is_temp:
             self._write([name])
+
+    def _is_waiting_mask(self, variable) -> bool:
+        """Whether a variable is an array without derivatives that waits, as comparisons do.
+
+        Numba computes what is said of such arrays in one expression element by element, where True + True is 2; in arrays
+        that have a name it is True.
+        """
+        found = self.waiting.get(variable.name)
+        return found is not None and not found.scalar and variable not in self.reach
 
     def _settle(self, variables):
         """Write what is needed of what waits."""
@@ -757,6 +787,8 @@ class _Statements:
             return value
         if function is np.array and len(value.args) == 1:
             return self._array(value, loc)
+        if function is np.empty_like:
+            return ir.Expr.call(self._global(np.zeros_like, loc), value.args, value.kws, loc, value.vararg)
         if is_kind_of(function, REPLACEMENTS):
             return ir.Expr.call(self._global(_prepared(REPLACEMENTS[function]), loc), value.args, value.kws, loc, value.vararg)
         if isinstance(function, Dispatcher):
@@ -804,9 +836,11 @@ class _Statements:
         dtype = self._global(DType(with_bottom(self.rewriter.kind, types.float32 if single else types.float64)), loc)
         args = list(value.args[:position])
         kws = [(k, v) for k, v in value.kws if k != "dtype"]
+        # A cell that nobody writes must not name a place in a list.
+        called = self._global(np.zeros, loc) if function is np.empty else value.func
         if len(args) == position:
-            return ir.Expr.call(value.func, [*args, dtype], kws, loc, value.vararg)
-        return ir.Expr.call(value.func, args, [*kws, ("dtype", dtype)], loc, value.vararg)
+            return ir.Expr.call(called, [*args, dtype], kws, loc, value.vararg)
+        return ir.Expr.call(called, args, [*kws, ("dtype", dtype)], loc, value.vararg)
 
 
 def _prepared(function):

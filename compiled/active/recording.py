@@ -84,7 +84,7 @@ def push_decision(emission, function, operands, kind, outcome, line=0):
         value = builder.uitofp(outcome, ir.DoubleType())
     else:
         value = context.cast(builder, outcome, kind, types.float64)
-    decided = _decision(function, operands)
+    decided = _decision(function, [_listed(x) for x in operands])
     if not getattr(decided, "level", 0):
         return
     with builder.if_then(builder.icmp_unsigned("!=", decided.cell, constant(0))):
@@ -92,6 +92,13 @@ def push_decision(emission, function, operands, kind, outcome, line=0):
         expected = _entry(emission, workspace, CONSTANT, [constant(0)] * 3, value, 0)
         cells = [builder.and_(decided.cell, constant(0xFFFFFFFF)), expected, constant(0)]
         _entry(emission, workspace, TABLE.opcode["guard"], cells, value, line)
+
+
+def _listed(number):
+    """The number of the list below the derivatives that are taken in it."""
+    while getattr(number, "level", 0) > 1:
+        number = number.primal
+    return number
 
 
 def _decision(function, operands):

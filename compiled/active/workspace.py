@@ -57,7 +57,10 @@ POINTER = I8.as_pointer()
 
 
 def limit_workspaces(nbytes: int | None) -> None:
-    """Limit the memory of each list that a jitted derivative writes; None for no limit."""
+    """Limit the memory of each list that a jitted derivative writes; None for no limit.
+
+    What workspaces hold beyond the limit goes back: that of those at rest before their next call (see `acquire`).
+    """
     HEADERS[0, LIMIT] = 0 if nbytes is None else max(int(nbytes), 1)
 
 
@@ -169,6 +172,7 @@ def acquire(context, builder, kind):
             workspace.store(number, constant(1))
         for number in (LOST, TOP):
             workspace.store(number, constant(0))
+        _give_back(workspace, size + 5)
         room = builder.udiv(workspace.load(PARTIAL_BYTES), constant(size))
         cells = workspace.load(CELL_CAPACITY)
         workspace.store(CAPACITY, builder.select(builder.icmp_unsigned("<", room, cells), room, cells))
@@ -176,6 +180,23 @@ def acquire(context, builder, kind):
 
     function = internal_function(builder.module, f"tape.acquire.{size}", [], emit, inline=True, result=POINTER)
     return Workspace(context, builder, builder.call(function, []))
+
+
+def _give_back(workspace: Workspace, pair: int) -> None:
+    """Free the buffers of a list that is larger than the limit, which may have been set since it grew.
+
+    `pair`: bytes of a pair in the call that begins.
+    """
+    builder = workspace.builder
+    limit = _larger(builder, _limit(builder), constant(LEAST_CAPACITY * pair))
+    held = builder.add(workspace.load(PARTIAL_BYTES), builder.mul(workspace.load(CELL_CAPACITY), constant(5)))
+    with builder.if_then(builder.icmp_unsigned(">", held, limit), likely=False):
+        free = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [POINTER]), "NRT_Free")
+        for number in (PARTIALS, CELLS, COUNTS, ADJOINTS):
+            builder.call(free, [workspace.pointer(number, I8)])
+            workspace.store(number, constant(0))
+        for number in (PARTIAL_BYTES, CELL_CAPACITY, ADJOINT_BYTES):
+            workspace.store(number, constant(0))
 
 
 def release(workspace: Workspace) -> None:
