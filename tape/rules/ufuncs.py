@@ -11,6 +11,7 @@ import numpy as np
 
 from compiled.instructions import TABLE
 from tape.errors import NotDifferentiable
+from tape.integers import computed, is_integral
 from tape.rules import UFUNCS, contractions, no_rule
 from tape.rules.reductions import logsumexp
 from tape.rules.writing import ufunc_at, writable, write
@@ -53,10 +54,22 @@ def _called(ufunc, method, inputs, kwargs):
     if set(kwargs) - {"dtype", "casting", "where"}:
         raise NotDifferentiable(f"numpy.{name} with {', '.join(kwargs)}: not supported")
     special, row = UFUNCS.get(name), TABLE.ufuncs.get(name)
+    integral = all(map(is_integral, inputs))
+    if integral and (name in BY_VALUE or (special is None and row is None)) and not _is_logic(name, inputs):
+        return computed(ufunc, inputs, kwargs)
     if special is None and row is None:
         raise no_rule(name)
     result = special(*(plain(x) for x in inputs)) if special is not None else record(row, inputs)
     return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
+
+
+BY_VALUE = ("power", "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift")
+"""Ufuncs of integers that NumPy computes, under a guard on their values."""
+
+
+def _is_logic(name, inputs):
+    """Whether a bitwise function is that of booleans."""
+    return name in ("bitwise_and", "bitwise_or", "bitwise_xor", "invert") and all(map(is_bool, inputs))
 
 
 def _reduce(ufunc, array, axis=0, **kwargs):
@@ -126,21 +139,13 @@ def _reciprocal(x):
     return record("reciprocal", (x,))
 
 
-def _add(x, y):
-    return record("or" if is_bool(x) and is_bool(y) else "add", (x, y))
-
-
-def _floor_divide(x, y):
-    return record("floor", (record("div", (x, y)),)).astype(_integer_result(x, y))
-
-
-def _mod(x, y):
-    return (x - record("floor", (record("div", (x, y)),)) * y).astype(_integer_result(x, y))
-
-
-def _integer_result(x, y):
-    kinds = [x.dtype if hasattr(x, "dtype") else x for x in (x, y)]
-    return np.result_type(*kinds)
+def _divided(row, x, y):
+    """A quotient or remainder; of integers by 0 it is 0, as in NumPy."""
+    if not (is_integral(x) and is_integral(y)):
+        return record(row, (x, y))
+    zero = record("eq", (y, 0))
+    result = record(row, (x, record("where", (zero, np.ones((), getattr(y, "dtype", np.int64))[()], y))))
+    return record("where", (zero, np.zeros((), result.dtype)[()], result))
 
 
 def _logit(x):
@@ -168,9 +173,9 @@ UFUNCS.update({
     "float_power": _float_power,
     "fabs": _fabs,
     "reciprocal": _reciprocal,
-    "add": _add,
-    "floor_divide": _floor_divide,
-    "remainder": _mod,
+    "floor_divide": lambda x, y: _divided("floor_divide", x, y),
+    "remainder": lambda x, y: _divided("mod", x, y),
+    "fmod": lambda x, y: _divided("fmod", x, y),
     "bitwise_and": _logical("and", "bitwise_and"),
     "bitwise_or": _logical("or", "bitwise_or"),
     "bitwise_xor": _logical("xor", "bitwise_xor"),
