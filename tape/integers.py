@@ -34,17 +34,18 @@ def fits(array, dtype) -> bool:
     return max(high, -low) <= exact_limit(dtype)
 
 
-def bounds_of_argument(array, dtype) -> Interval | None:
+def bounds_of_argument(array, dtype, tight=True) -> Interval | None:
     """What a list takes for granted of an integer argument: bounds around its values now; None where cells cannot hold it.
 
-    They are wide, so that other indices and labels do not make the function be recorded again.
+    They are wide, so that other indices and labels do not make the function be recorded again; all that cells hold unless
+    `tight`.
     """
     low, high = interval_of(array)
     kind = getattr(array, "dtype", np.dtype(np.int64))
     if kind.kind == "b":
         return 0, 1
     kind = np.iinfo(kind)
-    for bound in sorted({2**24, exact_limit(dtype)}):
+    for bound in sorted({2**24 if tight else exact_limit(dtype), exact_limit(dtype)}):
         if bound <= exact_limit(dtype) and max(high, -low) <= bound:
             return max(-bound, int(kind.min)), min(bound, int(kind.max))
     return None

@@ -21,7 +21,7 @@ from compiled.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, STATU
 from compiled.memory import ListMemory, View, contiguous, elementwise_block
 from compiled.program import Program, live_flags
 from tape.errors import NotDifferentiable
-from tape.integers import INTERVALS, Interval, bounds_of_argument, interval_of, is_integral
+from tape.integers import INTERVALS, Interval, interval_of, is_integral
 from tape.lines import user_line
 
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("recorder", default=None)
@@ -210,11 +210,14 @@ class Recorder:
                 interval = min(before[0], interval[0]), max(before[1], interval[1])
         self._intervals[slot] = interval
 
-    def input(self, array: np.ndarray, active: bool) -> View:
-        """Allocate an input slot that holds `array` now; `active` says whether it is differentiated."""
+    def input(self, array: np.ndarray, active: bool, bounds: Interval | None = None) -> View:
+        """Allocate an input slot that holds `array` now.
+
+        `active` says whether it is differentiated; `bounds` are those of integers in all replays, as far as they are known.
+        """
         view = self.new_slot(array.shape, active)
-        if array.dtype.kind in "iub" and not active:
-            self.set_interval(view, bounds_of_argument(array, self.dtype))
+        if bounds is not None:
+            self.set_interval(view, bounds)
         self._fill(view, array)
         self.inputs.append(view)
         return view

@@ -294,9 +294,12 @@ class Traces:
     ----------
     function : callable
         NumPy code.
+    checks_integers : bool
+        Whether bounds of integer arguments are looked at before each call; else the list itself has a guard wherever its
+        results could be beyond what cells hold.
     """
 
-    def __init__(self, function):
+    def __init__(self, function, checks_integers=True):
         if not callable(function):
             raise NotDifferentiable(f"expected a function, got {type(function).__name__} ({function!r:.60})")
         try:
@@ -305,6 +308,7 @@ class Traces:
         except TypeError:
             self._function = lambda: function
         self._groups: dict[Any, list[Trace]] = {}
+        self._checks_integers = checks_integers
         self._lock = threading.Lock()
         self._clock = itertools.count()
         self._states: State | None = None
@@ -424,7 +428,7 @@ class Traces:
                 inputs.append(leaf)
                 continue
             if k not in differentiated and is_integral(leaf):
-                bounds[k] = bounds_of_argument(leaf, dtype)
+                bounds[k] = bounds_of_argument(leaf, dtype, self._checks_integers)
                 if bounds[k] is None:
                     del bounds[k]
                     fixed[k] = leaf.copy() if isinstance(leaf, np.ndarray) else leaf
@@ -436,7 +440,8 @@ class Traces:
             array = np.asarray(leaf)
             if k in differentiated and array.dtype.kind in "iu":
                 array = array.astype(np.float64)
-            inputs.append(argument_of(recorder, recorder.input(array, k in differentiated), array.dtype, description))
+            view = recorder.input(array, k in differentiated, bounds.get(k))
+            inputs.append(argument_of(recorder, view, array.dtype, description))
         args, kwargs = with_leaves(structure, inputs)
         with recorder.recording():
             try:
