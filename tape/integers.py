@@ -104,6 +104,24 @@ def is_integral(x) -> bool:
     return dtype.kind in "iub" if dtype is not None else type(x) in (int, bool)
 
 
+def checked_python_integer(x, dtype):
+    """An operand, where it is an integer of Python's one that an operation in `dtype` takes: NumPy refuses others.
+
+    A recorded one that may be refused becomes plain, under a guard.
+    """
+    from tape.tracing import RecordedArray
+
+    kind = np.iinfo(dtype)
+    if isinstance(x, RecordedArray):
+        interval = x.recorder.interval(x.view)
+        if x.plain_type is not int or (kind.bits > 32 and kind.min < 0) or (interval and _within(interval, kind)):
+            return x
+        x = concrete(x)
+    if type(x) is int and not kind.min <= x <= kind.max:
+        raise OverflowError(f"Python integer {x} out of bounds for {dtype}")
+    return x
+
+
 def concrete(x):
     """A recorded operand as plain integers, under a guard that a replay must find the same ones; others as they are."""
     from tape.tracing import RecordedArray

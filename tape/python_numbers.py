@@ -14,22 +14,27 @@ from tape.errors import NotDifferentiable
 from tape.lines import user_line
 
 
-def check_divisor(what: str, dividend, divisor) -> None:
-    """Raise ZeroDivisionError where Python would; of a recorded divisor under a guard that it is, or is not, zero.
+def divided(what: str, x, y):
+    """A quotient, whole quotient or remainder by the operator.
 
-    Where there are no values, in the bodies of loops, division gives infinities and NaN instead.
+    Raises ZeroDivisionError where Python would; of a recorded divisor under a guard that it is, or is not, zero. Where there
+    are no values, in the bodies of loops, division gives infinities and NaN instead.
     """
     from tape.tracing import RecordedArray, is_python_number
 
-    if not (is_python_number(dividend) and is_python_number(divisor)):
-        return
-    zero = not is_nonzero(divisor) if isinstance(divisor, RecordedArray) else divisor == 0
-    if zero:
+    row, ufunc = _DIVISIONS[what]
+    if not (is_python_number(x) and is_python_number(y)):
+        return RecordedArray.apply(row, (x, y)) if what == "division" else ufunc(x, y)
+    if y == 0 if not isinstance(y, RecordedArray) else not is_nonzero(y):
         raise ZeroDivisionError(_MESSAGES[what])
+    return RecordedArray.apply(row, (x, y))
 
 
-_MESSAGES = {"division": "float division by zero", "floor division": "float floor division by zero", "modulo": "float modulo",
-             "power": "0.0 cannot be raised to a negative power"}
+_DIVISIONS = {"division": ("div", np.true_divide), "floor division": ("floor_divide", np.floor_divide),
+              "modulo": ("mod", np.remainder)}
+"""Operation → its instruction and its ufunc."""
+
+_MESSAGES = {"division": "float division by zero", "floor division": "float floor division by zero", "modulo": "float modulo"}
 
 
 def is_nonzero(x) -> bool:

@@ -21,7 +21,7 @@ from compiled.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, STATU
 from compiled.memory import ListMemory, View, contiguous, elementwise_block
 from compiled.program import Program, live_flags
 from tape.errors import NotDifferentiable
-from tape.integers import INTERVALS, Interval, interval_of, is_integral
+from tape.integers import INTERVALS, Interval, fits, interval_of, is_integral
 from tape.lines import user_line
 
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("recorder", default=None)
@@ -91,6 +91,7 @@ class Recorder:
         self.lines: dict[tuple[str, int], int] = {}
         self._executed = 0
         self._intervals: dict[int, Interval | None] = {}  # of slots of integers: bounds of their cells, None if unknown
+        self.rounded = 0  # how many constants of integers were beyond what cells hold
         self.nonzero: set[int] = set()  # cells of numbers that a guard says are not 0
         self._scalars: dict[tuple[float, float], View] = {}
         self._arrays: dict[int, tuple[np.ndarray, View]] = {}
@@ -247,6 +248,7 @@ class Recorder:
         view = self.new_slot(array.shape)
         if interval is not None:
             self.set_interval(view, interval)
+            self.rounded += not fits(value, self.dtype)
         self._fill(view, array)  # rounded, as NumPy does where integers meet floats
         return view
 

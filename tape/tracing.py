@@ -17,7 +17,7 @@ from tape import integers
 from tape.errors import NotDifferentiable
 from tape.lines import asked_by_user, called_by_scipy, user_line
 from tape.methods import add_methods
-from tape.python_numbers import check_divisor, power
+from tape.python_numbers import divided, power
 from tape.recorder import Recorder, broadcast_shape, current_recorder
 
 _result_dtypes: dict = {}
@@ -40,6 +40,9 @@ def result_dtype(name: str, operands, python: bool = False) -> np.dtype:
             dtype = np.dtype(int) if weakest.kind == "b" and name not in ("where", "copy") else weakest
         else:
             dtype = _numpy_dtype(row, kinds)
+            if dtype == np.float16:
+                raise NotDifferentiable(f"{_here()}: numpy.{row.numpy[0]} of {' and '.join(map(str, kinds))} computes in "
+                                        "float16, which lists do not have; convert the operand with astype(np.float64)")
             if row.kind == "float" and dtype.kind in "iub":
                 dtype = np.dtype(float)
         if dtype.kind not in "fiub" or (dtype.kind == "f" and dtype.itemsize not in (4, 8)):
@@ -57,10 +60,12 @@ def _kind_of(x):
 
 
 def _numpy_dtype(row, kinds):
-    """What NumPy's own ufunc gives, where its rule is not that of the common type (booleans); raises what it raises."""
+    """What NumPy's own ufunc gives, where its rule is not that of the common type (booleans, narrow integers); or raises."""
     common = np.result_type(*(kind() if isinstance(kind, type) else kind for kind in kinds)) if kinds else np.dtype(float)
-    if row.kind == "same" and row.numpy and common.kind == "b" and hasattr(np, row.numpy[0]):
-        return getattr(np, row.numpy[0])(*(np.zeros((), bool) for _ in kinds)).dtype
+    if common.kind in "iub" and row.numpy and hasattr(np, row.numpy[0]):
+        with np.errstate(all="ignore"):
+            return getattr(np, row.numpy[0])(*(kind(1) if isinstance(kind, type) else np.ones((), kind)[()] for kind in kinds)
+                                             ).dtype
     return common
 
 
@@ -74,6 +79,10 @@ def record(name: str, operands, python: bool = False) -> RecordedArray:
     dtype = result_dtype(name, operands, python)
     integral = dtype.kind != "f" and all(map(integers.is_integral, operands))
     if integral:
+        if dtype.kind in "iu" and not python:
+            operands = [integers.checked_python_integer(x, dtype) for x in operands]
+            if not any(isinstance(x, RecordedArray) for x in operands):
+                return integers.computed(_function_of(name, python), operands)
         if any(not isinstance(x, RecordedArray) and not integers.fits(x, recorder.dtype) for x in operands):
             return integers.computed(_function_of(name, python), operands)
         if dtype.kind == "b":
@@ -83,12 +92,19 @@ def record(name: str, operands, python: bool = False) -> RecordedArray:
     shape = broadcast_shape([view.shape for view in views])
     out = new_like(recorder, views, shape)
     recorder.elementwise(name, views, shape, out)
+    if integral and name in _SIGNED_ZERO and min(recorder.interval(view)[0] if recorder.interval(view) else -1
+                                                for view in views) < 0:
+        signed, out = out, new_like(recorder, [out], shape)
+        recorder.elementwise("add", [signed, recorder.constant(0)], shape, out)
     result = RecordedArray(recorder, out, dtype, _PYTHON[dtype.kind] if python else None)
     return integers.settled(result, _function_of(name, python), operands) if integral and dtype.kind in "iu" else result
 
 
 _PYTHON = {"f": float, "i": int, "b": bool}
 """Kind of dtype → Python's type of number."""
+
+_SIGNED_ZERO = ("mul", "neg", "fmod", "mod", "floor_divide")
+"""Instructions that give -0.0 in cells, which integers do not have: adding 0 makes it 0."""
 
 _BOOLEAN = {"add": "or", "mul": "and"}
 """Instruction of numbers → that of booleans."""
@@ -316,12 +332,10 @@ class RecordedArray(Number):
         return self.apply("abs", (self,))
 
     def __truediv__(self, other):
-        check_divisor("division", self, other)
-        return self.apply("div", (self, other))
+        return divided("division", self, other)
 
     def __rtruediv__(self, other):
-        check_divisor("division", other, self)
-        return self.apply("div", (other, self))
+        return divided("division", other, self)
 
     def __pow__(self, other):
         return power(self, other)
@@ -336,20 +350,16 @@ class RecordedArray(Number):
         return np.matmul(other, self)
 
     def __floordiv__(self, other):
-        check_divisor("floor division", self, other)
-        return self.apply("floor_divide", (self, other))
+        return divided("floor division", self, other)
 
     def __rfloordiv__(self, other):
-        check_divisor("floor division", other, self)
-        return self.apply("floor_divide", (other, self))
+        return divided("floor division", other, self)
 
     def __mod__(self, other):
-        check_divisor("modulo", self, other)
-        return self.apply("mod", (self, other))
+        return divided("modulo", self, other)
 
     def __rmod__(self, other):
-        check_divisor("modulo", other, self)
-        return self.apply("mod", (other, self))
+        return divided("modulo", other, self)
 
     def __divmod__(self, other):
         return self // other, self % other
@@ -528,7 +538,7 @@ def _astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
     if dtype.kind == "b":
         return record("ne", (self, 0))
     if dtype.kind in "iu":
-        whole = self if self.dtype.kind in "iub" else record("trunc", (self,))
+        whole = self if self.dtype.kind in "iub" else record("add", (record("trunc", (self,)), 0.0))
         result = RecordedArray(self.recorder, self.recorder.copied(whole.view), dtype)
         return integers.settled(result, lambda x: np.asarray(x).astype(dtype)[()], (self,))
     if dtype not in (np.float64, np.float32):

@@ -15,7 +15,7 @@ from tape.integers import computed, is_integral
 from tape.rules import UFUNCS, contractions, no_rule
 from tape.rules.reductions import logsumexp
 from tape.rules.writing import ufunc_at, writable, write
-from tape.tracing import plain, record, recorder_of
+from tape.tracing import RecordedArray, plain, record, recorder_of, result_dtype
 
 
 def call_ufunc(ufunc, method, inputs, kwargs):
@@ -54,8 +54,8 @@ def _called(ufunc, method, inputs, kwargs):
     if set(kwargs) - {"dtype", "casting", "where"}:
         raise NotDifferentiable(f"numpy.{name} with {', '.join(kwargs)}: not supported")
     special, row = UFUNCS.get(name), TABLE.ufuncs.get(name)
-    integral = all(map(is_integral, inputs))
-    if integral and (name in BY_VALUE or (special is None and row is None)) and not _is_logic(name, inputs):
+    by_value = (name in BY_VALUE and not _is_logic(name, inputs) and not _is_small_power(name, inputs)) or (special or row) is None
+    if all(map(is_integral, inputs)) and by_value:
         return computed(ufunc, inputs, kwargs)
     if special is None and row is None:
         raise no_rule(name)
@@ -70,6 +70,11 @@ BY_VALUE = ("power", "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left
 def _is_logic(name, inputs):
     """Whether a bitwise function is that of booleans."""
     return name in ("bitwise_and", "bitwise_or", "bitwise_xor", "invert") and all(map(is_bool, inputs))
+
+
+def _is_small_power(name, inputs):
+    """Whether integers are raised to a power that is some multiplications."""
+    return name == "power" and type(inputs[1]) is int and 1 <= inputs[1] <= MOST_MULTIPLICATIONS
 
 
 def _reduce(ufunc, array, axis=0, **kwargs):
@@ -99,6 +104,8 @@ MOST_MULTIPLICATIONS = 16
 
 
 def _power(x, y):
+    if is_bool(x) and is_integral(y):
+        x = x.astype(np.power(np.ones((), bool), y).dtype)
     if isinstance(y, (int, float, np.integer, np.floating)) and not isinstance(x, (int, float)):
         if y == 1:
             return record("copy", (x,))
@@ -141,11 +148,13 @@ def _reciprocal(x):
 
 def _divided(row, x, y):
     """A quotient or remainder; of integers by 0 it is 0, as in NumPy."""
-    if not (is_integral(x) and is_integral(y)):
+    if not (is_integral(x) and is_integral(y)) or result_dtype(row, (x, y)).kind == "f":
         return record(row, (x, y))
-    zero = record("eq", (y, 0))
-    result = record(row, (x, record("where", (zero, np.ones((), getattr(y, "dtype", np.int64))[()], y))))
-    return record("where", (zero, np.zeros((), result.dtype)[()], result))
+    if not isinstance(y, RecordedArray) and np.all(y):
+        return record(row, (x, y))
+    zero = np.equal(y, 0)
+    result = record(row, (x, np.where(zero, np.ones((), getattr(y, "dtype", np.int64)), y)))
+    return np.where(zero, np.zeros((), result.dtype), result)
 
 
 def _logit(x):
