@@ -53,7 +53,8 @@ def power(x, y):
     from tape.tracing import RecordedArray, is_python_number
 
     if not (is_python_number(x) and is_python_number(y)):
-        return np.power(x, y)
+        # NumPy's operator, unlike its function, squares arrays, which for booleans is of another dtype.
+        return np.square(x) if np.ndim(x) and type(y) is int and y == 2 else np.power(x, y)
     recorded = x if isinstance(x, RecordedArray) else y
     if all(_is_python_integer(v) for v in (x, y)):
         from tape.integers import computed

@@ -238,7 +238,8 @@ MASK = np.array([True, False, True, True])
 
 @pytest.mark.parametrize("function", [
     lambda x, m: (x > 0) + (x > -5), lambda x, m: m + m, lambda x, m: m * (x > 0), lambda x, m: np.sum(m),
-    lambda x, m: m.mean(), lambda x, m: np.prod(m), lambda x, m: np.cumsum(x > 0), lambda x, m: ~m, lambda x, m: m ^ (x > 1), lambda x, m: m ** 2,
+    lambda x, m: m.mean(), lambda x, m: np.prod(m), lambda x, m: np.cumsum(x > 0),
+    lambda x, m: ~m, lambda x, m: m ^ (x > 1), lambda x, m: m ** 2,
     lambda x, m: np.where(m, True, x > 0), lambda x, m: np.maximum(m, x > 0), lambda x, m: m == (x > 0), lambda x, m: m < True,
     lambda x, m: m + 1, lambda x, m: m * 0.5, lambda x, m: m.sum(dtype=np.int8), lambda x, m: m.astype(np.uint8) - np.uint8(1),
     lambda x, m: m & True, lambda x, m: m // m[::-1],

@@ -54,8 +54,8 @@ def _called(ufunc, method, inputs, kwargs):
     if set(kwargs) - {"dtype", "casting", "where"}:
         raise NotDifferentiable(f"numpy.{name} with {', '.join(kwargs)}: not supported")
     special, row = UFUNCS.get(name), TABLE.ufuncs.get(name)
-    by_value = (name in BY_VALUE and not _is_logic(name, inputs) and not _is_small_power(name, inputs)) or (special or row) is None
-    if all(map(is_integral, inputs)) and by_value:
+    by_value = name in BY_VALUE and not _is_logic(name, inputs) and not _is_small_power(name, inputs)
+    if all(map(is_integral, inputs)) and (by_value or (special is None and row is None)):
         return computed(ufunc, inputs, kwargs)
     if special is None and row is None:
         raise no_rule(name)
