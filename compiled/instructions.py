@@ -249,6 +249,18 @@ def _with_sign_of(remainder, y):
     return f.where(f.eq(remainder, 0.0), f.where(f.lt(y, 0.0), -0.0, 0.0), moved)
 
 
+def _floor_quotient(x, y):
+    """x // y as NumPy takes it: of the remainder, which is exact, so that it never exceeds the quotient."""
+    remainder = f.fmod(x, y)
+    quotient = (x - remainder) / y
+    below = f.ne(remainder, 0.0) * f.ne(f.lt(y, 0.0), f.lt(remainder, 0.0))
+    quotient = f.where(below, quotient - 1.0, quotient)
+    whole = f.floor(quotient)
+    whole = f.where(f.lt(0.5, quotient - whole), whole + 1.0, whole)
+    whole = f.where(f.eq(quotient, 0.0), f.copysign(0.0, x / y), whole)
+    return f.where(f.eq(y, 0.0), x / y, whole)
+
+
 def _at_origin(x, y, out):
     return f.eq(out, 0.0)
 
@@ -492,13 +504,16 @@ ROWS = (
         kinks="the partial is 0 everywhere", at_kink=(lambda x, o: f.eq(x, o) * f.ne(x, 0.0),)),
     Row("rint", 1, np.rint, (None,), "intrinsic:rint", ("rint",), domain=(POSITIVE,), kinks="the partial is 0 everywhere",
         at_kink=(lambda x, o: f.eq(f.abs(x - f.trunc(x)), 0.5),)),
-    Row("fmod", 2, np.fmod, (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.trunc(x / y))), "libm:fmod",
-        ("fmod",), "same", domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
+    Row("fmod", 2, np.fmod, (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.rint((x - o) / y))),
+        "libm:fmod", ("fmod",), "same", domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
         kinks="where x / y is whole: the partials from the right", at_kink=(_at_multiple, _at_multiple)),
     Row("mod", 2, lambda x, y: _with_sign_of(f.fmod(x, y), y),
-        (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.floor(x / y))), numpy=("remainder",), kind="same",
-        domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
+        (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.floor_divide(x, y))), numpy=("remainder",),
+        kind="same", domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
         kinks="where x / y is whole: the partials from the right", at_kink=(lambda x, y, o: f.eq(o, 0.0), _at_multiple)),
+    Row("floor_divide", 2, _floor_quotient, (None, None), numpy=("floor_divide",), kind="same",
+        domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: mp.floor(x / y), kinks="the partials are 0 everywhere",
+        at_kink=(lambda x, y, o: f.eq(f.fmod(x, y), 0.0), lambda x, y, o: f.eq(f.fmod(x, y), 0.0) * f.ne(x, 0.0))),
     Row("max", 2, lambda x, y: f.where(f.lt(y, x), x, f.where(f.eq(x, x), y, x)),
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y))),

@@ -33,6 +33,9 @@ of the output's slot has an active operand."""
 BLOCK = 1024
 """Cells of a row that one call runs: operands, partials and adjoints of a block stay in the first-level cache."""
 
+SUMMED_BLOCK = 16 * BLOCK
+"""The same of float32 instructions with an operand that is broadcast along the row, or a result that is summed along it."""
+
 OK, INDEX_ERROR, GUARD_FAILED, CALL, CALL_FAILED = 0, 1, 2, 3, 4
 """Status codes of kernels. CALL: whoever runs the sweep is to run this instruction, and go on after it (see `loops.py`);
 CALL_FAILED: a Python function that native code called has raised (see `native.calls`)."""

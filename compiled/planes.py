@@ -13,7 +13,7 @@ from collections.abc import Callable
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled.emitter import splat
+from compiled.emitter import F64, splat, with_width
 from compiled.instructions import Row, Table
 from compiled.layout import OPERANDS, OUT
 from compiled.llvm import I32, I64, LLVMValue, internal_function, is_branching, is_vectorised
@@ -144,7 +144,8 @@ def _stride_variants(operands, update, row):
 
 
 def _loop(builder, count, addresses, stride_of, table, update, streams, inline):
-    """Emit `for j in range(count)` around the update; a target of stride 0 is summed in a register."""
+    """Emit `for j in range(count)` around the update; a target of stride 0 is summed in a register, in double
+    precision."""
     target, kind = addresses[0], addresses[0].type.pointee
     summed = _is_zero(stride_of[update.target[1]])
     entry = builder.block
@@ -153,7 +154,7 @@ def _loop(builder, count, addresses, stride_of, table, update, streams, inline):
     builder.position_at_end(body)
     index = builder.phi(I64)
     index.add_incoming(ir.Constant(I64, 0), entry)
-    total = builder.phi(kind) if summed else None
+    total = builder.phi(F64) if summed else None
 
     def address(stream):
         pointer, stride = addresses[streams.index(stream)], stride_of[stream[1]]
@@ -166,9 +167,9 @@ def _loop(builder, count, addresses, stride_of, table, update, streams, inline):
 
     value = update.body(load)
     if summed:
-        total.add_incoming(ir.Constant(kind, 0.0), entry)
+        total.add_incoming(ir.Constant(F64, 0.0), entry)
         result = value.value if isinstance(value, LLVMValue) else ir.Constant(kind, float(value))
-        subtotal = builder.fadd(total, result, flags=("reassoc", "nsz"))
+        subtotal = builder.fadd(total, _in_double(builder, result), flags=("reassoc", "nsz"))
         total.add_incoming(subtotal, builder.block)
     else:
         store(builder, address(update.target), value, update.add)
@@ -178,10 +179,24 @@ def _loop(builder, count, addresses, stride_of, table, update, streams, inline):
     builder.cbranch(builder.icmp_signed("<", following, count), body, done)
     builder.position_at_end(done)
     if summed:
-        final = builder.phi(kind)
-        final.add_incoming(ir.Constant(kind, 0.0), entry)
+        final = builder.phi(F64)
+        final.add_incoming(ir.Constant(F64, 0.0), entry)
         final.add_incoming(subtotal, end_of_body)
-        builder.store(builder.fadd(builder.load(target), final), target)
+        _add_to_cell(builder, target, final)
+
+
+def _in_double(builder, value):
+    """A number or vector in double precision: sums of float32 are not rounded at each step."""
+    if isinstance(getattr(value.type, "element", value.type), ir.DoubleType):
+        return value
+    return builder.fpext(value, with_width(F64, value))
+
+
+def _add_to_cell(builder, target, total):
+    """Add a sum in double precision to a cell."""
+    result = builder.fadd(_in_double(builder, builder.load(target)), total)
+    kind = target.type.pointee
+    builder.store(result if isinstance(kind, ir.DoubleType) else builder.fptrunc(result, kind), target)
 
 
 def _vector_loop(builder, count, addresses, stride_of, table, update, streams, inline):
@@ -190,9 +205,10 @@ def _vector_loop(builder, count, addresses, stride_of, table, update, streams, i
     width = 8 if isinstance(kind, ir.FloatType) else 4
     vector = ir.VectorType(kind, width)
     summed = _is_zero(stride_of[update.target[1]])
-    total = cgutils.alloca_once(builder, vector) if summed else None
+    doubles = ir.VectorType(F64, width)
+    total = cgutils.alloca_once(builder, doubles) if summed else None
     if summed:
-        builder.store(splat(vector, 0.0), total)
+        builder.store(splat(doubles, 0.0), total)
     whole = builder.and_(count, ir.Constant(I64, -width))
     with cgutils.for_range_slice(builder, ir.Constant(I64, 0), whole, ir.Constant(I64, width), intp=I64) as (index, _):
         def pointer(stream):
@@ -211,14 +227,14 @@ def _vector_loop(builder, count, addresses, stride_of, table, update, streams, i
         value = update.body(load)
         result = value.value if isinstance(value, LLVMValue) else splat(vector, float(value))
         if summed:
-            builder.store(builder.fadd(builder.load(total), result), total)
+            builder.store(builder.fadd(builder.load(total), _in_double(builder, result)), total)
         else:
             place = pointer(update.target)
             result = builder.fadd(builder.load(place, align=_size(kind)), result) if update.add else result
             builder.store(result, place, align=_size(kind))
     if summed:
         lanes = [builder.extract_element(builder.load(total), ir.Constant(I32, i)) for i in range(width)]
-        builder.store(functools.reduce(builder.fadd, lanes, builder.load(target)), target)
+        _add_to_cell(builder, target, functools.reduce(builder.fadd, lanes))
     rest = [a if _is_zero(stride_of[o]) else builder.gep(a, [whole]) for a, (_, o) in zip(addresses, streams, strict=True)]
     _loop(builder, builder.sub(count, whole), rest, stride_of, table, update, streams, inline=False)
 

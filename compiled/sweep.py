@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from compiled.layout import BLOCK, OPERAND, OUTPUT, SPACE
+from compiled.layout import BLOCK, OPERAND, OUTPUT, SPACE, SUMMED_BLOCK
 from compiled.steps import fill_zero
 
 
@@ -63,13 +63,15 @@ def make_array_step(plane_step):
         ndim, planes, rows, length, strides = axes(geometry, code[i, SPACE])
         steps = steps_of(geometry, strides + ndim - 1, ndim)
         row_steps = steps_of(geometry, strides + ndim - 2, ndim) if ndim > 1 else (0, 0, 0, 0)
-        together = max(1, BLOCK // max(length, 1))
+        # What is summed into one cell is rounded to the cell's precision once a block: longer ones keep sums of float32 exact.
+        block = SUMMED_BLOCK if buffers[0].itemsize == 4 and min(steps) == 0 and max(steps) > 0 else BLOCK
+        together = max(1, block // max(length, 1))
         for plane in range(planes):
             first = plane_offsets(code, i, geometry, plane)
             for row in range(0, rows, together):
                 cells = moved(first, row_steps, row)
-                for start in range(0, length, BLOCK):
-                    plane_step(code, i, min(together, rows - row), min(BLOCK, length - start), moved(cells, steps, start),
+                for start in range(0, length, block):
+                    plane_step(code, i, min(together, rows - row), min(block, length - start), moved(cells, steps, start),
                                row_steps, steps, buffers)
 
     return array_step

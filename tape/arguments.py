@@ -11,6 +11,7 @@ import numpy as np
 import optree
 
 from tape.errors import NotDifferentiable
+from tape.recorder import refuse_subclass
 from tape.tracing import RecordedArray
 
 
@@ -47,11 +48,20 @@ def describe(leaf) -> Leaf:
     if kind in _SCALARS:
         return Leaf("scalar", (), kind)
     if isinstance(leaf, (np.ndarray, np.generic)):
+        refuse_subclass(leaf)
         if leaf.dtype.kind not in "fiub" or (leaf.dtype.kind == "f" and leaf.dtype.itemsize not in (4, 8)):
             raise NotDifferentiable(f"an argument of dtype {leaf.dtype}: expected float64, float32, integers or booleans; "
                                     "convert it with astype(np.float64)")
         return Leaf("array" if isinstance(leaf, np.ndarray) else "scalar", leaf.shape, leaf.dtype)
     return Leaf("static", (), leaf)
+
+
+def argument_of(recorder, view, dtype, described: Leaf) -> RecordedArray:
+    """What stands in a recording for an argument's leaf: it remembers whether that is a number of Python's own."""
+    if described.dtype is float or described.dtype is int:
+        is_float = dtype.kind == "f"
+        return RecordedArray(recorder, view, recorder.dtype if is_float else dtype, float if is_float else int)
+    return RecordedArray(recorder, view, dtype, np.ndarray if described.kind == "array" and not view.shape else None)
 
 
 def like_argument(array: np.ndarray, leaf: Leaf, copy: bool = True):

@@ -148,7 +148,7 @@ class _Batch:
         trace = self._trace(samples)
         # Inside tape.strict sample by sample, as derivatives in lanes are not looked at.
         native = self._native(trace, samples) if trace is not None and strictness() is None else None
-        if native is None:
+        if native is None or not trace.admits(samples.leaves):
             return self._one_by_one(samples)
         if not samples.count:
             return with_leaves(trace.structure, self._arranged(trace, [np.zeros(self._shape(s, 0), native.dtype)

@@ -16,6 +16,7 @@ import numpy as np
 from tape.arguments import check_differentiable, describe, leaves_of, with_leaves
 from tape.errors import NotDifferentiable
 from tape.methods import add_methods
+from tape.recorder import refuse_subclass
 from tape.replay import Given, Node, Result, gradients_of
 from tape.rules import has_rule, no_rule
 from tape.tracing import RecordedArray
@@ -80,6 +81,7 @@ def variable(value, requires_grad: bool = False) -> EagerVariable:
         value = value.data
     if requires_grad and isinstance(value, int):
         value = float(value)
+    refuse_subclass(value)
     array = np.array(value)
     described = describe(array)
     if requires_grad:

@@ -26,6 +26,20 @@ def user_line() -> tuple[str, int]:
     return "<unknown>", 0
 
 
+def asked_by_user() -> bool:
+    """Whether what calls the function that asks this is the user's code, and not a library that looks for the real type."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") == "abc":  # of isinstance(x, numbers.Real)
+        frame = frame.f_back
+    if frame is None:
+        return False
+    return frame.f_code is np.isscalar.__code__ or frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES
+
+
+_LIBRARIES = {"tape", "compiled", "numpy", "scipy", "optree", "numba", "functools", "copyreg", "weakref"}
+"""Packages that ask for the type of an object to treat it rightly."""
+
+
 def called_by_scipy() -> str | None:
     """The function of SciPy's that the user called, if what is running was called from one."""
     frame, found = sys._getframe(1), None

@@ -126,7 +126,7 @@ class Compiled:
         if is_jitted(function):
             trace, _ = recorded_trace(function, args, self._numbers)
         else:
-            trace, _ = Traces(function).run(tuple(args), {}, self._numbers)
+            trace, _ = Traces(function, checks_integers=False).run(tuple(args), {}, self._numbers)
         trace.program.check()
         self._trace = trace
         self._leaves, self._structure = leaves_of(tuple(args))
@@ -229,6 +229,10 @@ class Compiled:
         for k, leaf in enumerate(self._trace.leaves):
             if leaf.kind == "static" and leaves[k] != leaf.dtype:
                 raise ValueError(f"argument leaf {k}: compiled for {leaf.dtype!r:.60}, got {leaves[k]!r:.60}")
+        for k, value in self._trace.fixed.items():
+            if not np.array_equal(leaves[k], value):
+                raise ValueError(f"argument leaf {k}: compiled for {value!r:.60}, as cells do not hold such integers, got "
+                                 f"{leaves[k]!r:.60}; compile again")
         for k, kind in self._whole.items():
             if (got := np.asarray(leaves[k]).dtype).kind not in ("b" if kind == "b" else "iub"):
                 expected = "booleans" if kind == "b" else "integers"

@@ -21,6 +21,7 @@ from compiled.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, STATU
 from compiled.memory import ListMemory, View, contiguous, elementwise_block
 from compiled.program import Program, live_flags
 from tape.errors import NotDifferentiable
+from tape.integers import INTERVALS, Interval, fits, interval_of, is_integral
 from tape.lines import user_line
 
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("recorder", default=None)
@@ -89,6 +90,9 @@ class Recorder:
         self.scalars: dict[int, dict[int, list]] = {}
         self.lines: dict[tuple[str, int], int] = {}
         self._executed = 0
+        self._intervals: dict[int, Interval | None] = {}  # of slots of integers: bounds of their cells, None if unknown
+        self.rounded = 0  # how many constants of integers were beyond what cells hold
+        self.nonzero: set[int] = set()  # cells of numbers that a guard says are not 0
         self._scalars: dict[tuple[float, float], View] = {}
         self._arrays: dict[int, tuple[np.ndarray, View]] = {}
         self._slot_numbers: dict[int, int] = {}
@@ -168,9 +172,53 @@ class Recorder:
         """Say that derivatives are taken with respect to the slot of a view, in a call inside the recording."""
         self.active[self.slot_number(view.cell)] = True
 
-    def input(self, array: np.ndarray, active: bool) -> View:
-        """Allocate an input slot that holds `array` now; `active` says whether it is differentiated."""
+    # ------------------------------------------------------------------ bounds of integers
+
+    def interval(self, view: View) -> Interval | None:
+        """Bounds of the integers in a view's cells; None if unknown, as of floats."""
+        return self._intervals.get(self.slot_number(view.cell))
+
+    def set_interval(self, view: View, interval: Interval | None) -> Interval | None:
+        """Say what is known of the cells of a view's slot, which is returned."""
+        self._intervals[self.slot_number(view.cell)] = interval
+        return interval
+
+    def _note_interval(self, name: str, operands: list[View], out: View, times) -> None:
+        """Bounds of an instruction's result; `times` says how many terms are added to each cell of it."""
+        slot, row = self.slot_number(out.cell), self.table[name]
+        interval = None
+        if not row.structural and row.kind == "bool":
+            interval = (0, 1)
+        elif name == "zero":
+            interval = (0, 0)
+        elif name in INTERVALS:
+            # Positions, and what was kept, are not in the result.
+            read = operands[:1] if name in ("gather", "scatter_add", "scatter_assign", "assign") else operands
+            known = [self._intervals.get(self.slot_number(view.cell)) for view in read]
+            if None not in known:
+                low, high = INTERVALS[name](*known)
+                terms = times() if times is not None else 1
+                interval = low * terms, high * terms
+        if interval is None and slot not in self._intervals:
+            return  # of floats
+        if slot in self._intervals:
+            before = self._intervals[slot]
+            if before is None or interval is None:
+                interval = None
+            elif row.accumulates:
+                interval = before[0] + min(interval[0], 0), before[1] + max(interval[1], 0)
+            else:
+                interval = min(before[0], interval[0]), max(before[1], interval[1])
+        self._intervals[slot] = interval
+
+    def input(self, array: np.ndarray, active: bool, bounds: Interval | None = None) -> View:
+        """Allocate an input slot that holds `array` now.
+
+        `active` says whether it is differentiated; `bounds` are those of integers in all replays, as far as they are known.
+        """
         view = self.new_slot(array.shape, active)
+        if bounds is not None:
+            self.set_interval(view, bounds)
         self._fill(view, array)
         self.inputs.append(view)
         return view
@@ -179,11 +227,13 @@ class Recorder:
         """Return the view of a constant; equal constants share cells."""
         if isinstance(value, (float, int)) or np.ndim(value) == 0:
             number = float(value)
-            key = number, math.copysign(1.0, number)  # 0.0 and -0.0 are different constants
+            # 0.0 and -0.0 are different constants, and 1 is an integer, of which bounds are known.
+            key = number, math.copysign(1.0, number), is_integral(value)
             view = self._scalars.get(key)
             if view is None:
-                view = self._scalars[key] = self._new_constant(np.asarray(value))
+                view = self._scalars[key] = self._new_constant(value)
             return view
+        refuse_subclass(value)
         known = self._arrays.get(id(value))
         if known is not None and np.array_equal(known[1].of(self.memory.values), value):
             return known[1]
@@ -191,14 +241,18 @@ class Recorder:
         self._arrays[id(value)] = value, view
         return view
 
-    def _new_constant(self, array) -> View:
+    def _new_constant(self, value) -> View:
+        interval = interval_of(value) if is_integral(value) else None
+        array = np.asarray(float(value) if isinstance(value, int) else value)
         self.constants.append(len(self.active))
         view = self.new_slot(array.shape)
-        self._fill(view, array)
+        if interval is not None:
+            self.set_interval(view, interval)
+            self.rounded += not fits(value, self.dtype)
+        self._fill(view, array)  # rounded, as NumPy does where integers meet floats
         return view
 
     def _fill(self, view: View, array: np.ndarray):
-        check_integers(array, self.dtype)
         with np.errstate(over="ignore"):
             view.of(self.memory.values)[...] = array
 
@@ -220,6 +274,7 @@ class Recorder:
                 flags |= 1 << k
         if row.accumulates:
             flags |= ACCUMULATES
+        self._note_interval(name, operands, out, (lambda: terms_of_each(shape, out)) if row.accumulates else None)
         self._append(name, self.memory.block(block), out, operands, flags)
 
     def structural(self, name: str, operands: list[View], out: View | None, words: tuple[int, ...], owned: int) -> None:
@@ -228,6 +283,9 @@ class Recorder:
         flags = sum(1 << k for k, d in enumerate(row.differentiable) if d and self.is_active(operands[k]))
         if row.accumulates:
             flags |= ACCUMULATES
+        if out is not None:
+            summed = row.accumulates or name == "matmul"
+            self._note_interval(name, operands, out, (lambda: operands[0].size) if summed else None)
         self._append(name, self.memory.block((-1, owned, *words)), out, operands, flags)
 
     def _append(self, name, space, out, operands, flags):
@@ -343,6 +401,23 @@ def _undefined(row, k):
                              "constant: a number, an argument that is not differentiated, or tape.stop_gradient of it")
 
 
+def refuse_subclass(array) -> None:
+    """Raise NotDifferentiable for masked arrays, matrices and other kinds of arrays with rules of their own."""
+    if isinstance(array, np.ndarray) and type(array) not in PLAIN_ARRAYS:
+        raise NotDifferentiable("{}:{}: an array of type {}, whose rules are not those of plain arrays; expected a plain one: "
+                                "{}".format(*user_line(), type(array).__name__, _plain_of(array)))
+
+
+def _plain_of(array):
+    if isinstance(array, np.ma.MaskedArray):
+        return "say x.filled(0.0), or np.where(np.ma.getmaskarray(x), 0.0, x.data), with the filling that is meant"
+    return "say np.asarray(x)"
+
+
+PLAIN_ARRAYS = (np.ndarray, np.memmap)
+"""Types of arrays that compute as ndarray does."""
+
+
 def check_integers(array: np.ndarray, dtype) -> None:
     """Raise OverflowError unless the integers of `array` are exact in a list of `dtype`."""
     if array.dtype.kind in "iu" and array.size:
@@ -361,6 +436,11 @@ def raise_status(status: int, program: Program) -> None:
         raise IndexError(f"an index is out of bounds for its array, in instruction {number}: {text}")
     assert code == GUARD_FAILED
     raise AssertionError(f"a guard failed while recording: {text}")
+
+
+def terms_of_each(shape, out: View) -> int:
+    """How many of an iteration space's points go to one cell of a view, at most."""
+    return math.prod(n for n, step in zip(shape, broadcast_strides(out, shape), strict=True) if not step)
 
 
 def broadcast_strides(view: View, shape) -> tuple[int, ...]:

@@ -190,7 +190,9 @@ def _ready(computation: Computation):
     if trace is not None:
         lists.move_to_end(key)
         workspace = trace.workspace()
-        trace.load(workspace, [given.value for given in computation.givens])
+        leaves = [given.value for given in computation.givens]
+        trace.check(leaves)
+        trace.load(workspace, leaves)
         if trace.forward(workspace) < 0:
             return trace, workspace
     trace, for_others = computation.recorded()

@@ -287,6 +287,7 @@ class Tape:
             if recorded.kind == "static" and leaf != recorded.dtype:
                 raise ValueError(f"argument leaf {k}: expected the recorded {recorded.dtype!r}, got {leaf!r:.60}")
         self._rewound, self._seeded = True, None  # stays so where a guard fails
+        self._trace.check(leaves)
         self._trace.load(self._workspace, leaves)
         result = self._swept()
         if strictness() is not None:

@@ -24,6 +24,7 @@ from compiled.program import Program
 from tape.argument_memory import ArgumentMemory, changes_inputs, memory_of, shared_leaves
 from tape.arguments import (
     Leaf,
+    argument_of,
     describe,
     differentiated_leaves,
     leaves_of,
@@ -34,6 +35,7 @@ from tape.arguments import (
 )
 from tape.errors import NotDifferentiable
 from tape.freshness import State, global_random_state
+from tape.integers import Interval, bounds_of_argument, interval_of, is_integral
 from tape.recorder import Promote, Recorder, check_integers, raise_status
 from tape.tracing import RecordedArray
 
@@ -94,6 +96,10 @@ class Trace:
         What the guards saw.
     memory : ArgumentMemory or None
         How the arguments shared memory, where the list changes them in place; None where that makes no difference.
+    bounds : dict
+        Leaf → bounds of its integers, for which the list was made.
+    fixed : dict
+        Leaf → its value: integers that cells do not hold exactly are constants of the list.
     """
 
     program: Program
@@ -105,6 +111,8 @@ class Trace:
     structure: Any
     outcomes: tuple[bytes, ...]
     guards: list[int]
+    bounds: dict[int, Interval] = field(default_factory=dict)
+    fixed: dict[int, Any] = field(default_factory=dict)
     state: list | None = None
     memory: ArgumentMemory | None = None
     used: int = 0
@@ -116,6 +124,7 @@ class Trace:
         kinds = [self.leaves[k].dtype for k in self.dynamic]
         self._integers = [k for k, kind in zip(self.dynamic, kinds, strict=True)
                           if kind is int or (kind is not float and kind.kind in "iu")]
+        self._depends_on_integers = bool(self.bounds or self.fixed)
         self._is_scalar = False
         # Gradients that all have the list's own dtype need no conversion.
         self._like_arguments = all(self.leaves[self.dynamic[k]].kind == "array"
@@ -155,10 +164,21 @@ class Trace:
         except IndexError:
             return Workspace(self.program, self.wrt)
 
+    def admits(self, leaves) -> bool:
+        """Whether the integers among the arguments are within the bounds that the list was made for."""
+        if not self._depends_on_integers:
+            return True
+        return (all(low <= interval[0] and interval[1] <= high for (low, high), interval in
+                    ((bounds, interval_of(leaves[k])) for k, bounds in self.bounds.items()))
+                and all(np.array_equal(leaves[k], value) for k, value in self.fixed.items()))
+
+    def check(self, leaves) -> None:
+        """Raise OverflowError unless the integers among the arguments are exact in the list's cells."""
+        for k in self._integers:
+            check_integers(np.asarray(leaves[k]), self.program.values.dtype)
+
     def load(self, workspace: Workspace, leaves: list) -> None:
         """Copy the arguments into the workspace."""
-        for k in self._integers:
-            check_integers(np.asarray(leaves[k]), workspace.values.dtype)
         for cells, k in zip(workspace.inputs, self.dynamic, strict=True):
             cells[...] = leaves[k]
 
@@ -278,9 +298,12 @@ class Traces:
     ----------
     function : callable
         NumPy code.
+    checks_integers : bool
+        Whether bounds of integer arguments are looked at before each call; else the list itself has a guard wherever its
+        results could be beyond what cells hold.
     """
 
-    def __init__(self, function):
+    def __init__(self, function, checks_integers=True):
         if not callable(function):
             raise NotDifferentiable(f"expected a function, got {type(function).__name__} ({function!r:.60})")
         try:
@@ -289,6 +312,7 @@ class Traces:
         except TypeError:
             self._function = lambda: function
         self._groups: dict[Any, list[Trace]] = {}
+        self._checks_integers = checks_integers
         self._lock = threading.Lock()
         self._clock = itertools.count()
         self._states: State | None = None
@@ -314,7 +338,7 @@ class Traces:
         traces = self._groups.get(key)
         if traces:
             state = self._state().snapshot()
-            return key, leaves, [t for t in traces if t.state == state
+            return key, leaves, [t for t in traces if t.state == state and t.admits(leaves)
                                  and (t.memory is None or t.memory == memory_of(leaves))]
         return key, leaves, ()
 
@@ -417,22 +441,30 @@ class Traces:
     def _recorded(self, leaves, structure, described, differentiated, dtype, shared=()):
         """Record the function; `shared` are pairs of leaves that are one memory, of which the first stands for both."""
         recorder = Recorder(dtype)
-        inputs, dynamic, wrt = [], [], []
+        inputs, dynamic, wrt, bounds, fixed = [], [], [], {}, {}
         for k, (leaf, description) in enumerate(zip(leaves, described, strict=True)):
             if description.kind == "static":
                 inputs.append(leaf)
                 continue
+            if k not in differentiated and is_integral(leaf):
+                bounds[k] = bounds_of_argument(leaf, dtype, self._checks_integers)
+                if bounds[k] is None:
+                    del bounds[k]
+                    fixed[k] = leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+                    inputs.append(leaf)
+                    continue
             if k in differentiated:
                 wrt.append(len(dynamic))
             dynamic.append(k)
             array = np.asarray(leaf)
             if k in differentiated and array.dtype.kind in "iu":
                 array = array.astype(np.float64)
-            kind = dtype if description.dtype is float else array.dtype
-            writeable = description.kind != "array" or bool(leaf.flags.writeable)
-            inputs.append(RecordedArray(recorder, recorder.input(array, k in differentiated), kind, writeable))
+            view = recorder.input(array, k in differentiated, bounds.get(k))
+            inputs.append(argument_of(recorder, view, array.dtype, description))
+            inputs[-1].writeable = description.kind != "array" or bool(leaf.flags.writeable)
         for one, other in shared:
-            inputs[other].view = inputs[one].view
+            if isinstance(inputs[other], RecordedArray):  # not so integers that cells do not hold
+                inputs[other].view = inputs[one].view
         args, kwargs = with_leaves(structure, inputs)
         with recorder.recording():
             try:
@@ -455,10 +487,15 @@ class Traces:
             recorder.value(View(0, (), ()))
         program = recorder.program(outputs)
         trace = Trace(program, described, dynamic, wrt, which, dtypes, result_structure, tuple(recorder.outcomes),
-                      list(recorder.guards))
+                      list(recorder.guards), narrowed(bounds, described), fixed)
         workspace = Workspace(program, wrt)
         workspace.values[...] = recorder.memory.values[: len(program.values)]
         return trace, workspace
+
+
+def narrowed(bounds, described):
+    """The bounds that are to be looked at: narrow integers are within theirs whatever their values are."""
+    return {k: interval for k, interval in bounds.items() if described[k].dtype is int or described[k].dtype.itemsize > 2}
 
 
 def _reason(error: Exception) -> Exception:

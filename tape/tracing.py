@@ -7,32 +7,43 @@ indexing (`tape.rules.indexing`).
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from compiled.instructions import TABLE, Number
 from compiled.memory import View
+from tape import integers
 from tape.errors import NotDifferentiable
-from tape.lines import called_by_scipy, user_line
+from tape.lines import asked_by_user, called_by_scipy, user_line
 from tape.methods import add_methods
+from tape.python_numbers import divided, power
 from tape.recorder import Recorder, broadcast_shape, current_recorder
 
 _result_dtypes: dict = {}
 
 
-def result_dtype(name: str, operands) -> np.dtype:
-    """dtype that NumPy gives for this instruction on these operands (Python scalars are weak)."""
-    key = (name, *(x.dtype if isinstance(x, (RecordedArray, np.ndarray, np.generic)) else type(x) for x in operands))
+def result_dtype(name: str, operands, python: bool = False) -> np.dtype:
+    """dtype that NumPy gives for this instruction on these operands (Python's numbers are weak).
+
+    With `python` the operands are all Python's own numbers, of which True + True is 2.
+    """
+    key = (name, python, *map(_kind_of, operands))
     dtype = _result_dtypes.get(key)
     if dtype is None:
-        kind = TABLE[name].kind
-        if kind == "bool":
+        row = TABLE[name]
+        kinds = key[3:] if name == "where" else key[2:]
+        if row.kind == "bool":
             dtype = np.dtype(bool)
+        elif python:
+            weakest = np.result_type(*kinds) if kinds else np.dtype(float)
+            dtype = np.dtype(int) if weakest.kind == "b" and name not in ("where", "copy") else weakest
         else:
-            if name == "where":
-                operands = operands[1:]
-            weak = [x if isinstance(x, (bool, int, float)) and not isinstance(x, np.generic) else x.dtype for x in operands]
-            dtype = np.result_type(*weak) if weak else np.dtype(float)
-            if kind == "float" and dtype.kind in "iub":
+            dtype = _numpy_dtype(row, kinds)
+            if dtype == np.float16:
+                raise NotDifferentiable(f"{_here()}: numpy.{row.numpy[0]} of {' and '.join(map(str, kinds))} computes in "
+                                        "float16, which lists do not have; convert the operand with astype(np.float64)")
+            if row.kind == "float" and dtype.kind in "iub":
                 dtype = np.dtype(float)
         if dtype.kind not in "fiub" or (dtype.kind == "f" and dtype.itemsize not in (4, 8)):
             raise NotDifferentiable(f"{name}: expected float64, float32, integers or booleans, got {dtype}; convert it with "
@@ -41,17 +52,69 @@ def result_dtype(name: str, operands) -> np.dtype:
     return dtype
 
 
-def record(name: str, operands) -> RecordedArray:
-    """Record elementwise instruction `name` on arrays and numbers, of which at least one is recorded."""
+def _kind_of(x):
+    """The dtype of an operand, or the type of Python's number that it is or stands for."""
+    if isinstance(x, RecordedArray):
+        return x.dtype if x.plain_type is None or x.plain_type is np.ndarray else x.plain_type
+    return x.dtype if isinstance(x, (np.ndarray, np.generic)) else type(x)
+
+
+def _numpy_dtype(row, kinds):
+    """What NumPy's own ufunc gives, where its rule is not that of the common type (booleans, narrow integers); or raises."""
+    common = np.result_type(*(kind() if isinstance(kind, type) else kind for kind in kinds)) if kinds else np.dtype(float)
+    if common.kind in "iub" and row.numpy and hasattr(np, row.numpy[0]):
+        with np.errstate(all="ignore"):
+            return getattr(np, row.numpy[0])(*(kind(1) if isinstance(kind, type) else np.ones((), kind)[()] for kind in kinds)
+                                             ).dtype
+    return common
+
+
+def record(name: str, operands, python: bool = False) -> RecordedArray:
+    """Record elementwise instruction `name` on arrays and numbers, of which at least one is recorded.
+
+    With `python` the operands are all Python's own numbers, and so is the result.
+    """
     recorder = recorder_of(operands)
     operands = [plain(x) for x in operands]
-    dtype = result_dtype(name, operands)
-    dtype = recorder.fitting(dtype)
+    dtype = result_dtype(name, operands, python)
+    integral = dtype.kind != "f" and all(map(integers.is_integral, operands))
+    if integral:
+        if dtype.kind in "iu" and not python:
+            operands = [integers.checked_python_integer(x, dtype) for x in operands]
+            if not any(isinstance(x, RecordedArray) for x in operands):
+                return integers.computed(_function_of(name, python), operands)
+        if any(not isinstance(x, RecordedArray) and not integers.fits(x, recorder.dtype) for x in operands):
+            return integers.computed(_function_of(name, python), operands)
+        if dtype.kind == "b":
+            name = _BOOLEAN.get(name, name)
+    dtype = recorder.dtype if python and dtype.kind == "f" else recorder.fitting(dtype)
     views = [x.view if isinstance(x, RecordedArray) else recorder.constant(x) for x in operands]
     shape = broadcast_shape([view.shape for view in views])
     out = new_like(recorder, views, shape)
     recorder.elementwise(name, views, shape, out)
-    return RecordedArray(recorder, out, dtype)
+    if integral and name in _SIGNED_ZERO and min(recorder.interval(view)[0] if recorder.interval(view) else -1
+                                                for view in views) < 0:
+        signed, out = out, new_like(recorder, [out], shape)
+        recorder.elementwise("add", [signed, recorder.constant(0)], shape, out)
+    result = RecordedArray(recorder, out, dtype, _PYTHON[dtype.kind] if python else None)
+    return integers.settled(result, _function_of(name, python), operands) if integral and dtype.kind in "iu" else result
+
+
+_PYTHON = {"f": float, "i": int, "b": bool}
+"""Kind of dtype → Python's type of number."""
+
+_SIGNED_ZERO = ("mul", "neg", "fmod", "mod", "floor_divide")
+"""Instructions that give -0.0 in cells, which integers do not have: adding 0 makes it 0."""
+
+_BOOLEAN = {"add": "or", "mul": "and"}
+"""Instruction of numbers → that of booleans."""
+
+
+def _function_of(name, python):
+    """What computes an instruction of plain integers."""
+    if python and name in integers.OPERATORS:
+        return integers.OPERATORS[name]
+    return np.where if name == "where" else getattr(np, TABLE[name].numpy[0]) if TABLE[name].numpy else None
 
 
 def new_like(recorder: Recorder, views, shape) -> View:
@@ -120,18 +183,27 @@ class RecordedArray(Number):
            [1., 1., 1.]])
     """
 
-    __slots__ = ("dtype", "recorder", "view", "writeable")
+    __slots__ = ("dtype", "plain_type", "recorder", "view", "writeable")
     __hash__ = None
 
-    def __init__(self, recorder: Recorder, view: View, dtype, writeable: bool = True):
+    def __init__(self, recorder: Recorder, view: View, dtype, plain_type=None, writeable: bool = True):
         self.recorder, self.view, self.dtype = recorder, view, dtype
         self.writeable = writeable  # as NumPy's flag: views of what may not be changed, and broadcast ones, are read-only
+        # float, int or bool where the plain call has a number of Python's own; np.ndarray where it has an array without axes.
+        self.plain_type = plain_type
+
+    @property
+    def __class__(self):
+        """To the user's code what the plain call has in its place: ndarray, a scalar of NumPy's, or a number of Python's."""
+        if not asked_by_user():
+            return RecordedArray
+        return self.plain_type or (np.ndarray if self.view.shape else self.dtype.type)
 
     @staticmethod
     def apply(name, operands):
         """Record an operator; operands of other array types (which may hold recorded arrays) take it over, as in NumPy."""
         try:
-            return record(name, operands)
+            return record(name, operands, all(map(is_python_number, operands)))
         except NotDifferentiable:
             if any(map(_is_foreign, operands)):
                 return NotImplemented
@@ -258,13 +330,19 @@ class RecordedArray(Number):
         return self
 
     def __abs__(self):
-        return record("abs", (self,))
+        return self.apply("abs", (self,))
+
+    def __truediv__(self, other):
+        return divided("division", self, other)
+
+    def __rtruediv__(self, other):
+        return divided("division", other, self)
 
     def __pow__(self, other):
-        return np.power(self, other)
+        return power(self, other)
 
     def __rpow__(self, other):
-        return np.power(other, self)
+        return power(other, self)
 
     def __matmul__(self, other):
         return np.matmul(self, other)
@@ -273,61 +351,76 @@ class RecordedArray(Number):
         return np.matmul(other, self)
 
     def __floordiv__(self, other):
-        return np.floor_divide(self, other)
+        return divided("floor division", self, other)
 
     def __rfloordiv__(self, other):
-        return np.floor_divide(other, self)
+        return divided("floor division", other, self)
 
     def __mod__(self, other):
-        return np.mod(self, other)
+        return divided("modulo", self, other)
 
     def __rmod__(self, other):
-        return np.mod(other, self)
+        return divided("modulo", other, self)
 
     def __divmod__(self, other):
-        return np.divmod(self, other)
+        return self // other, self % other
 
     def __rdivmod__(self, other):
-        return np.divmod(other, self)
+        return other // self, other % self
 
     def __round__(self, ndigits=0):
         return np.round(self, ndigits)
 
     def __invert__(self):
-        return np.invert(self)
+        return _bitwise(operator.invert, np.invert, self)
 
     def __and__(self, other):
-        return np.bitwise_and(self, other)
+        return _bitwise(operator.and_, np.bitwise_and, self, other)
 
-    __rand__ = __and__
+    def __rand__(self, other):
+        return _bitwise(operator.and_, np.bitwise_and, other, self)
 
     def __or__(self, other):
-        return np.bitwise_or(self, other)
+        return _bitwise(operator.or_, np.bitwise_or, self, other)
 
-    __ror__ = __or__
+    def __ror__(self, other):
+        return _bitwise(operator.or_, np.bitwise_or, other, self)
 
     def __xor__(self, other):
-        return np.bitwise_xor(self, other)
+        return _bitwise(operator.xor, np.bitwise_xor, self, other)
 
-    __rxor__ = __xor__
+    def __rxor__(self, other):
+        return _bitwise(operator.xor, np.bitwise_xor, other, self)
+
+    def __lshift__(self, other):
+        return _bitwise(operator.lshift, np.left_shift, self, other)
+
+    def __rlshift__(self, other):
+        return _bitwise(operator.lshift, np.left_shift, other, self)
+
+    def __rshift__(self, other):
+        return _bitwise(operator.rshift, np.right_shift, self, other)
+
+    def __rrshift__(self, other):
+        return _bitwise(operator.rshift, np.right_shift, other, self)
 
     def __lt__(self, other):
-        return record("lt", (self, other))
+        return self.apply("lt", (self, other))
 
     def __le__(self, other):
-        return record("le", (self, other))
+        return self.apply("le", (self, other))
 
     def __gt__(self, other):
-        return record("gt", (self, other))
+        return self.apply("gt", (self, other))
 
     def __ge__(self, other):
-        return record("ge", (self, other))
+        return self.apply("ge", (self, other))
 
     def __eq__(self, other):
-        return record("eq", (self, other)) if other is not None else False
+        return self.apply("eq", (self, other)) if other is not None else False
 
     def __ne__(self, other):
-        return record("ne", (self, other)) if other is not None else True
+        return self.apply("ne", (self, other)) if other is not None else True
 
     # ------------------------------------------------------------------ indexing and assignment
 
@@ -373,6 +466,21 @@ class RecordedArray(Number):
 
     def __imatmul__(self, other):
         return self._in_place(self @ other)
+
+
+def _bitwise(operation, ufunc, *operands):
+    """An operator of bits: of Python's own integers as Python computes it, else by NumPy's function."""
+    if all(map(is_python_number, operands)) and any(_kind_of(x) is int for x in operands):
+        return integers.computed(operation, operands)
+    return ufunc(*operands)
+
+
+def is_python_number(x) -> bool:
+    """Whether this is, or stands for, a number of Python's own, so that Python's rules hold for it."""
+    return x.plain_type in _PYTHON_TYPES if isinstance(x, RecordedArray) else type(x) in _PYTHON_TYPES
+
+
+_PYTHON_TYPES = (float, int, bool)
 
 
 def _is_foreign(x) -> bool:
@@ -421,14 +529,19 @@ def _flatten(self, order="C"):
     return np.ravel(self.copy(), order=order)
 
 
-def _astype(self, dtype, **_):
+def _astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
     """A copy in another dtype; floats of a list share one precision, so a float64 list cannot round to float32."""
     dtype = np.dtype(dtype)
+    if not np.can_cast(self.dtype, dtype, casting):
+        raise TypeError(f"Cannot cast array data from {self.dtype!r} to {dtype!r} according to the rule {casting!r}")
+    if not copy and dtype == self.dtype:
+        return self
     if dtype.kind == "b":
         return record("ne", (self, 0))
     if dtype.kind in "iu":
-        whole = self if self.dtype.kind in "iub" else record("where", (record("lt", (self, 0)), np.ceil(self), np.floor(self)))
-        return RecordedArray(self.recorder, self.recorder.copied(whole.view), dtype)
+        whole = self if self.dtype.kind in "iub" else record("add", (record("trunc", (self,)), 0.0))
+        result = RecordedArray(self.recorder, self.recorder.copied(whole.view), dtype)
+        return integers.settled(result, lambda x: np.asarray(x).astype(dtype)[()], (self,))
     if dtype not in (np.float64, np.float32):
         raise NotDifferentiable(f"astype({dtype}): expected float64, float32, an integer type or bool")
     return RecordedArray(self.recorder, self.recorder.copied(self.view), self.recorder.fitting(dtype))

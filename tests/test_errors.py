@@ -264,7 +264,7 @@ def test_ufuncs_without_a_rule_are_named(f, name):
         (lambda x: np.add(x, x, out=np.zeros(3)), "into an existing array"),
         (lambda x: np.add(x, 1.0, where=x > 0.4), "with where"),
         (lambda x: np.sum(x, out=np.zeros(())), "into an existing array"),
-        (lambda x: np.sum(x, dtype=int), "expected a float dtype"),
+        (lambda x: np.sum(x, dtype=complex), "expected a dtype of floats or integers"),
         (lambda x: np.bitwise_and(x, x), "expected booleans"),
         (lambda x: np.einsum("i", x, dtype=np.float32), "dtype"),
         (lambda x: x.astype(complex), "astype"),
@@ -293,13 +293,6 @@ def test_adding_into_a_plain_array(f):
 def test_truth_of_several_elements():
     with pytest.raises(ValueError, match="ambiguous"):
         tape.grad(lambda x: 1.0 if x > 0 else 2.0)(X)
-
-
-def test_integer_overflow_of_a_list():
-    with pytest.raises(OverflowError, match="exact up to 9007199254740992, got"):
-        tape.grad(lambda x, n: np.sum(x * n))(X, 2**60)
-    with pytest.raises(OverflowError, match="use float64 arguments"):
-        tape.grad(lambda x, n: np.sum(x) * n)(X.astype(np.float32), 2**30)
 
 
 def test_leaked_recorded_arrays():

@@ -529,13 +529,13 @@ for _function in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray):
         _function,
         (
             lambda x, f=_function: (
-                f([x[0], x[1] * 2.0, 3.0], like=x) if not isinstance(x, np.ndarray) else f([x[0], x[1] * 2.0, 3.0])
+                f([x[0], x[1] * 2.0, 3.0], like=x) if isinstance(x, tape.RecordedArray) else f([x[0], x[1] * 2.0, 3.0])
             ),
             (3,),
         ),
         (
             lambda x, f=_function: (
-                f([[x[0], 1.0], [x[1], x[0]]], like=x) if not isinstance(x, np.ndarray) else f([[x[0], 1.0], [x[1], x[0]]])
+                f([[x[0], 1.0], [x[1], x[0]]], like=x) if isinstance(x, tape.RecordedArray) else f([[x[0], 1.0], [x[1], x[0]]])
             ),
             (2,),
         ),

@@ -16,7 +16,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled.emitter import splat
+from compiled.emitter import F64, splat, with_width
 from compiled.layout import OUT
 from compiled.listing import Listing, Ref, Result, is_dense
 from compiled.llvm import I32, I64, LLVMValue
@@ -443,7 +443,8 @@ class Nest:
             depth = len(self.shape)
             while depth and (strides[OUT][depth - 1] == 0 or self.shape[depth - 1] == 1):
                 depth -= 1
-            accumulator = cgutils.alloca_once(self.builder, self.piece.kind)
+            # In double precision: sums of float32 are not rounded at each step.
+            accumulator = cgutils.alloca_once(self.builder, with_width(F64, ir.Constant(self.piece.kind, ir.Undefined)))
             self.sums[number] = (depth, accumulator)
             if depth == 0 and self.piece.listing.size(step.out.slot) == 1:
                 self.piece.cell(step.out)  # what it holds is loaded before the loops
@@ -451,14 +452,14 @@ class Nest:
     def _enter(self, depth):
         for at, accumulator in self.sums.values():
             if at == depth:
-                self.builder.store(self.piece.constant(0.0), accumulator)
+                self.builder.store(splat(accumulator.type.pointee, 0.0), accumulator)
 
     def _leave(self, depth, indices):
         for number, (at, accumulator) in self.sums.items():
             if at != depth:
                 continue
             step, strides = self.unit.members[number]
-            total = self.builder.load(accumulator)
+            total = self._converted(self.builder.load(accumulator), self.piece.kind)
             if self.piece.listing.size(step.out.slot) == 1:
                 before = self.piece.cell(step.out)
                 if isinstance(before, float) and before == 0.0:
@@ -478,8 +479,8 @@ class Nest:
             value = self.piece.applied(step.row, operands)
             if number in self.sums:
                 accumulator = self.sums[number][1]
-                total = self.builder.fadd(self.builder.load(accumulator), self.piece.raw(value), flags=REASSOCIATE)
-                self.builder.store(total, accumulator)
+                term = self._converted(self.piece.raw(value), accumulator.type.pointee)
+                self.builder.store(self.builder.fadd(self.builder.load(accumulator), term, flags=REASSOCIATE), accumulator)
                 continue
             key = (step.out, strides[OUT])
             if step.row.accumulates:
@@ -493,6 +494,12 @@ class Nest:
                 dirty[key] = (step.out, strides[OUT])
         for key, (ref, strides) in dirty.items():
             self._store(ref, strides, indices, values[key])
+
+    def _converted(self, value, kind):
+        """A number between the precision of the cells and that of the accumulators."""
+        if value.type == kind:
+            return value
+        return (self.builder.fptrunc if self.piece.kind == kind else self.builder.fpext)(value, kind)
 
     def _store(self, ref, strides, indices, value):
         self.piece.store(ref.slot, self.piece.offset(ref.offset, strides, indices), self.piece.raw(value))

@@ -13,6 +13,8 @@ import numpy as np
 
 from compiled.instructions import TABLE
 from tape.errors import NotDifferentiable
+from tape.integers import computed, is_integral
+from tape.recorder import current_recorder, refuse_subclass
 from tape.tracing import recorder_of
 
 FUNCTIONS: dict = {}
@@ -39,9 +41,15 @@ def call_function(function, args, kwargs):
     if rule is None:
         raise no_rule(name)
     recorder_of(args)  # refuses arrays of another recording
+    for x in args:
+        refuse_subclass(x)
     out, args, kwargs = _out_apart(rule, args, kwargs)
+    recorder = current_recorder()
+    rounded = recorder.rounded if recorder is not None else 0
     try:
         result = rule(*args, **kwargs)
+        if recorder is not None and recorder.rounded != rounded and is_integral(result):
+            result = computed(function, args, kwargs)  # integers that cells do not hold are among what it joins
     except TypeError as error:
         if isinstance(error, NotDifferentiable) or "argument" not in str(error):
             raise

@@ -36,7 +36,7 @@ def _views(function):
             views = [array.view if isinstance(part, np.generic) else located(part, cells, buffer, array.view) for part in parts]
             if any(view is None for view in views):
                 return None
-            arrays = [RecordedArray(recorder, view, array.dtype, bool(part.flags.writeable))
+            arrays = [RecordedArray(recorder, view, array.dtype, writeable=bool(part.flags.writeable))
                       for view, part in zip(views, parts, strict=True)]
             return type(result)(arrays) if isinstance(result, (list, tuple)) else arrays[0]
 

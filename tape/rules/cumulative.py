@@ -12,6 +12,7 @@ from tape.errors import NotDifferentiable
 from tape.rules import implements
 from tape.rules.arrays import first_recorded
 from tape.rules.contractions import as_recorded
+from tape.rules.reductions import summed_dtype
 from tape.rules.ufuncs import is_bool
 from tape.tracing import RecordedArray, plain
 
@@ -46,8 +47,8 @@ def accumulate(ufunc, array, axis=0, dtype=None):
 
 def _cumulative(ufunc):
     def rule(a, axis=None, dtype=None, out=None):
-        a = a.astype(np.int64) if is_bool(a) else a
-        a = a if dtype is None else a.astype(dtype)
+        dtype = summed_dtype(a.dtype) if dtype is None else np.dtype(dtype)
+        a = a if a.dtype == dtype else a.astype(dtype)
         return np.ravel(accumulate(ufunc, np.ravel(a))) if axis is None else accumulate(ufunc, a, axis)
 
     return rule

@@ -64,6 +64,9 @@ UFUNCS.update({
 @implements(np.round, np.around)
 def round_(a, decimals=0, out=None):
     """`numpy.round`: the derivative is 0."""
+    if a.dtype.kind == "b":
+        raise NotDifferentiable("numpy.round of booleans computes in float16, which lists do not have; convert them with "
+                                "astype(int)")
     if a.dtype.kind != "f":
         if decimals >= 0:
             return a.copy()

@@ -14,6 +14,7 @@ import numpy as np
 
 from compiled.memory import View, contiguous
 from tape.errors import NotDifferentiable
+from tape.integers import exact_limit, fits, is_integral
 from tape.lines import user_line
 from tape.recorder import broadcast_strides
 from tape.tracing import RecordedArray, plain, record, recorder_of
@@ -27,7 +28,7 @@ def get(array: RecordedArray, index) -> RecordedArray:
         view = sub_view(array, items)
         # Ellipsis gives a view without axes, integers alone give a scalar.
         scalar = view.shape == () and not any(item is Ellipsis for item in items)
-        return _scalar(array, view) if scalar else RecordedArray(array.recorder, view, array.dtype, array.writeable)
+        return _scalar(array, view) if scalar else RecordedArray(array.recorder, view, array.dtype, writeable=array.writeable)
     view, positions = _positions(array, items)
     return gather(RecordedArray(array.recorder, view, array.dtype), positions)
 
@@ -42,6 +43,8 @@ def put(array: RecordedArray, index, value) -> None:
     if array.dtype.kind in "iub" and dtype.kind == "f":
         raise NotDifferentiable(f"assigning floats to a recorded array of {array.dtype} would round them; make it with a float "
                                 "dtype")
+    if array.dtype.kind in "iu" and is_integral(value):
+        value = _as_held(value, array.dtype, recorder)
     if len(items) == 1 and _is_mask(items[0]) and np.ndim(value) == 0:
         mask = items[0]
         if mask.shape != array.shape[: mask.ndim]:
@@ -91,6 +94,19 @@ def _scalar(array: RecordedArray, view: View) -> _Scalar:
 def _scalars_of(recorder, view: View) -> dict[int, list]:
     """The scalars read from the slot of `view`, by cell."""
     return recorder.scalars.setdefault(recorder.slot_number(view.cell), {})
+
+
+def _as_held(value, dtype, recorder):
+    """Integers as an array of `dtype` holds them: wrapped, as NumPy does; raises for those that cells do not hold."""
+    if isinstance(value, RecordedArray):
+        value = value if np.can_cast(value.dtype, dtype) else value.astype(dtype)
+    else:
+        value = np.asarray(value, dtype) if isinstance(value, int) else np.asarray(value).astype(dtype)
+    if isinstance(value, RecordedArray) or fits(value, recorder.dtype):
+        return value
+    raise NotDifferentiable("{}:{}: an integer beyond {} put into a recorded array of {}, whose cells do not hold it; expected "
+                            "a smaller one, or an array that is not recorded".format(*user_line(), exact_limit(recorder.dtype),
+                                                                                   dtype))
 
 
 def _keep_scalars(recorder, target: View) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from compiled.memory import View
 from tape.errors import NotDifferentiable
+from tape.integers import settled
 from tape.rules import FUNCTIONS, implements
 from tape.tracing import RecordedArray, record
 
@@ -35,10 +36,17 @@ def _with_kept(array, shape, axes, keepdims):
 def selected(name, a, where, filling, dtype=None):
     """The array in the dtype to reduce in, with `filling` where ``where`` does not hold."""
     if dtype is not None:
-        if np.dtype(dtype).kind != "f":
-            raise NotDifferentiable(f"numpy.{name} with dtype={dtype}: expected a float dtype")
+        if np.dtype(dtype).kind not in "fiu":
+            raise NotDifferentiable(f"numpy.{name} with dtype={dtype}: expected a dtype of floats or integers")
         a = a.astype(dtype)
     return a if where is np._NoValue or where is True else np.where(where, a, filling)
+
+
+def summed_dtype(dtype) -> np.dtype:
+    """The dtype in which NumPy adds or multiplies elements: integers are widened."""
+    if dtype.kind == "u":
+        return np.result_type(dtype, np.uint)
+    return np.result_type(dtype, np.int_) if dtype.kind in "ib" else dtype
 
 
 def _count(a, axis, keepdims, where):
@@ -57,8 +65,10 @@ def sum_(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np
     axes = axes_of(axis, a.ndim)
     result = recorder.zeros(tuple(n for k, n in enumerate(a.shape) if k not in axes))
     recorder.elementwise("accumulate", [a.view], a.shape, _reduced_view(recorder, a.shape, axes, result))
-    kind = np.dtype(np.int64) if a.dtype.kind in "ib" else a.dtype
-    total = _with_kept(RecordedArray(recorder, result, kind), a.shape, axes, keepdims is True)
+    total = RecordedArray(recorder, result, summed_dtype(a.dtype) if dtype is None else a.dtype)
+    if total.dtype.kind in "iu":
+        total = settled(total, np.sum, (a,), {"axis": axes, "dtype": dtype})
+    total = _with_kept(total, a.shape, axes, keepdims is True)
     return total if (isinstance(initial, int) and initial == 0) or initial is np._NoValue else total + initial
 
 
@@ -66,6 +76,7 @@ def sum_(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np
 def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=np._NoValue):
     """`numpy.mean`."""
     keepdims = keepdims is True
+    dtype = np.dtype(float) if dtype is None and a.dtype.kind in "iub" else dtype
     return np.sum(a, axis=axis, dtype=dtype, keepdims=keepdims, where=where) / _count(a, axis, keepdims, where)
 
 
@@ -90,6 +101,8 @@ def std(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, where=np.
 def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np._NoValue):
     """`numpy.prod`: a tree of products of halves, so that zeros need no division and any order of derivative is exact."""
     a = selected("prod", a, where, 1, dtype)
+    if dtype is None and a.dtype.kind in "iub":
+        a = a.astype(summed_dtype(a.dtype))
     axes = axes_of(axis, a.ndim)
     kept = [k for k in range(a.ndim) if k not in axes]
     shape = tuple(a.shape[k] for k in kept)
@@ -101,8 +114,7 @@ def prod(a, axis=None, dtype=None, out=None, keepdims=False, initial=1, where=np
         half = x.shape[0] // 2
         product = x[:half] * x[half : 2 * half]
         x = np.concatenate([product, x[2 * half :]]) if x.shape[0] % 2 else product
-    product = x[0].astype(np.int64) if a.dtype.kind in "ib" else x[0]
-    result = _with_kept(product, a.shape, axes, keepdims is True)
+    result = _with_kept(x[0], a.shape, axes, keepdims is True)
     return result if (isinstance(initial, int) and initial == 1) or initial is np._NoValue else result * initial
 
 

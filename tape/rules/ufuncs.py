@@ -11,10 +11,11 @@ import numpy as np
 
 from compiled.instructions import TABLE
 from tape.errors import NotDifferentiable
+from tape.integers import computed, is_integral
 from tape.rules import UFUNCS, contractions, no_rule
 from tape.rules.reductions import logsumexp
 from tape.rules.writing import ufunc_at, writable, write
-from tape.tracing import plain, record, recorder_of
+from tape.tracing import RecordedArray, plain, record, recorder_of, result_dtype
 
 
 def call_ufunc(ufunc, method, inputs, kwargs):
@@ -53,10 +54,27 @@ def _called(ufunc, method, inputs, kwargs):
     if set(kwargs) - {"dtype", "casting", "where"}:
         raise NotDifferentiable(f"numpy.{name} with {', '.join(kwargs)}: not supported")
     special, row = UFUNCS.get(name), TABLE.ufuncs.get(name)
+    by_value = name in BY_VALUE and not _is_logic(name, inputs) and not _is_small_power(name, inputs)
+    if all(map(is_integral, inputs)) and (by_value or (special is None and row is None)):
+        return computed(ufunc, inputs, kwargs)
     if special is None and row is None:
         raise no_rule(name)
     result = special(*(plain(x) for x in inputs)) if special is not None else record(row, inputs)
     return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
+
+
+BY_VALUE = ("power", "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift")
+"""Ufuncs of integers that NumPy computes, under a guard on their values."""
+
+
+def _is_logic(name, inputs):
+    """Whether a bitwise function is that of booleans."""
+    return name in ("bitwise_and", "bitwise_or", "bitwise_xor", "invert") and all(map(is_bool, inputs))
+
+
+def _is_small_power(name, inputs):
+    """Whether integers are raised to a power that is some multiplications."""
+    return name == "power" and type(inputs[1]) is int and 1 <= inputs[1] <= MOST_MULTIPLICATIONS
 
 
 def _reduce(ufunc, array, axis=0, **kwargs):
@@ -86,6 +104,8 @@ MOST_MULTIPLICATIONS = 16
 
 
 def _power(x, y):
+    if is_bool(x) and is_integral(y):
+        x = x.astype(np.power(np.ones((), bool), y).dtype)
     if isinstance(y, (int, float, np.integer, np.floating)) and not isinstance(x, (int, float)):
         if y == 1:
             return record("copy", (x,))
@@ -126,21 +146,15 @@ def _reciprocal(x):
     return record("reciprocal", (x,))
 
 
-def _add(x, y):
-    return record("or" if is_bool(x) and is_bool(y) else "add", (x, y))
-
-
-def _floor_divide(x, y):
-    return record("floor", (record("div", (x, y)),)).astype(_integer_result(x, y))
-
-
-def _mod(x, y):
-    return (x - record("floor", (record("div", (x, y)),)) * y).astype(_integer_result(x, y))
-
-
-def _integer_result(x, y):
-    kinds = [x.dtype if hasattr(x, "dtype") else x for x in (x, y)]
-    return np.result_type(*kinds)
+def _divided(row, x, y):
+    """A quotient or remainder; of integers by 0 it is 0, as in NumPy."""
+    if not (is_integral(x) and is_integral(y)) or result_dtype(row, (x, y)).kind == "f":
+        return record(row, (x, y))
+    if not isinstance(y, RecordedArray) and np.all(y):
+        return record(row, (x, y))
+    zero = np.equal(y, 0)
+    result = record(row, (x, np.where(zero, np.ones((), getattr(y, "dtype", np.int64)), y)))
+    return np.where(zero, np.zeros((), result.dtype), result)
 
 
 def _logit(x):
@@ -168,9 +182,9 @@ UFUNCS.update({
     "float_power": _float_power,
     "fabs": _fabs,
     "reciprocal": _reciprocal,
-    "add": _add,
-    "floor_divide": _floor_divide,
-    "remainder": _mod,
+    "floor_divide": lambda x, y: _divided("floor_divide", x, y),
+    "remainder": lambda x, y: _divided("mod", x, y),
+    "fmod": lambda x, y: _divided("fmod", x, y),
     "bitwise_and": _logical("and", "bitwise_and"),
     "bitwise_or": _logical("or", "bitwise_or"),
     "bitwise_xor": _logical("xor", "bitwise_xor"),
