@@ -192,6 +192,22 @@ def tanh(e: Emitter, x):
     return e.copysign(e.where(e.less(magnitude, e.number(0.625)), near, far), x)
 
 
+def sech2(e: Emitter, x):
+    """Square of the hyperbolic secant, the derivative of the tangent, with all digits where it is tiny; error below 3 ulp."""
+    n, p = reduced_exponential(e, e.scale(e.clamp(e.abs(x), 0.0, 375.0), -2.0))
+    grown = scaled(e, e.builder.add(n, e.word(2)), p)
+    root = e.muladd(grown, e.number(0.25), e.number(1.0))
+    return e.div(grown, e.mul(root, root))
+
+
+def exp_product(e: Emitter, x, y):
+    """exp(x y), without the rounding error of the product; error below 1 ulp."""
+    product, lost = e.exact_product(x, y)
+    lost = e.where(e.less(e.abs(product), e.number(800.0)), lost, e.number(0.0))
+    n, p = reduced_exponential(e, e.clamp(product, -746.0, 710.0))
+    return scaled(e, n, e.add(p, e.muladd(lost, p, lost)))
+
+
 def sinh(e: Emitter, x):
     """Hyperbolic sine; error below 2 ulp."""
     magnitude = e.abs(x)

@@ -14,7 +14,7 @@ from compiled.memory import View
 from tape.errors import NotDifferentiable
 from tape.lines import called_by_scipy, user_line
 from tape.methods import add_methods
-from tape.recorder import Recorder, broadcast_shape, current_recorder
+from tape.recorder import SQUARES_OF_ROOTS, Recorder, broadcast_shape, current_recorder
 
 _result_dtypes: dict = {}
 
@@ -48,9 +48,13 @@ def record(name: str, operands) -> RecordedArray:
     dtype = result_dtype(name, operands)
     dtype = recorder.fitting(dtype)
     views = [x.view if isinstance(x, RecordedArray) else recorder.constant(x) for x in operands]
+    if name in ("square", "mul"):
+        name, views = recorder.squared_root(name, views)
     shape = broadcast_shape([view.shape for view in views])
     out = new_like(recorder, views, shape)
     recorder.elementwise(name, views, shape, out)
+    if name in SQUARES_OF_ROOTS:
+        recorder.roots[out] = name, views
     return RecordedArray(recorder, out, dtype)
 
 
