@@ -330,7 +330,7 @@ ERFCX_FAR, ERFCX_TERMS = 8.0, 24
 def _quantile_slope(out, factor, exponent, tail, scale):
     """factor exp(exponent out**2); where `tail`, the probability beyond |out| as erfc has it, is small, from that."""
     far = f.lt(tail, 0.5)
-    by_tail = factor * f.erfcx(scale * f.abs(out)) / f.where(far, tail, 1.0)
+    by_tail = f.where(f.eq(tail, 0.0), factor * math.inf, factor * f.erfcx(scale * f.abs(out)) / f.where(far, tail, 1.0))
     return _nan_with(out, f.where(far, by_tail, _bell(f.where(far, 0.0, out), factor, exponent)))
 
 
@@ -617,7 +617,8 @@ ROWS = (
     Row("arccosh", 1, np.arccosh, (lambda x, o: 1.0 / (f.sqrt(x - 1.0) * f.sqrt(x + 1.0)),), "elementary:arccosh",
         ("arccosh",), domain=((1.1, 4.0),), exact=lambda mp, x: mp.acosh(x), kinks="x = 1: the partial is +inf; x < 1: NaN"),
     Row("arctanh", 1, np.arctanh, (lambda x, o: _nan_with(o, 1.0 / ((1.0 - x) * (1.0 + x))),), "elementary:arctanh",
-        ("arctanh",), domain=(UNIT,), exact=lambda mp, x: mp.atanh(x), kinks="|x| = 1: value and partial infinite; |x| > 1: value NaN"),
+        ("arctanh",), domain=(UNIT,), exact=lambda mp, x: mp.atanh(x),
+        kinks="|x| = 1: value and partial infinite; |x| > 1: value NaN"),
     Row("erf", 1, _float(math.erf), (lambda x, o: _bell(x, 2.0 / math.sqrt(math.pi)),), "elementary:erf", ("erf",),
         domain=(ANY,), exact=lambda mp, x: mp.erf(x), source="Abramowitz & Stegun 7.1.1, 7.1.19"),
     Row("erfc", 1, _float(math.erfc), (lambda x, o: _bell(x, -2.0 / math.sqrt(math.pi)),), "elementary:erfc",
@@ -655,7 +656,7 @@ ROWS = (
     Row("digamma", 1, special.value("psi"), (lambda x, o: f.zeta(2.0, x),), "special:psi", ("psi",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.digamma(x), source="Abramowitz & Stegun 6.4.10",
         kinks="x = 0, -1, -2, ...: the partial is +inf; below a million less than 0 it is NaN"),
-    Row("digamma_rise", 2, _in_double(_digamma_rise), (lambda a, b, o: f.zeta(2.0, a + b) - f.zeta(2.0, a),
+    Row("digamma_rise", 2, _in_double(_digamma_rise), (_in_double(lambda a, b, o: f.zeta(2.0, a + b) - f.zeta(2.0, a)),
         lambda a, b, o: f.zeta(2.0, a + b)), domain=(POSITIVE, POSITIVE),
         exact=lambda mp, a, b: mp.digamma(a + b) - mp.digamma(a), source="Abramowitz & Stegun 6.3.18"),
     Row("zeta", 2, _zeta, (undefined, lambda s, x, o: -(s * f.zeta(s + 1.0, x))), "zeta", ("_zeta",),
@@ -668,20 +669,25 @@ ROWS = (
         lambda a, b, o: -f.digamma_rise(b, a)), "special:betaln", ("betaln",), domain=(POSITIVE, POSITIVE),
         exact=lambda mp, a, b: mp.log(abs(mp.beta(a, b))), source="DLMF 5.12.1"),
     Row("gammainc", 2, special.value("gammainc"), (undefined, lambda a, x, o: _nan_with(o, f.gamma_density(a, x))),
-        "special:gammainc", ("gammainc",), domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.gammainc(a, 0, x, regularized=True), source="DLMF 8.8.13",
+        "special:gammainc", ("gammainc",), domain=(POSITIVE, POSITIVE),
+        exact=lambda mp, a, x: mp.gammainc(a, 0, x, regularized=True), source="DLMF 8.8.13",
         kinks="no derivative to the first operand"),
     Row("gammaincc", 2, special.value("gammaincc"), (undefined, lambda a, x, o: _nan_with(o, -f.gamma_density(a, x))),
-        "special:gammaincc", ("gammaincc",), domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.gammainc(a, x, mp.inf, regularized=True),
+        "special:gammaincc", ("gammaincc",), domain=(POSITIVE, POSITIVE),
+        exact=lambda mp, a, x: mp.gammainc(a, x, mp.inf, regularized=True),
         source="DLMF 8.8.14", kinks="no derivative to the first operand"),
-    Row("betainc", 3, special.value("betainc"), (undefined, undefined, lambda a, b, x, o: _nan_with(o, f.beta_density(a, b, x))),
-        "special:betainc", ("betainc",), domain=(POSITIVE, POSITIVE, (0.1, 0.9)), exact=lambda mp, a, b, x: mp.betainc(a, b, 0, x, regularized=True),
+    Row("betainc", 3, special.value("betainc"),
+        (undefined, undefined, lambda a, b, x, o: _nan_with(o, f.beta_density(a, b, x))), "special:betainc", ("betainc",),
+        domain=(POSITIVE, POSITIVE, (0.1, 0.9)), exact=lambda mp, a, b, x: mp.betainc(a, b, 0, x, regularized=True),
         source="DLMF 8.17.1", kinks="no derivative to the first two operands"),
     Row("gamma_density", 2, _in_double(_gamma_density),
-        (lambda a, x, o: o * (f.log(x) - f.digamma(a)), _in_double(lambda a, x, o: f.gamma_density(a - 1.0, x) - f.gamma_density(a, x))),
+        (_in_double(lambda a, x, o: f.gamma_density(a, x) * (f.log(x) - f.digamma(a))),
+         _in_double(lambda a, x, o: f.gamma_density(a - 1.0, x) - f.gamma_density(a, x))),
         domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.power(x, a - 1) * mp.exp(-x) * mp.rgamma(a),
         source="DLMF 8.8.13; Abramowitz & Stegun 6.1.41"),
     Row("beta_density", 3, _in_double(_beta_density),
-        (lambda a, b, x, o: o * (f.log(x) + f.digamma_rise(a, b)), lambda a, b, x, o: o * (f.log1p(-x) + f.digamma_rise(b, a)),
+        (_in_double(lambda a, b, x, o: f.beta_density(a, b, x) * (f.log(x) + f.digamma_rise(a, b))),
+         _in_double(lambda a, b, x, o: f.beta_density(a, b, x) * (f.log1p(-x) + f.digamma_rise(b, a))),
          _in_double(lambda a, b, x, o: (a + b - 1.0) * (f.beta_density(a - 1.0, b, x) - f.beta_density(a, b - 1.0, x)))),
         domain=(POSITIVE, POSITIVE, (0.1, 0.9)), source="DLMF 8.17.1",
         exact=lambda mp, a, b, x: mp.power(x, a - 1) * mp.power(1 - x, b - 1) / mp.beta(a, b)),

