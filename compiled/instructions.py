@@ -564,7 +564,7 @@ ROWS = (
         lambda x, y, o: -(f.logistic(x, y) * f.logistic(y, x))), domain=(ANY, ANY),
         exact=lambda mp, x, y: 1 / (1 + mp.exp(y - x)), source="the logistic function of a difference"),
     Row("sigmoid", 1, lambda x: f.where(f.lt(x, 0.0), f.exp(-f.abs(x)), 1.0) / (1.0 + f.exp(-f.abs(x))),
-        (lambda x, o: 0.25 * f.sech2(0.5 * x),), numpy=("expit",), domain=(ANY,),
+        (lambda x, o: o * f.sigmoid(-x),), numpy=("expit",), domain=(ANY,),
         exact=lambda mp, x: 1 / (1 + mp.exp(-x))),
     Row("exp2", 1, np.exp2, (lambda x, o: math.log(2.0) * o,), "elementary:exp2", ("exp2",), domain=(ANY,),
         exact=lambda mp, x: mp.power(2, x)),
@@ -695,7 +695,8 @@ ROWS = (
         exact=lambda mp, x: mp.besselj(0, x), source="DLMF 10.6.3"),
     Row("j1", 1, special.value("j1"), (lambda x, o: 0.5 * (f.j0(x) - f.jv(2.0, x)),), "special:j1", ("j1",),
         domain=((-1.5, 1.5),), exact=lambda mp, x: mp.besselj(1, x), source="DLMF 10.6.1"),
-    Row("jv", 2, special.value("jv"), (undefined, lambda v, x, o: 0.5 * (f.jv(v - 1.0, x) - f.jv(v + 1.0, x))), "special:jv",
+    Row("jv", 2, special.value("jv"), (undefined, _in_double(
+        lambda v, x, o: 0.5 * (f.jv(v - 1.0, x) - f.jv(v + 1.0, x)))), "special:jv",
         ("jv",), domain=((1.0, 4.0), (0.1, 1.5)), exact=lambda mp, v, x: mp.besselj(v, x), source="DLMF 10.6.1",
         kinks="no derivative to the order"),
     Row("y0", 1, special.value("y0"), (lambda x, o: -f.y1(x),), "special:y0", ("y0",), domain=((1.0, 2.0),),
@@ -703,14 +704,16 @@ ROWS = (
     Row("y1", 1, special.value("y1"), (lambda x, o: f.where(f.eq(x, 0.0), math.inf, f.y0(x) - o / x),), "special:y1", ("y1",),
         domain=((0.1, 2.0),), exact=lambda mp, x: mp.bessely(1, x), source="DLMF 10.6.2",
         kinks="x = 0: value -inf, partial +inf"),
-    Row("yv", 2, special.value("yv"), (undefined, lambda v, x, o: 0.5 * (f.yv(v - 1.0, x) - f.yv(v + 1.0, x))), "special:yv",
+    Row("yv", 2, special.value("yv"), (undefined, _in_double(
+        lambda v, x, o: 0.5 * (f.yv(v - 1.0, x) - f.yv(v + 1.0, x)))), "special:yv",
         ("yv", "yn"), domain=((1.0, 4.0), (0.1, 1.5)), exact=lambda mp, v, x: mp.bessely(v, x), source="DLMF 10.6.1",
         kinks="no derivative to the order"),
     Row("i0", 1, special.value("i0"), (lambda x, o: f.i1(x),), "special:i0", ("i0",), domain=(ANY,),
         exact=lambda mp, x: mp.besseli(0, x), source="DLMF 10.29.3"),
     Row("i1", 1, special.value("i1"), (_i1_slope,), "special:i1", ("i1",), domain=(ANY,),
         exact=lambda mp, x: mp.besseli(1, x), source="DLMF 10.29.1"),
-    Row("iv", 2, special.value("iv"), (undefined, lambda v, x, o: 0.5 * (f.iv(v - 1.0, x) + f.iv(v + 1.0, x))), "special:iv",
+    Row("iv", 2, special.value("iv"), (undefined, _in_double(
+        lambda v, x, o: 0.5 * (f.iv(v - 1.0, x) + f.iv(v + 1.0, x)))), "special:iv",
         ("iv",), domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besseli(v, x), source="DLMF 10.29.1",
         kinks="no derivative to the order"),
     Row("i0e", 1, special.value("i0e"), (_in_double(lambda x, o: _scaled_bessel_slope(
@@ -729,7 +732,8 @@ ROWS = (
         exact=lambda mp, x: mp.besselk(0, x), source="DLMF 10.29.3", kinks="x = 0: value +inf, partial -inf"),
     Row("k1", 1, special.value("k1"), (lambda x, o: -f.k0(x) - o / x,), "special:k1", ("k1",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.besselk(1, x), source="DLMF 10.29.2", kinks="x = 0: value +inf, partial -inf"),
-    Row("kv", 2, special.value("kv"), (undefined, lambda v, x, o: -0.5 * (f.kv(v - 1.0, x) + f.kv(v + 1.0, x))), "special:kv",
+    Row("kv", 2, special.value("kv"), (undefined, _in_double(
+        lambda v, x, o: -0.5 * (f.kv(v - 1.0, x) + f.kv(v + 1.0, x)))), "special:kv",
         ("kv",), domain=((1.0, 4.0), (0.5, 4.0)), exact=lambda mp, v, x: mp.besselk(v, x), source="DLMF 10.29.1",
         kinks="no derivative to the order"),
     Row("exprel", 1, special.value("exprel"), (_exprel_slope,), "special:exprel", ("exprel",), domain=(ANY,),

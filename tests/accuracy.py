@@ -115,7 +115,7 @@ RANGES = {
 """Of each operand of a row; every range of one meets a range of the others, in their order."""
 
 
-FULL, REDUCED = 30, 4
+FULL, REDUCED = 8, 2
 """Points of each range for the page, and for the tests that always run."""
 
 EDGES = (0.0, 1.0, -1.0, 2.0, -3.0, -20.0)

@@ -10,6 +10,7 @@ from accuracy import FULL, FUNCTIONS, RANGES, REDUCED, allowance, is_scipys, mea
 from rows import read
 from test_instructions import run
 
+import tape
 from compiled.instructions import TABLE
 
 PRECISIONS = [np.float64, np.float32]
@@ -77,3 +78,49 @@ def test_the_page_says_what_is_measured():
     assert set(found) == set(page)
     more = {key: (error, page[key]) for key, error in found.items() if error > 1.1 * page[key] + 1.0}
     assert not more
+
+
+# ---------------------------------------------------------------------- second derivatives at the origin
+
+
+@pytest.mark.parametrize("exponent", range(6))
+def test_powers_at_zero(exponent):
+    """Of a constant exponent and of a recorded one."""
+    second = 2.0 if exponent == 2 else 0.0
+    assert tape.grad(lambda x: x**exponent)(0.0) == (exponent == 1)
+    assert tape.hessian(lambda x: x**exponent)(0.0) == second
+    assert tape.hessian(lambda v: v[0] ** v[1])(np.array([0.0, exponent]))[0, 0] == second
+
+
+SQUARES = {
+    "norm": lambda v: np.linalg.norm(v) ** 2,
+    "norm along an axis": lambda v: np.sum(np.linalg.norm(v[None, :], axis=1) ** 2),
+    "product": lambda v: np.multiply(*[np.linalg.norm(v)] * 2),
+    "sqrt": lambda v: np.square(np.sqrt(v[0] ** 2 + v[1] ** 2)),
+    "hypot": lambda v: np.hypot(v[0], v[1]) ** 2,
+    "abs": lambda v: np.sum(np.abs(v) ** 2),
+}
+
+
+@pytest.mark.parametrize("name", SQUARES)
+def test_squares_of_lengths_are_smooth(name):
+    """At the origin, where lengths are not; the values stay NumPy's."""
+    square, origin, other = SQUARES[name], np.zeros(2), np.array([0.3, -0.7])
+    for x in (origin, other):
+        value, gradient = tape.value_and_grad(square)(x)
+        assert value == square(x)
+        np.testing.assert_allclose(gradient, 2 * x, rtol=1e-15)
+        np.testing.assert_allclose(tape.hessian(square)(x), 2 * np.eye(2), rtol=1e-15)
+
+
+def test_lengths_that_were_written_to_are_no_lengths():
+    def f(v):
+        length = np.abs(v)
+        length[0] = 5.0 * v[1]
+        return np.sum(length**2)
+
+    np.testing.assert_array_equal(tape.hessian(f)(np.array([1.0, 2.0])), [[0.0, 0.0], [0.0, 52.0]])
+
+
+def test_a_sum_of_no_exponentials_has_the_slope_zero():
+    np.testing.assert_array_equal(tape.grad(tape.logsumexp)(np.full(2, -np.inf)), [0.0, 0.0])
