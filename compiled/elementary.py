@@ -19,7 +19,8 @@ from compiled.emitter import F64, Emitter, with_width
 FUNCTIONS = {
     "exp": exponentials.exp, "expm1": exponentials.expm1, "exp2": exponentials.exp2, "log": exponentials.log,
     "log1p": exponentials.log1p, "log2": exponentials.log2, "log10": exponentials.log10, "sinh": exponentials.sinh,
-    "cosh": exponentials.cosh, "tanh": exponentials.tanh, "pow": powers.power, "cbrt": powers.cbrt, "hypot": powers.hypot,
+    "cosh": exponentials.cosh, "tanh": exponentials.tanh, "sech2": exponentials.sech2,
+    "exp_product": exponentials.exp_product, "pow": powers.power, "cbrt": powers.cbrt, "hypot": powers.hypot,
     "sin": trigonometry.sin, "cos": trigonometry.cos, "tan": trigonometry.tan, "arcsin": trigonometry.asin,
     "arccos": trigonometry.acos, "arctan": trigonometry.atan, "arctan2": trigonometry.arctan2, "erf": error_function.erf,
     "erfc": error_function.erfc, "ndtr": error_function.ndtr,

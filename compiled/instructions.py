@@ -8,12 +8,15 @@ A rule is a Python function of numbers. It uses `+ - * /`, unary minus and the f
 closed under differentiation: whoever can read a value rule can read a partial rule, and differentiate it again.
 
 Conventions that hold for every row: comparisons give 1.0 or 0.0; an adjoint (or tangent) of exactly zero contributes
-nothing, even through an infinite partial; where the value is NaN because an operand is NaN, so is the partial.
+nothing, even through an infinite partial; where the value is NaN, so is the partial, but for sums, products, quotients and
+what is chosen, whose partials are their operands' as IEEE arithmetic has them. Where a partial has a limit at infinity it is
+that limit.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fractions
 import hashlib
 import math
 from collections.abc import Callable
@@ -22,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from compiled import special, zeta
-from compiled.numbers import Number
+from compiled.numbers import Number, is_constant
 from compiled.structural import STRUCTURAL_ROWS
 
 
@@ -199,26 +202,244 @@ def _on_either_side(condition, x, taken, other, point):
     return f.where(condition, taken(f.where(condition, x, point)), other(f.where(condition, point, x)))
 
 
-def _gamma_density(a, x, out):
-    """Derivative of gammainc(a, x) to x; near 0 by a power, whose own derivatives hold there."""
-    def near(x):
-        return f.pow(x, a - 1.0) * f.exp(-x) * f.rgamma(a)
+def _chosen(condition, taken, other):
+    """`taken()` where the condition holds, else `other()`; of a condition that is a plain number only what it asks for."""
+    if is_constant(condition):
+        return taken() if condition else other()
+    return f.where(condition, taken(), other())
 
+
+def _in_double(function):
+    """A value rule whose intermediate results have double precision, whatever the precision of its operands."""
+    def value(*operands):
+        for x in operands:
+            if isinstance(x, Number):
+                return x.in_double(function, operands)
+        return type(operands[0])(function(*map(np.float64, operands)))
+
+    return value
+
+
+def _power_slope(x, y, out):
+    """Partial of x**y to x. For small y from the value, as y - 1 would lose digits of y that count."""
+    def by_value():
+        ordinary = f.lt(0.0, f.abs(x)) * f.lt(f.abs(x), math.inf)
+        return f.where(ordinary, y * out / f.where(ordinary, x, 1.0), by_power())
+
+    def by_power():
+        return _chosen(f.eq(y, 0.0), lambda: 0.0, lambda: _limited_product(f.pow(x, y - 1.0), y))
+
+    return _nan_with(out, _chosen(f.lt(f.abs(y), 0.5), by_value, by_power))
+
+
+def _power_slope_of_exponent(x, y, out):
+    """Partial of x**y to y."""
+    at_zero = f.where(f.lt(y, 0.0), -f.div(1.0, x * x), 0.0)
+    vanishes = f.eq(out, 0.0) * f.lt(0.0, x)
+    return _nan_with(out, f.where(f.eq(x, 0.0), at_zero, f.where(vanishes, 0.0, out * f.log(x))))
+
+
+def _limited_product(x, y):
+    """x times y, 0 where x is 0 and y infinite; with y known to be finite a product."""
+    return x * y if is_constant(y) and math.isfinite(y) else f.adjoint_product(x, y)
+
+
+def _inverse_of_one_and_square(x):
+    """1 / (1 + x**2), also where the square overflows."""
+    far = f.lt(LARGE_SQUARE_ROOT, f.abs(x))
+    inverse = 1.0 / f.where(far, x, 1.0 + x * x)
+    return f.where(far, inverse * inverse, inverse)
+
+
+LARGE_SQUARE_ROOT = 2.0**30
+"""From here on 1 + x**2 rounds to x**2, in single and in double precision."""
+
+
+def _ratio_to_length(x, y, length):
+    """x / hypot(x, y), with its limit where x is infinite and y is not; 0 at the origin."""
+    ratio = f.where(f.eq(length, 0.0), 0.0, x / length)
+    return f.where(f.eq(f.abs(x), math.inf), f.sign(x) + 0.0 * y, ratio)
+
+
+def _angle_slope(across, x, y, out):
+    """`across` / (x**2 + y**2), for across = x or -y."""
+    length = f.hypot(x, y)
+    return _nan_with(out, f.where(f.eq(length, math.inf), 0.0, across / length / length))
+
+
+def _logistic(x, y):
+    """1 / (1 + exp(y - x)), with what rounding x - y lost."""
+    difference = x - y
+    back = difference - x
+    lost = (x - (difference - back)) - (y + back)
+    lost = f.where(f.lt(f.abs(difference), math.inf), f.where(f.lt(difference, 0.0), lost, -lost), 0.0)
+    decay = f.exp(-f.abs(difference)) * (1.0 + lost)
+    return f.where(f.lt(difference, 0.0), decay, 1.0) / (1.0 + decay)
+
+
+def _exp_product(x, y):
+    """exp(x y) of Python's floats, with what rounding the product lost."""
+    product = x * y
+    if not abs(product) < 800.0:
+        return np.exp(product)
+    lost = fractions.Fraction(x) * fractions.Fraction(y) - fractions.Fraction(product)
+    return np.exp(product) * (1.0 + float(lost))
+
+
+def _sech2(x):
+    """1 / cosh(x)**2 of Python's floats."""
+    decay = math.exp(-2.0 * abs(x))
+    return 4.0 * decay / ((1.0 + decay) * (1.0 + decay))
+
+
+def _bell(x, factor, exponent=-1.0):
+    """factor exp(exponent x**2), without the rounding error of the square."""
+    return factor * f.exp_product(x, exponent * x)
+
+
+def _log_ndtr_slope(x, out):
+    """The density over the distribution function."""
+    def left(x):
+        return math.sqrt(2.0 / math.pi) / f.erfcx(-math.sqrt(0.5) * x)
+
+    def right(x):
+        return _bell(x, math.sqrt(0.5 / math.pi), -0.5) / f.ndtr(x)
+
+    return _nan_with(out, _on_either_side(f.lt(x, 0.0), x, left, right, 0.0))
+
+
+def _erfcx_slope(x, _):
+    """2 x erfcx(x) - 2 / sqrt(pi); its asymptotic series where the difference cancels (Abramowitz & Stegun 7.1.23)."""
     def far(x):
-        return f.exp(f.where(f.lt(x, math.inf), f.xlogy(a - 1.0, x) - x - f.gammaln(a), -math.inf))
+        inverse = 1.0 / x
+        z = -0.5 * (inverse * inverse)
+        result = 1.0
+        for k in range(2 * ERFCX_TERMS - 1, 1, -2):
+            result = 1.0 + k * (z * result)
+        return 2.0 / math.sqrt(math.pi) * (z * result)
 
-    return _nan_with(out, _on_either_side(f.lt(x, 1.0), x, near, far, 1.0))
+    def near(x):
+        return 2.0 * (x * f.erfcx(x)) - 2.0 / math.sqrt(math.pi)
+
+    return _on_either_side(f.lt(ERFCX_FAR, x), x, far, near, ERFCX_FAR)
 
 
-def _beta_density(a, b, x, out):
-    """Derivative of betainc(a, b, x) to x; by powers, whose own derivatives hold at 0 and 1, unless they could underflow."""
-    def by_powers(x):
-        return f.pow(x, a - 1.0) * f.pow(1.0 - x, b - 1.0) / f.beta(a, b)
+ERFCX_FAR, ERFCX_TERMS = 8.0, 24
 
-    def by_logarithms(x):
-        return f.exp(f.xlogy(a - 1.0, x) + f.xlog1py(b - 1.0, -x) - f.betaln(a, b))
 
-    return _nan_with(out, _on_either_side(f.lt(a + b, 200.0), x, by_powers, by_logarithms, 0.5))
+def _quantile_slope(out, factor, exponent, tail, scale):
+    """factor exp(exponent out**2); where `tail`, the probability beyond |out| as erfc has it, is small, from that."""
+    far = f.lt(tail, 0.5)
+    by_tail = f.where(f.eq(tail, 0.0), factor * math.inf, factor * f.erfcx(scale * f.abs(out)) / f.where(far, tail, 1.0))
+    return _nan_with(out, f.where(far, by_tail, _bell(f.where(far, 0.0, out), factor, exponent)))
+
+
+def _digamma_rise(a, b):
+    """digamma(a + b) - digamma(a) without cancellation for positive a and a + b, as a sum of positive terms; else by itself."""
+    positive = f.lt(0.0, a) * f.lt(0.0, a + b)
+    low, step = f.where(positive, a, 1.0), f.where(positive, b, 1.0)
+    high = low + step
+    total = 0.0
+    for k in range(DIGAMMA_STEPS):
+        total = total + (step / (low + float(k))) / (high + float(k))
+    # From there on by the asymptotic series (Abramowitz & Stegun 6.3.18), each difference as a product.
+    low, high = low + float(DIGAMMA_STEPS), high + float(DIGAMMA_STEPS)
+    u, v = 1.0 / low, 1.0 / high
+    z, w = u * u, v * v
+    gap = step * u * v
+    powers, latest, series = 1.0, 1.0, DIGAMMA_SERIES[0]  # `powers` is (z**k - w**k) / (z - w)
+    for coefficient in DIGAMMA_SERIES[1:]:
+        latest = latest * w
+        powers = powers * z + latest
+        series = series + coefficient * powers
+    grown = f.where(f.lt(step, low), f.log1p(f.where(f.lt(step, low), step, 0.0) * u), f.log(high) - f.log(low))
+    rise = total + (grown + gap * (0.5 + (u + v) * series))
+    return f.where(positive, rise, f.digamma(a + b) - f.digamma(a))
+
+
+DIGAMMA_STEPS = 10
+DIGAMMA_SERIES = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
+
+
+def _gamma_density(a, x):
+    """x**(a - 1) exp(-x) / gamma(a); for large a by Stirling's formula and the distance of x from a."""
+    large = f.lt(GAMMA_LARGE, a)
+    x_far = f.where(f.lt(x, math.inf), f.where(large, x, 1.0), 1.0)
+    a_far = f.where(large, a, GAMMA_LARGE)
+    offset = (x_far - a_far) / a_far
+    central = f.lt(f.abs(offset), 0.5)
+    logarithm = f.where(central, f.log1p(f.where(central, offset, 0.0)), f.log(x_far / a_far))
+    exponent = -(a_far * (offset - logarithm)) - _stirling_error(a_far)
+    far = f.sqrt(a_far) * math.sqrt(0.5 / math.pi) * f.exp(exponent) / x_far
+    half = f.exp(-0.5 * x)
+    power = f.pow(x, f.where(large, 0.0, a - 1.0))
+    near = f.adjoint_product(half, f.adjoint_product(half * f.rgamma(a), power))
+    return f.where(f.eq(a + x, a + x), f.where(f.lt(x, math.inf), f.where(large, f.where(f.eq(x, 0.0), 0.0, far), near), 0.0),
+                   math.nan)
+
+
+GAMMA_LARGE = 15.0
+
+
+def _stirling_error(a):
+    """log(gamma(a)) - (a - 1/2) log(a) + a - log(2 pi) / 2 for a >= 10 (Abramowitz & Stegun 6.1.41)."""
+    inverse = 1.0 / a
+    z = inverse * inverse
+    series = 0.0
+    for coefficient in (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12):
+        series = series * z + coefficient
+    return series * inverse
+
+
+def _beta_density(a, b, x):
+    """x**(a - 1) (1 - x)**(b - 1) / beta(a, b)."""
+    def by_powers():
+        powers = f.adjoint_product(f.pow(x, a - 1.0), f.pow(1.0 - x, b - 1.0))
+        return f.adjoint_product(1.0 / f.beta(a, b), powers)
+
+    by_logarithms = f.exp(f.xlogy(a - 1.0, x) + f.xlog1py(b - 1.0, -x) - f.betaln(a, b))
+    return f.where(f.lt(a + b, 200.0), by_powers(), by_logarithms)
+
+
+def _i1_slope(x, out):
+    """Derivative of the modified Bessel function of order 1; near 0 by its Taylor polynomial (DLMF 10.25.2)."""
+    def near(x):
+        z, result = 0.25 * (x * x), 0.0
+        for k in range(I1_TERMS, -1, -1):
+            result = result * z + (2 * k + 1) / (2.0 * math.factorial(k) * math.factorial(k + 1))
+        return result
+
+    return _on_either_side(f.lt(f.abs(x), 1.0), x, near, lambda x: 0.5 * (f.i0(x) + f.iv(2.0, x)), 1.0)
+
+
+I1_TERMS = 9
+
+
+def _scaled_bessel_slope(v, x, near):
+    """Derivative of exp(-|x|) I_v(x); by `near`, or far to the right by the asymptotic expansion (DLMF 10.40.1)."""
+    def far(x):
+        inverse = 1.0 / x
+        term, total = 1.0, 0.5
+        for k in range(1, BESSEL_TERMS):
+            term = term * ((2.0 * k - 1.0) * (2.0 * k - 1.0) - 4.0 * (v * v)) * (inverse / (8.0 * k))
+            total = total + (k + 0.5) * term
+        return -math.sqrt(0.5 / math.pi) * f.sqrt(inverse) * inverse * total
+
+    is_far = f.lt(BESSEL_FAR, x) * f.lt(v * v, x)
+    return _on_either_side(is_far, x, far, near, BESSEL_FAR)
+
+
+BESSEL_FAR, BESSEL_TERMS = 40.0, 24
+
+
+def _log_of_ratio(x, y):
+    """log(x / y), also where the quotient overflows or underflows."""
+    ratio = x / y
+    ordinary = f.lt(SMALL, ratio) * f.lt(ratio, 1.0 / SMALL)
+    return f.where(ordinary, f.log(f.where(ordinary, ratio, 1.0)), f.log(x) - f.log(y))
+
+
+SMALL = 2.0**-100
 
 
 def _rgamma_slope(x, out):
@@ -237,7 +458,10 @@ def _exprel_slope(x, out):
             result = result * x + 1.0 / (math.factorial(k) * (k + 2))
         return result
 
-    return _nan_with(out, _on_either_side(f.lt(f.abs(x), 1.0), x, near, lambda x: (f.exp(x) - out) / x, 1.0))
+    def far(x):
+        return f.where(f.lt(x, 0.0), (f.exp(x) - out) / x, out * (1.0 - 1.0 / x) + 1.0 / x)
+
+    return _nan_with(out, _on_either_side(f.lt(f.abs(x), 1.0), x, near, far, 1.0))
 
 
 EXPREL_TERMS = 20
@@ -318,15 +542,16 @@ ROWS = (
     Row("square", 1, lambda x: x * x, (lambda x, o: x + x,), numpy=("square",), kind="same", domain=(ANY,)),
     Row("reciprocal", 1, lambda x: 1.0 / x, (lambda x, o: -(o * o),), numpy=("reciprocal",), domain=(POSITIVE,),
         kinks="x = 0: infinite"),
-    Row("sqrt", 1, np.sqrt, (lambda x, o: 0.5 / o,), "intrinsic:sqrt", ("sqrt",), domain=(POSITIVE,),
+    Row("sqrt", 1, np.sqrt, (lambda x, o: 0.5 / (o + 0.0),), "intrinsic:sqrt", ("sqrt",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.sqrt(x), kinks="x = 0: the partial is +inf"),
     Row("root_of_squares", 1, lambda x: f.sqrt(x), (lambda x, o: f.where(f.eq(o, 0.0), 0.0, 0.5 / o),),
         domain=(POSITIVE,), exact=lambda mp, x: mp.sqrt(x),
         kinks="x = 0: the partial is 0, so that a norm has the subgradient 0 at the origin",
         at_kink=(lambda x, o: f.eq(x, 0.0),)),
+    Row("square_of_root", 1, lambda x: f.square(f.sqrt(x)), (lambda x, o: _nan_with(o, 1.0),), domain=(POSITIVE,),
+        exact=lambda mp, x: x, source="the square of a square root, of which the root's partial at 0 leaves nothing"),
     Row("pow", 2, np.power,
-        (lambda x, y, o: _nan_with(o, f.where(f.eq(y, 0.0), 0.0, y * f.pow(x, y - 1.0))),
-         lambda x, y, o: _nan_with(o, f.where(f.eq(x, 0.0), f.where(f.lt(y, 0.0), -f.div(1.0, x * x), 0.0), o * f.log(x)))),
+        (_power_slope, _power_slope_of_exponent),
         "elementary:pow", ("power", "float_power"), "same", domain=(POSITIVE, ANY), exact=lambda mp, x, y: mp.power(x, y),
         kinks="y = 0: partial to x is 0, even at x = 0; x = 0: partial to y is 0 for y >= 0, -inf for y < 0; x < 0: it is NaN",
         at_kink=(None, lambda x, y, o: f.eq(x, 0.0) * f.eq(y, 0.0))),
@@ -334,25 +559,31 @@ ROWS = (
     Row("exp", 1, np.exp, (lambda x, o: o,), "elementary:exp", ("exp",), domain=(ANY,), exact=lambda mp, x: mp.exp(x)),
     Row("expm1", 1, np.expm1, (lambda x, o: f.exp(x),), "elementary:expm1", ("expm1",), domain=(ANY,),
         exact=lambda mp, x: mp.expm1(x)),
-    Row("log", 1, np.log, (lambda x, o: 1.0 / x,), "elementary:log", ("log",), domain=(POSITIVE,),
+    Row("log", 1, np.log, (lambda x, o: _nan_with(o, 1.0 / (x + 0.0)),), "elementary:log", ("log",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.log(x), kinks="x = 0: value -inf, partial +inf; x < 0: value NaN"),
-    Row("log1p", 1, np.log1p, (lambda x, o: 1.0 / (1.0 + x),), "elementary:log1p", ("log1p",), domain=(POSITIVE,),
+    Row("log_of_sum", 1, lambda x: f.log(x), (lambda x, o: f.where(f.eq(x, 0.0), 0.0, _nan_with(o, 1.0 / x)),),
+        domain=(POSITIVE,), exact=lambda mp, x: mp.log(x),
+        kinks="x = 0: value -inf, partial 0, as of a sum of exponentials of which none is left; x < 0: value NaN"),
+    Row("log1p", 1, np.log1p, (lambda x, o: _nan_with(o, 1.0 / (1.0 + x)),), "elementary:log1p", ("log1p",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.log1p(x), kinks="x = -1: value -inf, partial +inf"),
     Row("logaddexp", 2,
         lambda x, y: f.where(f.eq(x, y), x + math.log(2.0), f.max(x, y) + f.log1p(f.exp(-f.abs(x - y)))),
-        (lambda x, y, o: _nan_with(o, f.where(f.eq(x, -math.inf), 0.0, f.exp(x - o))),
-         lambda x, y, o: _nan_with(o, f.where(f.eq(y, -math.inf), 0.0, f.exp(y - o)))),
+        (lambda x, y, o: _nan_with(o, f.where(f.eq(x, -math.inf), 0.0, f.logistic(x, y))),
+         lambda x, y, o: _nan_with(o, f.where(f.eq(y, -math.inf), 0.0, f.logistic(y, x)))),
         numpy=("logaddexp",), domain=(ANY, ANY), exact=lambda mp, x, y: mp.log(mp.exp(x) + mp.exp(y)),
-        kinks="an operand of -inf has the partial 0; one of +inf NaN"),
+        kinks="an operand of -inf has the partial 0; one of +inf 1, beside another of +inf NaN"),
+    Row("logistic", 2, _in_double(_logistic), (lambda x, y, o: f.logistic(x, y) * f.logistic(y, x),
+        lambda x, y, o: -(f.logistic(x, y) * f.logistic(y, x))), domain=(ANY, ANY),
+        exact=lambda mp, x, y: 1 / (1 + mp.exp(y - x)), source="the logistic function of a difference"),
     Row("sigmoid", 1, lambda x: f.where(f.lt(x, 0.0), f.exp(-f.abs(x)), 1.0) / (1.0 + f.exp(-f.abs(x))),
         (lambda x, o: o * f.sigmoid(-x),), numpy=("expit",), domain=(ANY,),
         exact=lambda mp, x: 1 / (1 + mp.exp(-x))),
     Row("exp2", 1, np.exp2, (lambda x, o: math.log(2.0) * o,), "elementary:exp2", ("exp2",), domain=(ANY,),
         exact=lambda mp, x: mp.power(2, x)),
-    Row("log2", 1, np.log2, (lambda x, o: 1.0 / (math.log(2.0) * x),), "elementary:log2", ("log2",), domain=(POSITIVE,),
-        exact=lambda mp, x: mp.log(x, 2), kinks="x = 0: value -inf, partial +inf; x < 0: value NaN"),
-    Row("log10", 1, np.log10, (lambda x, o: 1.0 / (math.log(10.0) * x),), "elementary:log10", ("log10",), domain=(POSITIVE,),
-        exact=lambda mp, x: mp.log(x, 10), kinks="x = 0: value -inf, partial +inf; x < 0: value NaN"),
+    Row("log2", 1, np.log2, (lambda x, o: _nan_with(o, 1.0 / math.log(2.0) / (x + 0.0)),), "elementary:log2", ("log2",),
+        domain=(POSITIVE,), exact=lambda mp, x: mp.log(x, 2), kinks="x = 0: value -inf, partial +inf; x < 0: value NaN"),
+    Row("log10", 1, np.log10, (lambda x, o: _nan_with(o, 1.0 / math.log(10.0) / (x + 0.0)),), "elementary:log10", ("log10",),
+        domain=(POSITIVE,), exact=lambda mp, x: mp.log(x, 10), kinks="x = 0: value -inf, partial +inf; x < 0: value NaN"),
     Row("cbrt", 1, np.cbrt, (lambda x, o: 1.0 / (3.0 * (o * o)),), "elementary:cbrt", ("cbrt",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.sign(x) * mp.cbrt(abs(x)), kinks="x = 0: the partial is +inf"),
     # ------------------------------------------------------------------ trigonometry
@@ -364,52 +595,63 @@ ROWS = (
         domain=(UNIT,), exact=lambda mp, x: mp.asin(x), kinks="|x| = 1: the partial is +inf; |x| > 1: NaN"),
     Row("arccos", 1, np.arccos, (lambda x, o: -1.0 / f.sqrt((1.0 - x) * (1.0 + x)),), "elementary:arccos", ("arccos",),
         domain=(UNIT,), exact=lambda mp, x: mp.acos(x), kinks="|x| = 1: the partial is -inf; |x| > 1: NaN"),
-    Row("arctan", 1, np.arctan, (lambda x, o: 1.0 / (1.0 + x * x),), "elementary:arctan", ("arctan",), domain=(ANY,),
+    Row("arctan", 1, np.arctan, (lambda x, o: _inverse_of_one_and_square(x),), "elementary:arctan", ("arctan",), domain=(ANY,),
         exact=lambda mp, x: mp.atan(x)),
     Row("arctan2", 2, np.arctan2,
-        (lambda y, x, o: x / f.hypot(x, y) / f.hypot(x, y), lambda y, x, o: -y / f.hypot(x, y) / f.hypot(x, y)),
+        (lambda y, x, o: _angle_slope(x, x, y, o), lambda y, x, o: _angle_slope(-y, x, y, o)),
         "elementary:arctan2", ("arctan2",), domain=(ANY, POSITIVE), exact=lambda mp, y, x: mp.atan2(y, x),
         kinks="(0, 0): no derivative, the partials are NaN; y = 0, x < 0: the value jumps, the partials do not",
         at_kink=(lambda y, x, o: f.eq(y, 0.0) * f.lt(x, 0.0), None)),
     Row("hypot", 2, np.hypot,
-        (lambda x, y, o: f.where(f.eq(o, 0.0), 0.0, x / o), lambda x, y, o: f.where(f.eq(o, 0.0), 0.0, y / o)),
+        (lambda x, y, o: _ratio_to_length(x, y, o), lambda x, y, o: _ratio_to_length(y, x, o)),
         "elementary:hypot", ("hypot",), domain=(ANY, POSITIVE), exact=lambda mp, x, y: mp.hypot(x, y),
         kinks="(0, 0): the subgradient 0", at_kink=(_at_origin, _at_origin)),
+    Row("square_of_hypot", 2, lambda x, y: f.square(f.hypot(x, y)),
+        (lambda x, y, o: _nan_with(o, x + x), lambda x, y, o: _nan_with(o, y + y)), domain=(ANY, POSITIVE),
+        exact=lambda mp, x, y: x * x + y * y, source="the square of a length, of which its own partials at 0 leave nothing"),
     # ------------------------------------------------------------------ hyperbolic
     Row("sinh", 1, np.sinh, (lambda x, o: f.cosh(x),), "elementary:sinh", ("sinh",), domain=(ANY,),
         exact=lambda mp, x: mp.sinh(x)),
     Row("cosh", 1, np.cosh, (lambda x, o: f.sinh(x),), "elementary:cosh", ("cosh",), domain=(ANY,),
         exact=lambda mp, x: mp.cosh(x)),
-    Row("tanh", 1, np.tanh, (lambda x, o: (1.0 - o) * (1.0 + o),), "elementary:tanh", ("tanh",), domain=(ANY,),
+    Row("tanh", 1, np.tanh, (lambda x, o: f.sech2(x),), "elementary:tanh", ("tanh",), domain=(ANY,),
         exact=lambda mp, x: mp.tanh(x)),
+    Row("sech2", 1, _float(_sech2), (lambda x, o: -2.0 * (o * f.tanh(x)),), "elementary:sech2", domain=(ANY,),
+        exact=lambda mp, x: mp.sech(x) ** 2, source="the square of the hyperbolic secant"),
+    Row("exp_product", 2, _float(_exp_product), (lambda x, y, o: y * o, lambda x, y, o: x * o), "elementary:exp_product",
+        domain=(ANY, ANY), exact=lambda mp, x, y: mp.exp(x * y), source="the exponential of a product that is not rounded"),
     Row("deg2rad", 1, lambda x: x * (math.pi / 180.0), (lambda x, o: math.pi / 180.0,), numpy=("deg2rad", "radians"),
         domain=(ANY,), exact=lambda mp, x: x * mp.pi / 180),
     Row("rad2deg", 1, lambda x: x * (180.0 / math.pi), (lambda x, o: 180.0 / math.pi,), numpy=("rad2deg", "degrees"),
         domain=(ANY,), exact=lambda mp, x: x * 180 / mp.pi),
     Row("arcsinh", 1, np.arcsinh, (lambda x, o: 1.0 / f.hypot(x, 1.0),), "elementary:arcsinh", ("arcsinh",), domain=(ANY,),
         exact=lambda mp, x: mp.asinh(x)),
-    Row("arccosh", 1, np.arccosh, (lambda x, o: 1.0 / f.sqrt((x - 1.0) * (x + 1.0)),), "elementary:arccosh", ("arccosh",),
-        domain=((1.1, 4.0),), exact=lambda mp, x: mp.acosh(x), kinks="x = 1: the partial is +inf; x < 1: NaN"),
-    Row("arctanh", 1, np.arctanh, (lambda x, o: 1.0 / ((1.0 - x) * (1.0 + x)),), "elementary:arctanh", ("arctanh",),
-        domain=(UNIT,), exact=lambda mp, x: mp.atanh(x), kinks="|x| = 1: value and partial infinite; |x| > 1: value NaN"),
-    Row("erf", 1, _float(math.erf), (lambda x, o: 2.0 / math.sqrt(math.pi) * f.exp(-(x * x)),), "elementary:erf", ("erf",),
+    Row("arccosh", 1, np.arccosh, (lambda x, o: 1.0 / (f.sqrt(x - 1.0) * f.sqrt(x + 1.0)),), "elementary:arccosh",
+        ("arccosh",), domain=((1.1, 4.0),), exact=lambda mp, x: mp.acosh(x), kinks="x = 1: the partial is +inf; x < 1: NaN"),
+    Row("arctanh", 1, np.arctanh, (lambda x, o: _nan_with(o, 1.0 / ((1.0 - x) * (1.0 + x))),), "elementary:arctanh",
+        ("arctanh",), domain=(UNIT,), exact=lambda mp, x: mp.atanh(x),
+        kinks="|x| = 1: value and partial infinite; |x| > 1: value NaN"),
+    Row("erf", 1, _float(math.erf), (lambda x, o: _bell(x, 2.0 / math.sqrt(math.pi)),), "elementary:erf", ("erf",),
         domain=(ANY,), exact=lambda mp, x: mp.erf(x), source="Abramowitz & Stegun 7.1.1, 7.1.19"),
-    Row("erfc", 1, _float(math.erfc), (lambda x, o: -2.0 / math.sqrt(math.pi) * f.exp(-(x * x)),), "elementary:erfc",
+    Row("erfc", 1, _float(math.erfc), (lambda x, o: _bell(x, -2.0 / math.sqrt(math.pi)),), "elementary:erfc",
         ("erfc",), domain=(ANY,), exact=lambda mp, x: mp.erfc(x), source="Abramowitz & Stegun 7.1.2, 7.1.19"),
-    Row("ndtr", 1, special.value("ndtr"), (lambda x, o: math.sqrt(0.5 / math.pi) * f.exp(-0.5 * (x * x)),), "elementary:ndtr",
+    Row("ndtr", 1, special.value("ndtr"), (lambda x, o: _bell(x, math.sqrt(0.5 / math.pi), -0.5),), "elementary:ndtr",
         ("ndtr",), domain=((-2.0, 3.0),), exact=lambda mp, x: mp.ncdf(x), source="Abramowitz & Stegun 26.2.2"),
     # ------------------------------------------------------------------ special functions, by SciPy's kernels
-    Row("erfcx", 1, special.value("erfcx"), (lambda x, o: 2.0 * (x * o) - 2.0 / math.sqrt(math.pi),), "special:erfcx",
+    Row("erfcx", 1, special.value("erfcx"), (_in_double(_erfcx_slope),), "special:erfcx",
         ("erfcx",), domain=((-2.0, 1.0),), exact=lambda mp, x: mp.exp(x * x) * mp.erfc(x), source="Abramowitz & Stegun 7.1.19"),
-    Row("erfinv", 1, special.value("erfinv"), (lambda x, o: 0.5 * math.sqrt(math.pi) * f.exp(o * o),), "special:erfinv",
+    Row("erfinv", 1, special.value("erfinv"), (lambda x, o: _quantile_slope(
+        o, 0.5 * math.sqrt(math.pi), 1.0, 1.0 - f.abs(x), 1.0),), "special:erfinv",
         ("erfinv",), domain=(UNIT,), exact=lambda mp, x: mp.erfinv(x),
         kinks="|x| = 1: value and partial infinite; |x| > 1: NaN"),
-    Row("erfcinv", 1, special.value("erfcinv"), (lambda x, o: -0.5 * math.sqrt(math.pi) * f.exp(o * o),), "special:erfcinv",
+    Row("erfcinv", 1, special.value("erfcinv"), (lambda x, o: _quantile_slope(
+        o, -0.5 * math.sqrt(math.pi), 1.0, f.min(x, 2.0 - x), 1.0),), "special:erfcinv",
         ("erfcinv",), domain=((0.1, 1.9),), exact=lambda mp, x: mp.erfinv(1 - x),
         kinks="x = 0 or 2: value and partial infinite; outside: NaN"),
-    Row("log_ndtr", 1, special.value("log_ndtr"), (lambda x, o: math.sqrt(2.0 / math.pi) / f.erfcx(-math.sqrt(0.5) * x),),
+    Row("log_ndtr", 1, special.value("log_ndtr"), (_log_ndtr_slope,),
         "special:log_ndtr", ("log_ndtr",), domain=((-3.0, 1.0),), exact=lambda mp, x: mp.log(mp.ncdf(x))),
-    Row("ndtri", 1, special.value("ndtri"), (lambda x, o: math.sqrt(2.0 * math.pi) * f.exp(0.5 * (o * o)),), "special:ndtri",
+    Row("ndtri", 1, special.value("ndtri"), (lambda x, o: _quantile_slope(
+        o, math.sqrt(2.0 * math.pi), 0.5, 2.0 * f.min(x, 1.0 - x), math.sqrt(0.5)),), "special:ndtri",
         ("ndtri",), domain=((0.05, 0.95),), exact=lambda mp, x: mp.sqrt(2) * mp.erfinv(2 * x - 1),
         kinks="x = 0 or 1: value and partial infinite; outside: NaN"),
     Row("gamma", 1, special.value("gamma"), (lambda x, o: o * f.digamma(x),), "special:gamma", ("gamma",), domain=(POSITIVE,),
@@ -426,29 +668,47 @@ ROWS = (
     Row("digamma", 1, special.value("psi"), (lambda x, o: f.zeta(2.0, x),), "special:psi", ("psi",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.digamma(x), source="Abramowitz & Stegun 6.4.10",
         kinks="x = 0, -1, -2, ...: the partial is +inf; below a million less than 0 it is NaN"),
+    Row("digamma_rise", 2, _in_double(_digamma_rise), (_in_double(lambda a, b, o: f.zeta(2.0, a + b) - f.zeta(2.0, a)),
+        lambda a, b, o: f.zeta(2.0, a + b)), domain=(POSITIVE, POSITIVE),
+        exact=lambda mp, a, b: mp.digamma(a + b) - mp.digamma(a), source="Abramowitz & Stegun 6.3.18"),
     Row("zeta", 2, _zeta, (undefined, lambda s, x, o: -(s * f.zeta(s + 1.0, x))), "zeta", ("_zeta",),
         domain=((1.5, 6.0), POSITIVE), exact=lambda mp, s, x: mp.zeta(s, x), source="DLMF 25.11.17",
         kinks="x = 0, -1, -2, ...: infinite; below a million less than 0: NaN; no derivative to the first operand"),
-    Row("beta", 2, special.value("beta"), (lambda a, b, o: o * (f.digamma(a) - f.digamma(a + b)),
-        lambda a, b, o: o * (f.digamma(b) - f.digamma(a + b))), "special:beta", ("beta",), domain=(POSITIVE, POSITIVE),
+    Row("beta", 2, special.value("beta"), (lambda a, b, o: -(o * f.digamma_rise(a, b)),
+        lambda a, b, o: -(o * f.digamma_rise(b, a))), "special:beta", ("beta",), domain=(POSITIVE, POSITIVE),
         exact=lambda mp, a, b: mp.beta(a, b), source="DLMF 5.12.1"),
-    Row("betaln", 2, special.value("betaln"), (lambda a, b, o: f.digamma(a) - f.digamma(a + b),
-        lambda a, b, o: f.digamma(b) - f.digamma(a + b)), "special:betaln", ("betaln",), domain=(POSITIVE, POSITIVE),
+    Row("betaln", 2, special.value("betaln"), (lambda a, b, o: -f.digamma_rise(a, b),
+        lambda a, b, o: -f.digamma_rise(b, a)), "special:betaln", ("betaln",), domain=(POSITIVE, POSITIVE),
         exact=lambda mp, a, b: mp.log(abs(mp.beta(a, b))), source="DLMF 5.12.1"),
-    Row("gammainc", 2, special.value("gammainc"), (undefined, _gamma_density), "special:gammainc", ("gammainc",),
-        domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.gammainc(a, 0, x, regularized=True), source="DLMF 8.8.13",
+    Row("gammainc", 2, special.value("gammainc"), (undefined, lambda a, x, o: _nan_with(o, f.gamma_density(a, x))),
+        "special:gammainc", ("gammainc",), domain=(POSITIVE, POSITIVE),
+        exact=lambda mp, a, x: mp.gammainc(a, 0, x, regularized=True), source="DLMF 8.8.13",
         kinks="no derivative to the first operand"),
-    Row("gammaincc", 2, special.value("gammaincc"), (undefined, lambda a, x, o: -_gamma_density(a, x, o)), "special:gammaincc",
-        ("gammaincc",), domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.gammainc(a, x, mp.inf, regularized=True),
+    Row("gammaincc", 2, special.value("gammaincc"), (undefined, lambda a, x, o: _nan_with(o, -f.gamma_density(a, x))),
+        "special:gammaincc", ("gammaincc",), domain=(POSITIVE, POSITIVE),
+        exact=lambda mp, a, x: mp.gammainc(a, x, mp.inf, regularized=True),
         source="DLMF 8.8.14", kinks="no derivative to the first operand"),
-    Row("betainc", 3, special.value("betainc"), (undefined, undefined, _beta_density), "special:betainc", ("betainc",),
+    Row("betainc", 3, special.value("betainc"),
+        (undefined, undefined, lambda a, b, x, o: _nan_with(o, f.beta_density(a, b, x))), "special:betainc", ("betainc",),
         domain=(POSITIVE, POSITIVE, (0.1, 0.9)), exact=lambda mp, a, b, x: mp.betainc(a, b, 0, x, regularized=True),
         source="DLMF 8.17.1", kinks="no derivative to the first two operands"),
+    Row("gamma_density", 2, _in_double(_gamma_density),
+        (_in_double(lambda a, x, o: f.gamma_density(a, x) * (f.log(x) - f.digamma(a))),
+         _in_double(lambda a, x, o: f.gamma_density(a - 1.0, x) - f.gamma_density(a, x))),
+        domain=(POSITIVE, POSITIVE), exact=lambda mp, a, x: mp.power(x, a - 1) * mp.exp(-x) * mp.rgamma(a),
+        source="DLMF 8.8.13; Abramowitz & Stegun 6.1.41"),
+    Row("beta_density", 3, _in_double(_beta_density),
+        (_in_double(lambda a, b, x, o: f.beta_density(a, b, x) * (f.log(x) + f.digamma_rise(a, b))),
+         _in_double(lambda a, b, x, o: f.beta_density(a, b, x) * (f.log1p(-x) + f.digamma_rise(b, a))),
+         _in_double(lambda a, b, x, o: (a + b - 1.0) * (f.beta_density(a - 1.0, b, x) - f.beta_density(a, b - 1.0, x)))),
+        domain=(POSITIVE, POSITIVE, (0.1, 0.9)), source="DLMF 8.17.1",
+        exact=lambda mp, a, b, x: mp.power(x, a - 1) * mp.power(1 - x, b - 1) / mp.beta(a, b)),
     Row("j0", 1, special.value("j0"), (lambda x, o: -f.j1(x),), "special:j0", ("j0",), domain=((0.1, 2.0),),
         exact=lambda mp, x: mp.besselj(0, x), source="DLMF 10.6.3"),
     Row("j1", 1, special.value("j1"), (lambda x, o: 0.5 * (f.j0(x) - f.jv(2.0, x)),), "special:j1", ("j1",),
         domain=((-1.5, 1.5),), exact=lambda mp, x: mp.besselj(1, x), source="DLMF 10.6.1"),
-    Row("jv", 2, special.value("jv"), (undefined, lambda v, x, o: 0.5 * (f.jv(v - 1.0, x) - f.jv(v + 1.0, x))), "special:jv",
+    Row("jv", 2, special.value("jv"), (undefined, _in_double(
+        lambda v, x, o: 0.5 * (f.jv(v - 1.0, x) - f.jv(v + 1.0, x)))), "special:jv",
         ("jv",), domain=((1.0, 4.0), (0.1, 1.5)), exact=lambda mp, v, x: mp.besselj(v, x), source="DLMF 10.6.1",
         kinks="no derivative to the order"),
     Row("y0", 1, special.value("y0"), (lambda x, o: -f.y1(x),), "special:y0", ("y0",), domain=((1.0, 2.0),),
@@ -456,39 +716,44 @@ ROWS = (
     Row("y1", 1, special.value("y1"), (lambda x, o: f.where(f.eq(x, 0.0), math.inf, f.y0(x) - o / x),), "special:y1", ("y1",),
         domain=((0.1, 2.0),), exact=lambda mp, x: mp.bessely(1, x), source="DLMF 10.6.2",
         kinks="x = 0: value -inf, partial +inf"),
-    Row("yv", 2, special.value("yv"), (undefined, lambda v, x, o: 0.5 * (f.yv(v - 1.0, x) - f.yv(v + 1.0, x))), "special:yv",
+    Row("yv", 2, special.value("yv"), (undefined, _in_double(
+        lambda v, x, o: 0.5 * (f.yv(v - 1.0, x) - f.yv(v + 1.0, x)))), "special:yv",
         ("yv", "yn"), domain=((1.0, 4.0), (0.1, 1.5)), exact=lambda mp, v, x: mp.bessely(v, x), source="DLMF 10.6.1",
         kinks="no derivative to the order"),
     Row("i0", 1, special.value("i0"), (lambda x, o: f.i1(x),), "special:i0", ("i0",), domain=(ANY,),
         exact=lambda mp, x: mp.besseli(0, x), source="DLMF 10.29.3"),
-    Row("i1", 1, special.value("i1"), (lambda x, o: 0.5 * (f.i0(x) + f.iv(2.0, x)),), "special:i1", ("i1",), domain=(ANY,),
+    Row("i1", 1, special.value("i1"), (_i1_slope,), "special:i1", ("i1",), domain=(ANY,),
         exact=lambda mp, x: mp.besseli(1, x), source="DLMF 10.29.1"),
-    Row("iv", 2, special.value("iv"), (undefined, lambda v, x, o: 0.5 * (f.iv(v - 1.0, x) + f.iv(v + 1.0, x))), "special:iv",
+    Row("iv", 2, special.value("iv"), (undefined, _in_double(
+        lambda v, x, o: 0.5 * (f.iv(v - 1.0, x) + f.iv(v + 1.0, x)))), "special:iv",
         ("iv",), domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besseli(v, x), source="DLMF 10.29.1",
         kinks="no derivative to the order"),
-    Row("i0e", 1, special.value("i0e"), (lambda x, o: f.i1e(x) - f.sign(x) * o,), "special:i0e", ("i0e",), domain=(POSITIVE,),
-        exact=lambda mp, x: mp.besseli(0, x) * mp.exp(-abs(x)), source="DLMF 10.29.3",
+    Row("i0e", 1, special.value("i0e"), (_in_double(lambda x, o: _scaled_bessel_slope(
+            0.0, x, lambda x: f.i1e(x) - f.sign(x) * f.i0e(x))),), "special:i0e", ("i0e",), domain=(POSITIVE,),
+        exact=lambda mp, x: mp.besseli(0, x) * mp.exp(-abs(x)), source="DLMF 10.29.3, 10.40.1",
         kinks="x = 0: the partial is 0, the mean of both sides", at_kink=(lambda x, o: f.eq(x, 0.0),)),
-    Row("i1e", 1, special.value("i1e"), (lambda x, o: 0.5 * (f.i0e(x) + f.ive(2.0, x)) - f.sign(x) * o,), "special:i1e",
-        ("i1e",), domain=(POSITIVE,), exact=lambda mp, x: mp.besseli(1, x) * mp.exp(-abs(x)), source="DLMF 10.29.1"),
-    Row("ive", 2, special.value("ive"),
-        (undefined, lambda v, x, o: 0.5 * (f.ive(v - 1.0, x) + f.ive(v + 1.0, x)) - f.sign(x) * o), "special:ive", ("ive",),
-        domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besseli(v, x) * mp.exp(-abs(x)), source="DLMF 10.29.1",
-        kinks="no derivative to the order; x = 0: the mean of both sides",
+    Row("i1e", 1, special.value("i1e"), (_in_double(lambda x, o: _scaled_bessel_slope(
+            1.0, x, lambda x: 0.5 * (f.i0e(x) + f.ive(2.0, x)) - f.sign(x) * f.i1e(x))),), "special:i1e", ("i1e",),
+        domain=(POSITIVE,), exact=lambda mp, x: mp.besseli(1, x) * mp.exp(-abs(x)), source="DLMF 10.29.1, 10.40.1"),
+    Row("ive", 2, special.value("ive"), (undefined, _in_double(lambda v, x, o: _scaled_bessel_slope(
+            v, x, lambda x: 0.5 * (f.ive(v - 1.0, x) + f.ive(v + 1.0, x)) - f.sign(x) * f.ive(v, x)))), "special:ive",
+        ("ive",), domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besseli(v, x) * mp.exp(-abs(x)),
+        source="DLMF 10.29.1, 10.40.1", kinks="no derivative to the order; x = 0: the mean of both sides",
         at_kink=(None, lambda v, x, o: f.eq(x, 0.0) * f.ne(o, 0.0))),
     Row("k0", 1, special.value("k0"), (lambda x, o: -f.k1(x),), "special:k0", ("k0",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.besselk(0, x), source="DLMF 10.29.3", kinks="x = 0: value +inf, partial -inf"),
     Row("k1", 1, special.value("k1"), (lambda x, o: -f.k0(x) - o / x,), "special:k1", ("k1",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.besselk(1, x), source="DLMF 10.29.2", kinks="x = 0: value +inf, partial -inf"),
-    Row("kv", 2, special.value("kv"), (undefined, lambda v, x, o: -0.5 * (f.kv(v - 1.0, x) + f.kv(v + 1.0, x))), "special:kv",
+    Row("kv", 2, special.value("kv"), (undefined, _in_double(
+        lambda v, x, o: -0.5 * (f.kv(v - 1.0, x) + f.kv(v + 1.0, x)))), "special:kv",
         ("kv",), domain=((1.0, 4.0), (0.5, 4.0)), exact=lambda mp, v, x: mp.besselk(v, x), source="DLMF 10.29.1",
         kinks="no derivative to the order"),
     Row("exprel", 1, special.value("exprel"), (_exprel_slope,), "special:exprel", ("exprel",), domain=(ANY,),
         exact=lambda mp, x: mp.expm1(x) / x if x else mp.mpf(1)),
-    Row("rel_entr", 2, special.value("rel_entr"), (lambda x, y, o: _nan_with(o, f.log(x / y) + 1.0),
+    Row("rel_entr", 2, special.value("rel_entr"), (lambda x, y, o: _nan_with(o, _log_of_ratio(x, y) + 1.0),
         lambda x, y, o: _nan_with(o, -(x / y))), "special:rel_entr", ("rel_entr",), domain=((0.1, 1.0), (1.2, 4.0)),
         exact=lambda mp, x, y: x * mp.log(x / y), kinks="x = 0: value 0, partial to x -inf; outside: value +inf"),
-    Row("kl_div", 2, special.value("kl_div"), (lambda x, y, o: _nan_with(o, f.log(x / y)),
+    Row("kl_div", 2, special.value("kl_div"), (lambda x, y, o: _nan_with(o, _log_of_ratio(x, y)),
         lambda x, y, o: _nan_with(o, 1.0 - x / y)), "special:kl_div", ("kl_div",), domain=((0.1, 0.5), (1.5, 4.0)),
         exact=lambda mp, x, y: x * mp.log(x / y) - x + y, kinks="x = 0: value y, partial to x -inf; outside: value +inf"),
     # ------------------------------------------------------------------ pieces

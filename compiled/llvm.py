@@ -45,6 +45,17 @@ class LLVMValue(Number):
             emit = "called"
         return LLVMValue(self.builder, _EMITTERS[emit](self.builder, argument, values), self.table, self.inline)
 
+    def in_double(self, function, operands):
+        kind = self.value.type
+        if not _is_single(kind) or not all(isinstance(x, LLVMValue) or not isinstance(x, Number) for x in operands):
+            return function(*operands)
+        wide = with_width(F64, self.value)
+        result = function(*(self._like(self.builder.fpext(x.value, wide)) if isinstance(x, LLVMValue) else x for x in operands))
+        return self._like(self.builder.fptrunc(result.value, kind))
+
+    def _like(self, value):
+        return LLVMValue(self.builder, value, self.table, self.inline)
+
 
 def _is_vector(value):
     return isinstance(value.type, ir.VectorType)

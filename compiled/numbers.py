@@ -17,6 +17,13 @@ class Number:
         """Return instruction `name` applied to `operands`, of which at least one is of this class."""
         raise NotImplementedError
 
+    def in_double(self, function, operands: tuple) -> Any:
+        """Return `function` of the operands with intermediate results of double precision, in the operands' precision.
+
+        Readers that only look at a rule, or write it down, have no precision.
+        """
+        return function(*operands)
+
     def __add__(self, other):
         return self.apply("add", (self, other))
 

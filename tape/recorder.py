@@ -64,6 +64,10 @@ def memory_limit(nbytes: int | None) -> Iterator[None]:
         _limit.reset(token)
 
 
+SQUARES_OF_ROOTS = {"sqrt": "square_of_root", "root_of_squares": "square_of_root", "hypot": "square_of_hypot", "abs": "square"}
+"""Rows whose squares are smooth where they are not, and the row of the square, which has the same value."""
+
+
 class Promote(Exception):
     """A float64 operand met a float32 list: the recording starts again in float64, as NumPy would compute."""
 
@@ -89,6 +93,7 @@ class Recorder:
         self.guards: list[int] = []
         self.scalars: dict[int, dict[int, list]] = {}
         self.lines: dict[tuple[str, int], int] = {}
+        self.roots: dict[View, tuple[str, list[View]]] = {}  # results of SQUARES_OF_ROOTS' rows: row and operands
         self._executed = 0
         self._intervals: dict[int, Interval | None] = {}  # of slots of integers: bounds of their cells, None if unknown
         self.rounded = 0  # how many constants of integers were beyond what cells hold
@@ -277,6 +282,16 @@ class Recorder:
         self._note_interval(name, operands, out, (lambda: terms_of_each(shape, out)) if row.accumulates else None)
         self._append(name, self.memory.block(block), out, operands, flags)
 
+    def squared_root(self, name: str, views: list[View]) -> tuple[str, list[View]]:
+        """The row and operands to record for a product that may be the square of a root.
+
+        The chain rule cannot say what the second derivative of a squared length is at the origin, as the length has none.
+        """
+        if len(set(views)) != 1 or views[0] not in self.roots:
+            return name, views
+        root, operands = self.roots[views[0]]
+        return SQUARES_OF_ROOTS[root], operands
+
     def structural(self, name: str, operands: list[View], out: View | None, words: tuple[int, ...], owned: int) -> None:
         """Write one structural instruction with the words of its own block."""
         row = self.table[name]
@@ -309,6 +324,7 @@ class Recorder:
 
     def assign(self, target: View, source: View) -> None:
         """Overwrite `target` with `source` (of the same shape), keeping what it held for the reverse sweep."""
+        self.roots.clear()  # of what is written now
         if self.slot_number(source.cell) == self.slot_number(target.cell):
             source = self.copied(source)
         saved = self.copied(target)
@@ -319,6 +335,7 @@ class Recorder:
 
         Source and positions are contiguous; each position lies in `reach`, low <= position < high.
         """
+        self.roots.clear()  # of what is written now
         saved = self.new_slot(source.shape, self.is_active(target))
         self.structural("scatter_assign", [source, positions, saved], View(target.cell, (), ()), (source.size, *reach), 0)
 

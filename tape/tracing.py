@@ -18,7 +18,7 @@ from tape.errors import NotDifferentiable
 from tape.lines import asked_by_user, called_by_scipy, user_line
 from tape.methods import add_methods
 from tape.python_numbers import divided, power
-from tape.recorder import Recorder, broadcast_shape, current_recorder
+from tape.recorder import SQUARES_OF_ROOTS, Recorder, broadcast_shape, current_recorder
 
 _result_dtypes: dict = {}
 
@@ -89,6 +89,8 @@ def record(name: str, operands, python: bool = False) -> RecordedArray:
             name = _BOOLEAN.get(name, name)
     dtype = recorder.dtype if python and dtype.kind == "f" else recorder.fitting(dtype)
     views = [x.view if isinstance(x, RecordedArray) else recorder.constant(x) for x in operands]
+    if name in ("square", "mul"):
+        name, views = recorder.squared_root(name, views)
     shape = broadcast_shape([view.shape for view in views])
     out = new_like(recorder, views, shape)
     recorder.elementwise(name, views, shape, out)
@@ -96,6 +98,8 @@ def record(name: str, operands, python: bool = False) -> RecordedArray:
                                                 for view in views) < 0:
         signed, out = out, new_like(recorder, [out], shape)
         recorder.elementwise("add", [signed, recorder.constant(0)], shape, out)
+    if name in SQUARES_OF_ROOTS:
+        recorder.roots[out] = name, views
     result = RecordedArray(recorder, out, dtype, _PYTHON[dtype.kind] if python else None)
     return integers.settled(result, _function_of(name, python), operands) if integral and dtype.kind in "iu" else result
 

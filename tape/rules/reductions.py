@@ -214,7 +214,8 @@ def logsumexp(a, axis=None, b=None, keepdims=False):
     largest = np.where(np.isfinite(largest), largest, 0.0)
     terms = np.exp(a - largest)
     total = np.sum(terms if b is None else b * terms, axis=axis, keepdims=True)
-    result = np.log(total) + largest
+    # Where all exponents are -inf, so that nothing is left of the sum, the derivatives are 0 and not 0 / 0.
+    result = (record("log_of_sum", (total,)) if isinstance(total, RecordedArray) else np.log(total)) + largest
     if keepdims:
         return result
     axes = axes_of(axis, np.ndim(a))
