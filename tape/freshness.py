@@ -1,29 +1,48 @@
 """What a recorded list depends on besides its arguments: the variables its function reads.
 
 A list holds the values that closed-over and global variables had when it was recorded. Before a replay they are looked at
-again; when one has changed, the function is recorded anew. Followed are closures, globals, defaults, bound objects, and
-the Python functions reached through them; in them numbers, strings, arrays (by content), containers, and the attributes of
-objects.
+again; when one has changed, the function is recorded anew, and what it reads is found anew. Followed are closures, globals,
+defaults, bound objects, arguments that are no numbers, and the Python functions reached through them, rules of operations
+included; in them numbers, strings, arrays (by content), functions (by identity), containers, and the attributes of objects.
+What a look would change (iterators), and code that makes random generators, is never replayed.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 import inspect
-import pathlib
+import os
+import random
+import sys
 import sysconfig
 import types
 from collections.abc import Callable
 
+import llvmlite
+import numba
 import numpy as np
+import optree
+import scipy
 
 import compiled
 
-DEPTH = 4
-"""How deep containers and attributes are followed."""
+DEPTH = 40
+"""How deep containers and attributes are followed; each is visited once."""
 
-_LIBRARIES = (*(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")),
-              *(str(pathlib.Path(file).parent) for file in (compiled.__file__, np.__file__, __file__)))
+
+def _folder(file):
+    return os.path.join(os.path.dirname(os.path.realpath(file)), "")
+
+
+_INSTALLED = tuple(os.path.join(os.path.realpath(sysconfig.get_path(name)), "") for name in ("platlib", "purelib"))
+_STANDARD = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
+_LIBRARIES = tuple(_folder(file) for file in (
+    __file__, *(module.__file__ for module in (compiled, np, scipy, numba, llvmlite, optree))))
+
+_MAKES_RANDOM = frozenset({"default_rng", "RandomState", "SeedSequence", "SystemRandom", "urandom", "token_bytes", "PCG64",
+                           "MT19937", "Philox", "SFC64", "Random"})
+"""Names whose use makes random numbers that no variable holds."""
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
 _OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)
@@ -43,12 +62,15 @@ class State:
         self._seen: set[int] = set()
         self._read_function(function)
 
-    def snapshot(self, keep: bool = False) -> list:
-        """Return what the variables hold now, in a form that compares equal as long as nothing changes.
+    def snapshot(self, arguments=(), keep: bool = False) -> list:
+        """Return what the variables, and arguments that are no numbers, hold now, in a form that compares equal as long as
+        nothing changes.
 
         With `keep` arrays are copied, so that the snapshot stays what it is when they are changed in place.
         """
-        return [_content(read(), DEPTH, keep) for read in self._cells]
+        seen = set()
+        return [*(_content(read(), DEPTH, keep, seen) for read in self._cells),
+                *(_content(value, DEPTH, keep, seen) for value in arguments)]
 
     def _read_function(self, function):
         if id(function) in self._seen:
@@ -65,6 +87,11 @@ class State:
             self._read_function(function.__func__)
             return
         if not isinstance(function, types.FunctionType):
+            for name in ("rule", "tangent_rule"):  # of an operation
+                rule = getattr(function, name, None)
+                if isinstance(rule, types.FunctionType):
+                    self._cells.append(functools.partial(getattr, function, name, None))
+                    self._read_function(rule)
             wrapped = getattr(function, "__wrapped__", None) or getattr(function, "py_func", None)
             if wrapped is not None:
                 self._read_function(wrapped)
@@ -72,10 +99,14 @@ class State:
                 self._read_value(lambda: function, ("__call__",))
             return
         names = _names(function.__code__)
+        if function.__dict__:
+            self._cells.append(lambda: dict(function.__dict__))
         for cell in function.__closure__ or ():
             self._read_value(functools.partial(_cell_contents, cell), names)
         if _is_library(function.__code__.co_filename):
             return
+        if _MAKES_RANDOM.intersection(names):
+            self._cells.append(_NeverEqual)
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._read_value(lambda value=value: value, names)
         for name in names:
@@ -96,7 +127,7 @@ class State:
             return
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "py_func"):
             # The variable may be bound to another function later.
-            self._cells.append(lambda: id(read()))
+            self._cells.append(read)
             self._read_function(value)
             return
         self._cells.append(read)
@@ -107,6 +138,7 @@ class State:
         for name in names:
             attribute = getattr(kind, name, None)
             if isinstance(attribute, types.FunctionType):
+                self._cells.append(functools.partial(getattr, kind, name, None))
                 if id(attribute) not in self._seen:
                     self._read_function(attribute)
                     self._read_class(kind, _names(attribute.__code__))
@@ -116,7 +148,10 @@ class State:
 
 def _is_library(file: str | None) -> bool:
     """Whether code in this file is installed, or this project's own: its globals are not expected to change."""
-    return file is None or file.startswith(_LIBRARIES)
+    if file is None:
+        return True
+    file = os.path.realpath(file)
+    return file.startswith(_LIBRARIES) or (file.startswith(_STANDARD) and not file.startswith(_INSTALLED))
 
 
 def _cell_contents(cell):
@@ -164,30 +199,67 @@ SMALL_ARRAY = 4096
 """Bytes up to which Python's own comparison is the faster one."""
 
 
-def _content(value, depth, keep):
-    """Something that compares equal exactly when `value` holds the same."""
+class _NeverEqual:
+    """What is looked at anew each time: what a look would change, and what nothing holds."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return False
+
+
+def _content(value, depth, keep, seen):
+    """Something that compares equal exactly when `value` holds the same; `seen` are the objects visited before."""
     if isinstance(value, (float, np.floating)):
         return type(value), float(value).hex()
     if isinstance(value, _IMMUTABLE):
         return type(value), value
     if isinstance(value, np.ndarray):
         return _Array(value, keep) if value.dtype != object else id(value)
+    if isinstance(value, (types.FunctionType, types.MethodType)):
+        # The function itself, which lives on in the snapshot: another one may lie where a freed one was.
+        return value
+    if isinstance(value, _NeverEqual) or hasattr(type(value), "__next__"):
+        return _NeverEqual()
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)
-    if depth == 0 or isinstance(value, _OPAQUE):
+    if isinstance(value, np.random.RandomState):
+        return _random_state(value.get_state(legacy=False))
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if depth == 0 or isinstance(value, _OPAQUE) or id(value) in seen:
         return id(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value), [_content(item, depth - 1, keep) for item in value]
+    seen.add(id(value))
+    inside = functools.partial(_content, depth=depth - 1, keep=keep, seen=seen)
+    if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+        return type(value), [inside(item) for item in value]
     if isinstance(value, dict):
-        return [(id(key) if not isinstance(key, _IMMUTABLE) else key, _content(item, depth - 1, keep))
-                for key, item in value.items()]
-    attributes = getattr(value, "__dict__", None)
-    if attributes and not isinstance(value, types.FunctionType):
-        return id(value), _content(attributes, depth - 1, keep)
-    return id(value)
+        return [(id(key) if not isinstance(key, _IMMUTABLE) else key, inside(item)) for key, item in value.items()]
+    slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
+    attributes = {**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})}
+    return (id(value), inside(attributes)) if attributes else id(value)
+
+
+def _slots(kind):
+    """Names of the attributes that a class of the user's keeps in slots."""
+    slots = kind.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else slots
+    return [name for name in names if name not in ("__dict__", "__weakref__")] if not _is_library(_file_of(kind)) else []
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_of(kind):
+    return getattr(sys.modules.get(kind.__module__), "__file__", None)
 
 
 def global_random_state():
-    """Something that changes when NumPy's global random generator is used."""
-    state = np.random.get_state(legacy=False)
-    return state["state"]["key"].tobytes() if "key" in state.get("state", {}) else repr(state), state["state"].get("pos")
+    """Something that changes when NumPy's global random generator, or Python's, is used."""
+    return _random_state(np.random.get_state(legacy=False)), random.getstate()
+
+
+def _random_state(state):
+    """The state of a generator of NumPy's, its second Gaussian included, as something that compares equal or not."""
+    inner = state.get("state", {})
+    if "key" not in inner:
+        return repr(state)
+    return inner["key"].tobytes(), inner.get("pos"), state.get("has_gauss"), state.get("gauss")

@@ -337,7 +337,7 @@ class Traces:
             key = self._key(structure, [describe(leaf) for leaf in leaves], argnums)
         traces = self._groups.get(key)
         if traces:
-            state = self._state().snapshot()
+            state = self._state().snapshot(() if leaves is args else _objects(leaves))
             return key, leaves, [t for t in traces if t.state == state and t.admits(leaves)
                                  and (t.memory is None or t.memory == memory_of(leaves))]
         return key, leaves, ()
@@ -413,11 +413,12 @@ class Traces:
         # Python floats are weak, as in NumPy: they do not make a float32 list float64.
         arrays = [d.dtype for d in described if d.kind != "static" and not isinstance(d.dtype, type) and d.dtype.kind == "f"]
         dtype = np.result_type(*arrays) if arrays else np.dtype(np.float64)
-        state = self._state()
-        before = state.snapshot(keep=True), global_random_state()
+        self._states = state = State(self._function())  # what it reads now may be other variables
+        objects = _objects(leaves)
+        before = state.snapshot(objects, keep=True), global_random_state()
         trace, workspace = self._recorded_as_given(leaves, structure, described, differentiated, dtype)
         # A function that changes what it reads (a counter, a random generator) is recorded at each call.
-        unchanged = before == (state.snapshot(), global_random_state())
+        unchanged = before == (state.snapshot(objects), global_random_state())
         trace.state = before[0] if unchanged else None
         return trace, workspace
 
@@ -491,6 +492,11 @@ class Traces:
         workspace = Workspace(program, wrt)
         workspace.values[...] = recorder.memory.values[: len(program.values)]
         return trace, workspace
+
+
+def _objects(leaves):
+    """The leaves that are neither numbers nor arrays."""
+    return [leaf for leaf in leaves if not isinstance(leaf, (float, int, np.ndarray, np.generic, str, type(None)))]
 
 
 def narrowed(bounds, described):

@@ -18,7 +18,7 @@ def all_kernels(x, y):
     return x**y + x**-7 + math.exp(x) * math.erf(x) + math.tan(x) * math.log(x) ** 3 + math.gamma(x) + np.hypot(x, y)
 
 
-@pytest.mark.parametrize("flags", FLAGS, ids=str)
+@pytest.mark.parametrize("flags", FLAGS, ids=["all", "reassoc nsz", "nnan ninf", "contract arcp afn"])
 def test_flags_of_fast_mathematics_do_not_reach_our_kernels(flags):
     fast, exact = njit(fastmath=flags)(all_kernels), njit(all_kernels)
     assert tape.grad(fast, (0, 1))(1.3, 2.2) == tape.grad(exact, (0, 1))(1.3, 2.2)

@@ -204,7 +204,7 @@ def test_many_random_programs_over_all_dtypes(seeds):
     (lambda n: n // 7, [np.array([2**64 - 1, 3], np.uint64), np.array([9, 3], np.uint64)]),
     (lambda n: n // np.array([0, 2]), [np.array([5, -5])]),
     (lambda n: 1.0 / (n * 0), [np.array([-3.0]).astype(int)]),
-], ids=str)
+])
 def test_integers_of_new_arguments(function, arguments, engine, monkeypatch):
     """A list that was made for other integers is not used where it would be wrong."""
     monkeypatch.setenv("TAPE_NATIVE", engine)
