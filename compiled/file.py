@@ -19,10 +19,11 @@ FORMAT = 2
 
 
 def save(program: Program, path, extra: dict) -> None:
-    """Write the list and `extra` (what JSON can hold) to one file; nothing in it is code."""
+    """Write the list and `extra` (what JSON can hold) to the file of that name; nothing in it is code."""
     arrays: dict[str, np.ndarray] = {}
     header = {"format": FORMAT, **_parts(program, "", arrays), "extra": extra}
-    np.savez(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+    with open(path, "wb") as stream:  # given a path, NumPy would add an ending
+        np.savez(stream, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
 
 
 def _parts(program, prefix, arrays) -> dict:

@@ -30,6 +30,9 @@ import compiled
 DEPTH = 40
 """How deep containers and attributes are followed; each is visited once."""
 
+MOST_VISITED = 10_000
+"""Objects inside one variable among which functions are looked for."""
+
 
 def _folder(file):
     return os.path.join(os.path.dirname(os.path.realpath(file)), "")
@@ -123,6 +126,9 @@ class State:
                     if attribute in vars(value):
                         self._read_value(functools.partial(vars(value).get, attribute), names)
             return
+        if isinstance(value, type):
+            self._read_class(value, names)
+            return
         if isinstance(value, _OPAQUE):
             return
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "py_func"):
@@ -131,7 +137,27 @@ class State:
             self._read_function(value)
             return
         self._cells.append(read)
-        self._read_class(type(value), names)
+        self._read_inside(value, names, set())
+
+    def _read_inside(self, value, names, visited):
+        """Follow the functions, and the methods of objects, that a value holds, however deep."""
+        if isinstance(value, (*_IMMUTABLE, np.ndarray)) or id(value) in visited or len(visited) > MOST_VISITED:
+            return
+        visited.add(id(value))
+        if isinstance(value, types.FunctionType) or hasattr(value, "__wrapped__"):
+            self._read_function(value)
+            return
+        if isinstance(value, _OPAQUE):
+            return
+        if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+            inside = list(value)
+        elif isinstance(value, dict):
+            inside = list(value.values())
+        else:
+            self._read_class(type(value), names)
+            inside = list(_attributes(value).values())
+        for item in inside:
+            self._read_inside(item, names, visited)
 
     def _read_class(self, kind, names):
         """Watch the class attributes that the code may use of an object, and follow the methods it may call."""
@@ -235,9 +261,14 @@ def _content(value, depth, keep, seen):
         return type(value), [inside(item) for item in value]
     if isinstance(value, dict):
         return [(id(key) if not isinstance(key, _IMMUTABLE) else key, inside(item)) for key, item in value.items()]
-    slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
-    attributes = {**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})}
+    attributes = _attributes(value)
     return (id(value), inside(attributes)) if attributes else id(value)
+
+
+def _attributes(value) -> dict:
+    """What an object keeps in its dict and in slots."""
+    slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
+    return {**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})}
 
 
 def _slots(kind):

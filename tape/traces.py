@@ -245,7 +245,7 @@ class Trace:
                 array = workspace.outputs[which].astype(dtype, order="C", copy=True)
                 leaves.append(array if array.ndim else array[()])
             else:
-                leaves.append(which[0])
+                leaves.append(_own(which[0]))
         return with_leaves(self.structure, leaves)
 
     def assembled(self, arrays, tangents: bool = False):
@@ -257,7 +257,7 @@ class Trace:
                 array = arrays[which] if arrays[which].dtype == kind else arrays[which].astype(kind)
                 leaves.append(array if array.ndim else array[()])
             else:
-                leaves.append(np.zeros(np.shape(which[0]))[()] if tangents else which[0])
+                leaves.append(np.zeros(np.shape(which[0]))[()] if tangents else _own(which[0]))
         return with_leaves(self.structure, leaves)
 
     def like_arguments(self, arrays) -> list:
@@ -334,7 +334,7 @@ class Traces:
             leaves = args
         else:
             leaves, structure = leaves_of((args, kwargs))
-            key = self._key(structure, [describe(leaf) for leaf in leaves], argnums)
+            key = self._key((structure, _orders((args, kwargs))), [describe(leaf) for leaf in leaves], argnums)
         traces = self._groups.get(key)
         if traces:
             state = self._state().snapshot(() if leaves is args else _objects(leaves))
@@ -492,6 +492,18 @@ class Traces:
         workspace = Workspace(program, wrt)
         workspace.values[...] = recorder.memory.values[: len(program.values)]
         return trace, workspace
+
+
+def _own(constant):
+    """A constant result, as the caller's own: another call gives it again."""
+    return constant.copy() if isinstance(constant, np.ndarray) else constant
+
+
+def _orders(tree):
+    """The orders of the keys of dicts in a structure, which do not count for whether structures are equal."""
+    if isinstance(tree, dict):
+        return tuple(tree), *map(_orders, tree.values())
+    return tuple(map(_orders, tree)) if isinstance(tree, (list, tuple)) else ()
 
 
 def _objects(leaves):

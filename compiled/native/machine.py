@@ -12,6 +12,7 @@ import hashlib
 import os
 import pathlib
 import tempfile
+import warnings
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -116,9 +117,9 @@ def compiled(text_of, key: str, vectorise: bool, unroll: bool) -> Loaded:
 
 
 def cache_directory() -> pathlib.Path:
-    """Where object code is kept: `TAPE_CACHE_DIR`, `NUMBA_CACHE_DIR`, or the user's cache directory."""
+    """Where object code is kept: `TAPE_CACHE_DIR`, `NUMBA_CACHE_DIR` (absolute paths), or the user's cache directory."""
     for variable in ("TAPE_CACHE_DIR", "NUMBA_CACHE_DIR"):
-        if os.environ.get(variable):
+        if os.path.isabs(os.environ.get(variable, "")):
             return pathlib.Path(os.environ[variable]) / "tape"
     return pathlib.Path(AppDirs("tape", False).user_cache_dir) / "native"
 
@@ -137,10 +138,27 @@ def _cache_file(key: str) -> pathlib.Path:
     return cache_directory() / (hashlib.sha256(versions() + key.encode()).hexdigest() + ".o")
 
 
+def is_private(path) -> bool:
+    """Whether a file or folder is the user's own, and nobody else can write to it; where there are no owners, it is."""
+    if os.name != "posix":
+        return True
+    status = os.stat(path)
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+@functools.cache
+def _warn_of(folder) -> None:
+    warnings.warn(f"{folder}: others can write there, so no machine code is loaded from it or kept in it; take their rights "
+                  "away (chmod go-w), or set TAPE_CACHE_DIR to a folder of your own", RuntimeWarning, stacklevel=2)
+
+
 def _read(path) -> bytes | None:
-    """The object code in a file, or None unless it is whole."""
+    """The object code in a file, or None unless it is whole and nobody else can have put it there."""
     try:
-        content = path.read_bytes()
+        if not is_private(path.parent):
+            _warn_of(path.parent)
+            return None
+        content = path.read_bytes() if is_private(path) else b""
     except OSError:
         return None
     head, code = content[:40], content[40:]
@@ -150,7 +168,9 @@ def _read(path) -> bytes | None:
 def _write(path, code: bytes) -> None:
     """Keep object code on disk where that is possible; other processes see the whole file or none."""
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not is_private(path.parent):
+            return
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as stream:
             try:
                 stream.write(MAGIC + hashlib.sha256(code).digest() + code)
