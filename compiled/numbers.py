@@ -96,4 +96,5 @@ def share(table, row, k, flow, partial):
     result = product(table, flow, partial)
     if k not in row.selects or is_constant(partial) or is_constant(result):
         return result
-    return table.apply("where", partial, result, 0.0)
+    # Not a choice by `where`, in which the derivative to the partial itself would be lost where it is 0.
+    return product(table, partial, flow)

@@ -9,12 +9,14 @@ import contextlib
 import contextvars
 import functools
 import operator
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
 
 from tape.arguments import check_differentiable, describe, leaves_of, with_leaves
 from tape.errors import NotDifferentiable
+from tape.lines import user_line
 from tape.methods import add_methods
 from tape.recorder import refuse_subclass
 from tape.replay import Given, Node, Result, gradients_of
@@ -116,12 +118,13 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
     array([0., 0.])
     """
 
-    __slots__ = ("__weakref__", "_data", "_given", "_source", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_given", "_sharing", "_source", "grad", "requires_grad")
     __hash__ = object.__hash__
 
     def __init__(self, data: np.ndarray, requires_grad: bool = False, source: Result | None = None):
         self._data, self.requires_grad, self._source = data, requires_grad, source
         self.grad, self._given = None, None
+        self._sharing: list | None = None  # weak references to the variables of one memory: an array and its views
 
     @property
     def data(self) -> np.ndarray:
@@ -247,6 +250,9 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         return out[0]._taking(result)
 
     def __array_function__(self, function, types, args, kwargs):
+        if function in _WRITERS:
+            raise NotDifferentiable(f"numpy.{function.__name__}: not supported on eager variables, which would not remember "
+                                    "it; assign instead, as in y[...] = x")
         if kwargs.get("out") is not None:
             raise NotDifferentiable(f"numpy.{function.__name__} with out=: not supported on eager variables; leave it out")
         return computed(function, args, kwargs)
@@ -269,9 +275,19 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         if self._source is None and not getattr(result, "requires_grad", False):
             self._data[...] = value
         else:
+            self._check_no_sharing()
             self._data, self._source = np.array(value, self.dtype), getattr(result, "_source", None)
             self.requires_grad = getattr(result, "requires_grad", False)
         return self
+
+    def _check_no_sharing(self):
+        """Raise NotDifferentiable when another variable is a view of this one's memory, or the other way round."""
+        others = [one for one in (self._sharing or ()) if one() is not None and one() is not self]
+        if others:
+            raise NotDifferentiable("{}:{}: a variable that shares memory with {} other variables (views), changed in place: "
+                                    "the others would not follow; work on a copy of the view, and assign it, as in "
+                                    "y[0] = 2 * y[0]".format(*user_line(), len(others)))
+        self._sharing = None
 
     def _as_leaf(self):
         """How a node holds this variable: by what computed it, or with its value of now."""
@@ -315,7 +331,24 @@ def computed(function, args, kwargs):
         node = Node(function, [_held(leaf) for leaf in leaves], structure)
     made = [EagerVariable(np.asarray(x), active, Result(node, k) if active else None) if x.dtype.kind == "f" else x
             for k, x in enumerate(results)]
+    for x, result in zip(results, made, strict=True):
+        if getattr(x, "base", None) is not None and isinstance(result, EagerVariable):
+            _note_sharing(result, leaves)
     return made[0] if result_structure is _LEAF else with_leaves(result_structure, made)
+
+
+_WRITERS = {np.copyto, np.put, np.putmask, np.place, np.fill_diagonal, np.put_along_axis}
+"""NumPy's functions that write into their first argument."""
+
+
+def _note_sharing(result, leaves):
+    """Note that a result is a view of one of the variables it was computed from."""
+    for leaf in leaves:
+        if leaf.__class__ is EagerVariable and np.may_share_memory(leaf._data, result._data):
+            if leaf._sharing is None:
+                leaf._sharing = [weakref.ref(leaf)]
+            leaf._sharing[:] = [*(one for one in leaf._sharing if one() is not None), weakref.ref(result)]
+            result._sharing = leaf._sharing
 
 
 _LEAVES = {EagerVariable, np.ndarray, np.float64, np.float32, float, int, bool, slice}

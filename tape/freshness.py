@@ -42,6 +42,8 @@ _INSTALLED = tuple(os.path.join(os.path.realpath(sysconfig.get_path(name)), "") 
 _STANDARD = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
 _LIBRARIES = tuple(_folder(file) for file in (
     __file__, *(module.__file__ for module in (compiled, np, scipy, numba, llvmlite, optree))))
+_MACHINERY = (*(_folder(module.__file__) for module in (compiled, numba, llvmlite, optree)), _folder(__file__))
+"""Where objects are from whose insides are no business of the user's function."""
 
 _MAKES_RANDOM = frozenset({"default_rng", "RandomState", "SeedSequence", "SystemRandom", "urandom", "token_bytes", "PCG64",
                            "MT19937", "Philox", "SFC64", "Random"})
@@ -266,9 +268,12 @@ def _content(value, depth, keep, seen):
 
 
 def _attributes(value) -> dict:
-    """What an object keeps in its dict and in slots."""
+    """What an object keeps in its dict and in slots; nothing of what belongs to the machinery."""
+    if (_file_of(type(value)) or "").startswith(_MACHINERY):
+        return {}
+    own = getattr(value, "__dict__", None)
     slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
-    return {**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})}
+    return {**{name: getattr(value, name) for name in slots}, **(own if isinstance(own, dict) else {})}
 
 
 def _slots(kind):
