@@ -4,7 +4,7 @@ A list holds the values that closed-over and global variables had when it was re
 again; when one has changed, the function is recorded anew, and what it reads is found anew. Followed are closures, globals,
 defaults, bound objects, arguments that are no numbers, and the Python functions reached through them, rules of operations
 included; in them numbers, strings, arrays (by content), functions (by identity), containers, and the attributes of objects.
-What a look would change (iterators), and code that makes random generators, is never replayed.
+Code that makes random generators, or is given an iterator, is never replayed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ import numba
 import numpy as np
 import optree
 import scipy
+from numba.core.dispatcher import Dispatcher
 
 import compiled
 
 DEPTH = 40
 """How deep containers and attributes are followed; each is visited once."""
 
-MOST_VISITED = 10_000
+MOST_VISITED = 2_000
 """Objects inside one variable among which functions are looked for."""
 
 
@@ -75,7 +76,8 @@ class State:
         """
         seen = set()
         return [*(_content(read(), DEPTH, keep, seen) for read in self._cells),
-                *(_content(value, DEPTH, keep, seen) for value in arguments)]
+                *(_NeverEqual() if hasattr(type(value), "__next__") else _content(value, DEPTH, keep, seen)
+                  for value in arguments)]
 
     def _read_function(self, function):
         if id(function) in self._seen:
@@ -97,7 +99,8 @@ class State:
                 if isinstance(rule, types.FunctionType):
                     self._cells.append(functools.partial(getattr, function, name, None))
                     self._read_function(rule)
-            wrapped = getattr(function, "__wrapped__", None) or getattr(function, "py_func", None)
+            wrapped = getattr(function, "py_func", None) if isinstance(function, Dispatcher) else inspect.getattr_static(
+                function, "__wrapped__", None)
             if wrapped is not None:
                 self._read_function(wrapped)
             elif not isinstance(function, _OPAQUE):
@@ -133,33 +136,33 @@ class State:
             return
         if isinstance(value, _OPAQUE):
             return
-        if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "py_func"):
+        if isinstance(value, (types.FunctionType, types.MethodType, functools.partial, Dispatcher)):
             # The variable may be bound to another function later.
             self._cells.append(read)
             self._read_function(value)
             return
         self._cells.append(read)
-        self._read_inside(value, names, set())
+        self._read_inside(value, names)
 
-    def _read_inside(self, value, names, visited):
+    def _read_inside(self, value, names):
         """Follow the functions, and the methods of objects, that a value holds, however deep."""
-        if isinstance(value, (*_IMMUTABLE, np.ndarray)) or id(value) in visited or len(visited) > MOST_VISITED:
-            return
-        visited.add(id(value))
-        if isinstance(value, types.FunctionType) or hasattr(value, "__wrapped__"):
-            self._read_function(value)
-            return
-        if isinstance(value, _OPAQUE):
-            return
-        if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
-            inside = list(value)
-        elif isinstance(value, dict):
-            inside = list(value.values())
-        else:
-            self._read_class(type(value), names)
-            inside = list(_attributes(value).values())
-        for item in inside:
-            self._read_inside(item, names, visited)
+        ahead, visited = [value], set()
+        while ahead and len(visited) < MOST_VISITED:
+            value = ahead.pop()
+            if isinstance(value, (*_IMMUTABLE, np.ndarray)) or id(value) in visited:
+                continue
+            visited.add(id(value))
+            if isinstance(value, types.FunctionType) or hasattr(type(value), "bprop"):
+                self._read_function(value)
+            elif isinstance(value, _OPAQUE):
+                continue
+            elif isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+                ahead.extend(value)
+            elif isinstance(value, dict):
+                ahead.extend(value.values())
+            else:
+                self._read_class(type(value), names)
+                ahead.extend(_attributes(value).values())
 
     def _read_class(self, kind, names):
         """Watch the class attributes that the code may use of an object, and follow the methods it may call."""
@@ -247,8 +250,8 @@ def _content(value, depth, keep, seen):
     if isinstance(value, (types.FunctionType, types.MethodType)):
         # The function itself, which lives on in the snapshot: another one may lie where a freed one was.
         return value
-    if isinstance(value, _NeverEqual) or hasattr(type(value), "__next__"):
-        return _NeverEqual()
+    if isinstance(value, _NeverEqual):
+        return value
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)
     if isinstance(value, np.random.RandomState):
@@ -264,7 +267,7 @@ def _content(value, depth, keep, seen):
     if isinstance(value, dict):
         return [(id(key) if not isinstance(key, _IMMUTABLE) else key, inside(item)) for key, item in value.items()]
     attributes = _attributes(value)
-    return (id(value), inside(attributes)) if attributes else id(value)
+    return (type(value), inside(attributes)) if attributes else id(value)
 
 
 def _attributes(value) -> dict:

@@ -383,11 +383,12 @@ def test_a_batch_is_strict_sample_by_sample():
 
 
 def test_values_that_are_not_finite_raise_in_strict():
-    """Though the derivative is finite: that of log at -2 is -1 / 2."""
+    """The derivative of log at -2 is NaN, as its value is."""
     t = tape.record(np.log, 2.0)
-    assert tape.grad(np.log)(-2.0) == -0.5
+    with pytest.warns(tape.UndefinedGradientWarning, match=r"log\(-2\)"):
+        assert math.isnan(tape.grad(np.log)(-2.0))
     for call in (tape.value_and_grad(np.log), tape.compile(np.log, 2.0).value_and_grad, t.forward):
-        with tape.strict(), pytest.raises(tape.UndefinedGradient, match=r"log\(-2\) at .* = nan"):
+        with tape.strict(), pytest.raises(tape.UndefinedGradient, match=r"log\(-2\) at .*nan"):
             call(-2.0)
     assert math.isnan(t.forward(-2.0))
 
