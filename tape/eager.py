@@ -21,6 +21,7 @@ from tape.methods import add_methods
 from tape.recorder import refuse_subclass
 from tape.replay import Given, Node, Result, gradients_of
 from tape.rules import has_rule, no_rule
+from tape.shared_memory import SharedMemory
 from tape.tracing import RecordedArray
 
 _remembers: contextvars.ContextVar[bool] = contextvars.ContextVar("remembers", default=True)
@@ -124,7 +125,7 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(self, data: np.ndarray, requires_grad: bool = False, source: Result | None = None):
         self._data, self.requires_grad, self._source = data, requires_grad, source
         self.grad, self._given = None, None
-        self._sharing: list | None = None  # weak references to the variables of one memory: an array and its views
+        self._sharing = None  # of a view a `SharedMemory`, of the array that it is a view of a weak reference to that
 
     @property
     def data(self) -> np.ndarray:
@@ -136,7 +137,10 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         value = np.asarray(value.data if isinstance(value, EagerVariable) else value)
         if value.shape != self.shape:
             raise ValueError(f"data of an eager variable: expected shape {self.shape}, got {value.shape}")
-        self._data = value.astype(self.dtype, copy=False)
+        if self._shared() is None:
+            self._data = value.astype(self.dtype, copy=False)
+        else:
+            self._written(value)
 
     # ------------------------------------------------------------------ gradients
 
@@ -239,6 +243,9 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        if method == "at" and isinstance(inputs[0], EagerVariable):
+            inputs[0]._taking(computed(_writing(ufunc.at), inputs, kwargs))
+            return None
         if method in ("at", "reduceat", "accumulate"):
             raise NotDifferentiable(f"numpy.{ufunc.__name__}.{method}: not supported on eager variables; nearest: numpy.cumsum")
         result = computed(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
@@ -251,8 +258,11 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_function__(self, function, types, args, kwargs):
         if function in _WRITERS:
-            raise NotDifferentiable(f"numpy.{function.__name__}: not supported on eager variables, which would not remember "
-                                    "it; assign instead, as in y[...] = x")
+            if not args or not isinstance(args[0], EagerVariable):
+                raise NotDifferentiable(f"numpy.{function.__name__}: expected an eager variable as first argument to write to; "
+                                        "a plain array cannot remember")
+            args[0]._taking(computed(_writing(function), args, kwargs))
+            return None
         if kwargs.get("out") is not None:
             raise NotDifferentiable(f"numpy.{function.__name__} with out=: not supported on eager variables; leave it out")
         return computed(function, args, kwargs)
@@ -272,22 +282,50 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         if self._source is None and self.requires_grad and _remembers.get():
             raise NotDifferentiable("a variable with requires_grad=True, assigned to in place: its gradient would be lost; "
                                     "write w = w - x, or w.data -= x, or do it under tape.no_grad()")
-        if self._source is None and not getattr(result, "requires_grad", False):
-            self._data[...] = value
-        else:
-            self._check_no_sharing()
-            self._data, self._source = np.array(value, self.dtype), getattr(result, "_source", None)
-            self.requires_grad = getattr(result, "requires_grad", False)
+        if not self._data.flags.writeable:
+            raise ValueError("{}:{}: assignment destination is read-only: a view that NumPy gives for reading, as "
+                             "np.broadcast_to does; copy it first".format(*user_line()))
+        self._written(result)
         return self
 
-    def _check_no_sharing(self):
-        """Raise NotDifferentiable when another variable is a view of this one's memory, or the other way round."""
-        others = [one for one in (self._sharing or ()) if one() is not None and one() is not self]
-        if others:
-            raise NotDifferentiable("{}:{}: a variable that shares memory with {} other variables (views), changed in place: "
-                                    "the others would not follow; work on a copy of the view, and assign it, as in "
-                                    "y[0] = 2 * y[0]".format(*user_line(), len(others)))
-        self._sharing = None
+    def _shared(self) -> SharedMemory | None:
+        """Who shares memory with this variable; None where nobody does."""
+        sharing = self._sharing
+        return sharing() if sharing.__class__ is weakref.ref else sharing
+
+    def _written(self, result):
+        """Become `result`, and with this variable the others that share its memory."""
+        shared = self._shared()
+        remembered = getattr(result, "requires_grad", False)
+        if shared is not None and (remembered or shared.root._source is not None):
+            self._tell_others(shared, result)
+        self._data[...] = result.data if isinstance(result, EagerVariable) else result
+        if self._source is not None or remembered:
+            self._comes_from(result)
+
+    def _tell_others(self, shared, result):
+        """Note how the array and its other views are computed from now on, of which this variable becomes `result`."""
+        root, views = shared.root, shared.views()
+        if root._source is None and root.requires_grad:
+            raise NotDifferentiable("a view of a variable with requires_grad=True, assigned to in place: its gradient would be "
+                                    "lost; write w = w - x, or w.data -= x, or do it under tape.no_grad()")
+        if root is self:
+            whole = result
+        else:
+            own = next(positions for view, positions in views if view is self)
+            whole = computed(_with_positions, (root, own, result), {})
+            root._comes_from(whole)
+        for view, positions in views:
+            if view is not self:
+                view._comes_from(computed(_at_positions, (whole, positions), {}))
+
+    def _comes_from(self, result):
+        """Hold how a result was computed; its values are in the memory already, or are about to be."""
+        self._source, self.requires_grad = getattr(result, "_source", None), getattr(result, "requires_grad", False)
+
+    def sort(self, axis=-1, kind=None):
+        """Sort in place, as `numpy.ndarray.sort`."""
+        self._taking(np.sort(self, axis=axis, kind=kind))
 
     def _as_leaf(self):
         """How a node holds this variable: by what computed it, or with its value of now."""
@@ -303,6 +341,30 @@ def _with_item(array, index, value):
     result = np.copy(array)
     result[index] = value
     return result
+
+
+@functools.cache
+def _writing(function):
+    """A function that writes into its first argument, as one that returns what this becomes."""
+
+    def written(array, *args, **kwargs):
+        result = np.copy(array)
+        function(result, *args, **kwargs)
+        return result
+
+    return written
+
+
+def _with_positions(array, positions, value):
+    """A copy of an array, with the elements at some positions (in C order) replaced."""
+    result = np.ravel(np.copy(array))
+    result[positions] = value
+    return np.reshape(result, np.shape(array))
+
+
+def _at_positions(array, positions):
+    """The elements of an array at some positions, counted in C order."""
+    return np.ravel(array)[positions]
 
 
 def computed(function, args, kwargs):
@@ -344,11 +406,14 @@ _WRITERS = {np.copyto, np.put, np.putmask, np.place, np.fill_diagonal, np.put_al
 def _note_sharing(result, leaves):
     """Note that a result is a view of one of the variables it was computed from."""
     for leaf in leaves:
-        if leaf.__class__ is EagerVariable and np.may_share_memory(leaf._data, result._data):
-            if leaf._sharing is None:
-                leaf._sharing = [weakref.ref(leaf)]
-            leaf._sharing[:] = [*(one for one in leaf._sharing if one() is not None), weakref.ref(result)]
-            result._sharing = leaf._sharing
+        if leaf.__class__ is EagerVariable and leaf.size and np.may_share_memory(leaf._data, result._data):
+            shared = leaf._shared()
+            if shared is None:
+                shared = SharedMemory(leaf)
+                leaf._sharing = weakref.ref(shared)
+            result._sharing = shared
+            shared.join(result)
+            return
 
 
 _LEAVES = {EagerVariable, np.ndarray, np.float64, np.float32, float, int, bool, slice}

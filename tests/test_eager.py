@@ -246,3 +246,115 @@ def test_threads_share_nothing():
         thread.join()
     for number in range(4):
         np.testing.assert_allclose(results[number], number + 1.0)
+
+
+# ---------------------------------------------------------------------- views share memory, as NumPy's do
+
+
+VIEWS = (
+    lambda y: y[1:], lambda y: y[::-2], lambda y: y[...], lambda y: y.T, lambda y: np.reshape(y, (-1,)), lambda y: y[0],
+    lambda y: np.swapaxes(y, 0, -1), lambda y: y[..., 1:], lambda y: np.reshape(y, (2, -1)) if y.size % 2 == 0 else y[:1],
+    lambda y: np.split(y, [1])[1],
+)
+
+
+def scaled(y, x):
+    y *= x[0]
+
+
+def assigned(y, x):
+    y[...] = y + x[1]
+
+
+def out_of_a_function(y, x):
+    np.add(y, x[2], out=y)
+
+
+def copied_to(y, x):
+    np.copyto(y, 3.0 * y * x[0])
+
+
+def put_first(y, x):
+    np.put(y, [0], x[1])
+
+
+def element(y, x):
+    y[(0,) * y.ndim] = x[2] * y[(-1,) * y.ndim]
+
+
+WRITES = (scaled, assigned, out_of_a_function, copied_to, put_first, element)
+
+
+def aliasing_program(seed):
+    """A function of three numbers that writes to views of views of an array, and reads them all."""
+
+    def program(x):
+        random = np.random.default_rng(seed)
+        y = np.outer(x, np.array([1.0, 2.0, -1.0, 0.5])) * 1.0
+        held = [y]
+        for _ in range(8):
+            chosen = held[random.integers(len(held))]
+            if random.random() < 0.5 and chosen.ndim and chosen.size > 2:
+                view = VIEWS[random.integers(len(VIEWS))](chosen)
+                held.extend([view] if view.ndim and view.size else [])
+            else:
+                WRITES[random.integers(len(WRITES))](chosen, x)
+        return sum(np.sum((k + 1.0) * np.sin(view)) for k, view in enumerate(held))
+
+    return program
+
+
+def check_aliasing_program(seed):
+    point, program = np.array([0.7, -0.4, 1.1]), aliasing_program(seed)
+    w = tape.variable(point, requires_grad=True)
+    result = program(w)
+    result.backward()
+    value, gradient = tape.value_and_grad(program)(point)
+    np.testing.assert_allclose(result.item(), program(point), rtol=1e-13, err_msg=f"seed {seed}")
+    np.testing.assert_allclose(value, program(point), rtol=1e-13, err_msg=f"seed {seed}")
+    np.testing.assert_allclose(w.grad, gradient, rtol=1e-11, atol=1e-12, err_msg=f"seed {seed}")
+
+
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_writes_to_views_of_views(first):
+    for seed in range(first, first + 20):
+        check_aliasing_program(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(100, 2100, 100))
+def test_writes_to_views_of_views_many_times(first):
+    for seed in range(first, first + 100):
+        check_aliasing_program(seed)
+
+
+def test_rows_of_a_loop_write_to_the_array():
+    w = tape.variable(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    y = w * 1.0
+    for k, row in enumerate(y):
+        row *= k + 2.0
+    np.sum(y).backward()
+    np.testing.assert_array_equal(w.grad, [[2.0] * 3, [3.0] * 3])
+
+
+def test_repeated_positions_add_up():
+    w = tape.variable(np.ones(3), requires_grad=True)
+    y = w * 1.0
+    np.add.at(y, [0, 0, 2], w * 2.0)
+    np.sum(y).backward()
+    np.testing.assert_array_equal(y.data, [5.0, 1.0, 3.0])
+    np.testing.assert_array_equal(w.grad, [3.0, 3.0, 3.0])
+
+
+def test_what_numpy_gives_for_reading_is_not_written_to():
+    w = tape.variable(np.ones(3), requires_grad=True)
+    y = np.broadcast_to(w * 1.0, (2, 3))
+    with pytest.raises(ValueError, match="read-only"):
+        y += 1.0
+
+
+def test_a_view_of_a_variable_with_a_gradient_is_not_written_to():
+    w = tape.variable(np.ones(3), requires_grad=True)
+    v = w[1:]
+    with pytest.raises(tape.NotDifferentiable, match="gradient would be lost"):
+        v *= 2.0

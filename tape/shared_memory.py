@@ -1,0 +1,62 @@
+"""The memory that eager variables share: an array and the views of it.
+
+What is here: who shares, and which elements. What is not: how a write reaches the others (`eager.py`).
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+
+
+class SharedMemory:
+    """An array and its views, which hold this; the array refers to it weakly, so that it ends with the last view.
+
+    Attributes
+    ----------
+    root : EagerVariable
+        The array that the others are views of.
+    """
+
+    __slots__ = ("__weakref__", "_views", "root")
+
+    def __init__(self, root):
+        self.root = root
+        self._views: list[weakref.ref] = []
+
+    def join(self, view) -> None:
+        """Add a view of the array, or of a view of it."""
+        self._views = [one for one in self._views if one() is not None]
+        self._views.append(weakref.ref(view))
+
+    def views(self) -> list[tuple]:
+        """Pairs of a view that is alive and the positions of its elements in the array."""
+        alive = [view for view in (one() for one in self._views) if view is not None]
+        return [(view, positions_in(view.data, self.root.data)) for view in alive]
+
+
+def positions_in(view: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Positions, counted in C order, of a view's elements in the array that it is a view of.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a = np.zeros((2, 3))
+    >>> positions_in(a.T[::-1, 0], a)
+    array([2, 1, 0])
+    """
+    places = _addresses(view)
+    if array.flags.c_contiguous:
+        return (places - array.__array_interface__["data"][0]) // array.itemsize
+    all_places = _addresses(array).reshape(-1)
+    order = np.argsort(all_places, kind="stable")
+    return order[np.searchsorted(all_places[order], places)]
+
+
+def _addresses(array):
+    """Where each element lies."""
+    places = np.full(array.shape, array.__array_interface__["data"][0])
+    for axis, (n, stride) in enumerate(zip(array.shape, array.strides, strict=True)):
+        places += (np.arange(n) * stride).reshape((n,) + (1,) * (array.ndim - axis - 1))
+    return places
