@@ -4,11 +4,12 @@ A list holds the values that closed-over and global variables had when it was re
 again; when one has changed, the function is recorded anew, and what it reads is found anew. Followed are closures, globals,
 defaults, bound objects, arguments that are no numbers, and the Python functions reached through them, rules of operations
 included; in them numbers, strings, arrays (by content), functions (by identity), containers, and the attributes of objects.
-Code that makes random generators, or is given an iterator, is never replayed.
+Code that makes random generators, or reads an iterator, is never replayed.
 """
 
 from __future__ import annotations
 
+import array
 import collections
 import functools
 import inspect
@@ -74,10 +75,9 @@ class State:
 
         With `keep` arrays are copied, so that the snapshot stays what it is when they are changed in place.
         """
-        seen = set()
+        seen: dict = {}
         return [*(_content(read(), DEPTH, keep, seen) for read in self._cells),
-                *(_NeverEqual() if hasattr(type(value), "__next__") else _content(value, DEPTH, keep, seen)
-                  for value in arguments)]
+                *(_content(value, DEPTH, keep, seen) for value in arguments)]
 
     def _read_function(self, function):
         if id(function) in self._seen:
@@ -240,7 +240,7 @@ class _NeverEqual:
 
 
 def _content(value, depth, keep, seen):
-    """Something that compares equal exactly when `value` holds the same; `seen` are the objects visited before."""
+    """Something that compares equal exactly when `value` holds the same; `seen` are the objects visited before, by their id."""
     if isinstance(value, (float, np.floating)):
         return type(value), float(value).hex()
     if isinstance(value, _IMMUTABLE):
@@ -250,17 +250,21 @@ def _content(value, depth, keep, seen):
     if isinstance(value, (types.FunctionType, types.MethodType)):
         # The function itself, which lives on in the snapshot: another one may lie where a freed one was.
         return value
-    if isinstance(value, _NeverEqual):
-        return value
+    if isinstance(value, _NeverEqual) or hasattr(type(value), "__next__"):
+        return _NeverEqual()
+    if isinstance(value, (bytearray, array.array, memoryview)):
+        return type(value), bytes(value)
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)
     if isinstance(value, np.random.RandomState):
         return _random_state(value.get_state(legacy=False))
     if isinstance(value, random.Random):
         return value.getstate()
-    if depth == 0 or isinstance(value, _OPAQUE) or id(value) in seen:
+    if depth == 0 or isinstance(value, _OPAQUE):
         return id(value)
-    seen.add(id(value))
+    if id(value) in seen:
+        return seen[id(value)][0]
+    seen[id(value)] = f"visit {len(seen)}", value  # which is kept alive, so that its number stays its own
     inside = functools.partial(_content, depth=depth - 1, keep=keep, seen=seen)
     if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
         return type(value), [inside(item) for item in value]
