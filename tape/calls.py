@@ -20,7 +20,7 @@ from compiled.calls import Call, CallWords
 from compiled.layout import OPERAND, OUTPUT
 from tape.arguments import leaves_of, with_leaves
 from tape.errors import NotDifferentiable
-from tape.recorder import Promote, current_recorder
+from tape.recorder import Promote, current_recorder, plain_ground
 from tape.tracing import RecordedArray, recorder_of
 from tape.transforms.differentiate import FORWARD, REVERSE, Stretch, pull_back
 
@@ -69,12 +69,19 @@ class TracedOperation:
         if any(isinstance(leaf, EagerVariable) for leaf in leaves):
             return computed(self, args, kwargs)
         has_rule = self.rule is not None or self.tangent_rule is not None
-        if not has_rule or not any(isinstance(leaf, RecordedArray) for leaf in leaves):
+        if not has_rule:
             return self.function(*args, **kwargs)
+        if not any(isinstance(leaf, RecordedArray) for leaf in leaves):
+            return self.called(*args, **kwargs)
         if kwargs:
             bound = inspect.signature(self.function).bind(*args, **kwargs)
             args, kwargs = bound.args, bound.kwargs
         return recorded(self, args, kwargs)
+
+    def called(self, *args, **kwargs):
+        """Call the function, which is nobody's recording."""
+        with plain_ground():
+            return self.function(*args, **kwargs)
 
     def shapes(self, *args, **kwargs):
         """Shapes of the results' leaves, where they are known without calling the function; None where they are not."""
@@ -151,7 +158,7 @@ class Use:
     def run(self, arrays) -> list:
         """The function of arrays of cells, as a call runs it."""
         args, kwargs = self.plain(arrays)
-        results, structure = leaves_of(self.operation.function(*args, **kwargs))
+        results, structure = leaves_of(self.operation.called(*args, **kwargs))
         if structure != self.result_structure:
             raise ValueError(f"{self.operation.name}: expected a result of structure {self.result_structure}, as when it was "
                              f"recorded, got {structure}")
@@ -171,7 +178,7 @@ class Use:
             else:
                 values = [recorder.value(x.view).copy() for x in arrays]
             args, kwargs = self.plain(values)
-            results, self.result_structure = leaves_of(self.operation.function(*args, **kwargs))
+            results, self.result_structure = leaves_of(self.operation.called(*args, **kwargs))
         except Exception as error:
             if not recorder.without_values:
                 raise
@@ -224,7 +231,8 @@ class Use:
         def run(values):
             scalars = [x[()] for x in values]
             parts = values[: counts[0]], scalars[counts[0] : counts[1]], scalars[counts[1] :]
-            found = gathered(rule, *parts, self.plain)
+            with plain_ground():
+                found = gathered(rule, *parts, self.plain)
             return [np.zeros(shape) if x is None else x for x, shape in zip(found, shapes, strict=True)]
 
         everything = [*arrays, *outs, *flows]

@@ -34,6 +34,16 @@ def current_recorder() -> Recorder | None:
 
 
 @contextlib.contextmanager
+def plain_ground() -> Iterator[None]:
+    """Nothing is recorded inside: functions of the user's that are called, not recorded, may differentiate on their own."""
+    token = _recorder.set(None)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)
+
+
+@contextlib.contextmanager
 def memory_limit(nbytes: int | None) -> Iterator[None]:
     """Limit the memory of each list recorded inside the `with` block.
 

@@ -1174,3 +1174,12 @@ def test_arguments_that_fit_are_not_copied_where_others_are_converted():
     again = c.value_and_grad(X, labels)[1]
     gradient[...] = 0.0
     np.testing.assert_allclose(again, expected)
+
+
+def test_results_are_not_written_into_read_only_arrays():
+    call = tape.compile(lambda x: np.sum(np.sin(x) * x), np.ones(4)).njit.value_and_grad
+    out = np.zeros(4)
+    out.setflags(write=False)
+    with pytest.raises(TypingError, match="read-only"):
+        call(np.ones(4), out)
+    np.testing.assert_array_equal(out, np.zeros(4))

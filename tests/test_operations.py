@@ -329,3 +329,27 @@ def test_a_list_with_an_operation_of_the_users_is_not_saved(tmp_path):
 def test_what_is_no_function_is_refused():
     with pytest.raises(tape.NotDifferentiable, match="expected a function"):
         tape.operation(3)
+
+
+# ---------------------------------------------------------------------- bodies and rules are plain ground
+
+
+@pytest.mark.parametrize("native", ["0", "always"])
+def test_bodies_and_rules_differentiate_on_their_own(native, monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", native)
+
+    def slope(a):
+        return np.asarray(tape.grad(lambda x: np.sum((x - a) ** 2))(np.zeros(2)))
+
+    @tape.operation
+    def square(a):
+        return slope(a) ** 2 / 4
+
+    @square.bprop
+    def _(g, out, a):
+        return -g * np.array([float(v) for v in slope(np.array([float(v) for v in a]))])
+
+    def f(a):
+        return np.sum(square(a) * square(np.full(2, 3.0)))  # with arguments that are recorded, and with plain ones
+
+    np.testing.assert_allclose(tape.grad(f)(np.array([1.0, -2.0])), [18.0, -36.0])

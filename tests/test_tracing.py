@@ -448,7 +448,7 @@ def test_calls_do_not_leak(f, native, monkeypatch):
     gc.collect()
     tracemalloc.start()
     try:
-        run(300)
+        run(2_000)  # what containers are taken apart with fills free lists of its own at first
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         run(1_000)

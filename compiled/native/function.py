@@ -212,6 +212,8 @@ class NativeCall(Callable):
             if not isinstance(given, types.Array) or given.dtype != number or given.layout != "C" or given.ndim != ndim:
                 raise_typing(f"{self.function.name}: argument {slot.name}: expected a C-contiguous array of {number} with "
                              f"{ndim} axes, got {given}; np.ascontiguousarray makes one")
+            if k >= len(signature.inputs) and not given.mutable:
+                raise_typing(f"{self.function.name}: argument {slot.name}: expected an array for results, got a read-only one")
             wanted.append(given)
         return (number if signature.returns_number else types.none)(*wanted)
 
