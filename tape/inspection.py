@@ -74,6 +74,8 @@ class Findings:
     ----------
     kinks, undefined : dict
         `Place` by operation and line.
+    lost : dict
+        Those where an adjoint of zero met an infinite partial of a value that is not finite: nothing was let through.
     first_nonfinite, first_nonfinite_adjoint : Place or None
         Where a value (an adjoint or tangent) that is not finite first came out of finite ones.
     """
@@ -81,6 +83,7 @@ class Findings:
     def __init__(self):
         self.kinks: dict[tuple[str, str], Place] = {}
         self.undefined: dict[tuple[str, str], Place] = {}
+        self.lost: dict[tuple[str, str], Place] = {}
         self.first_nonfinite: Place | None = None
         self.first_nonfinite_adjoint: Place | None = None
 
@@ -312,8 +315,11 @@ class _Walk:
         cells = [code[:, OPERAND + k] for k in range(row.arity)] + [code[:, OUTPUT]]
         active = [code[:, FLAGS] >> k & 1 == 1 for k in range(row.arity)]
         buffers = [[buffer[c] for c in cells] for buffer in (values, weights, depends)]
-        kink, undefined, overflow, partial = _judged(program.table, row, *buffers, active, forward)
+        kink, undefined, overflow, lost, partial = _judged(program.table, row, *buffers, active, forward)
         found = []
+        for n in np.flatnonzero(lost):
+            shown = [values[c[n]] for c in cells]
+            self.found.note(self.found.lost, self._place(program, which[n], shown[:-1], shown[-1], math.inf, 0, 1))
         for n in np.flatnonzero(kink | undefined | overflow):
             shown = [values[c[n]] for c in cells]
             place = self._place(program, which[n], shown[:-1], shown[-1], partial[n], 0, 1)
@@ -324,13 +330,16 @@ class _Walk:
         row = program.table.rows[program.code[i, OPCODE]]
         masks = _elements(program, i, values), _elements(program, i, weights), _elements(program, i, depends)
         active = [np.bool_(program.code[i, FLAGS] >> k & 1) for k in range(row.arity)]
-        kink, undefined, overflow, partial = _judged(program.table, row, *masks, active, forward)
+        kink, undefined, overflow, lost, partial = _judged(program.table, row, *masks, active, forward)
         found = []
-        for mask, which in ((kink, "kink"), (undefined, "undefined"), (overflow, "overflow")):
+        for mask, which in ((kink, "kink"), (undefined, "undefined"), (overflow, "overflow"), (lost, "lost")):
             if mask.any():
                 at = int(np.flatnonzero(mask.ravel())[0])
                 place = self._place(program, i, masks[0][:-1], masks[0][-1], partial.ravel()[at], at, int(mask.sum()))
-                found += self._noted(i, place, which == "kink", which == "undefined", which != "kink")
+                if which == "lost":
+                    self.found.note(self.found.lost, place)
+                else:
+                    found += self._noted(i, place, which == "kink", which == "undefined", which != "kink")
         return found
 
     def _look_at_structural(self, program, i, values, weights):
@@ -366,13 +375,14 @@ class _Walk:
 
 
 def _judged(table, row, values, weights, depends, active, forward):
-    """Of elements of one instruction: which are at a kink, undefined, or overflow; and the derivatives there.
+    """Of elements of one instruction: which are at a kink, undefined, overflow, or are lost; and the derivatives there.
 
-    A derivative is met where an adjoint (a tangent) that is not zero goes through it.
+    A derivative is met where an adjoint (a tangent) that is not zero goes through it. It is lost where the value is not finite
+    and the adjoint zero, as that may be the adjoint of an infinity: the logarithm's of one is 1 / infinity.
     """
     shape = np.shape(values[-1])
     kink, undefined, overflow = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, bool)
-    derivative = np.full(shape, np.nan)
+    lost, derivative = np.zeros(shape, bool), np.full(shape, np.nan)
     finite = np.logical_and.reduce([np.isfinite(x) for x in values[:-1]]) if row.arity else False
     for k in range(row.arity):
         bend = row.at_kink[k] if row.at_kink else None
@@ -384,6 +394,9 @@ def _judged(table, row, values, weights, depends, active, forward):
             continue
         weight = weights[k if forward else -1]
         met = active[k] & (weight != 0.0) & finite
+        vanished = active[k] & (weight == 0.0) & finite & ~np.isfinite(values[-1])
+        if not forward and vanished.any():
+            lost |= vanished & ~np.isfinite(evaluated(row.partials[k], table, *values))
         if not met.any():
             continue
         partial = evaluated(row.partials[k], table, *values)
@@ -394,7 +407,7 @@ def _judged(table, row, values, weights, depends, active, forward):
         derivative = np.where((at | bad) & (np.isnan(derivative) | bad), partial, derivative)
         kink, undefined = kink | at, undefined | bad
         overflow |= met & ~bad & np.isfinite(weight) & ~np.isfinite(share)
-    return kink & ~undefined, undefined, overflow & ~undefined, derivative
+    return kink & ~undefined, undefined, overflow & ~undefined, lost, derivative
 
 
 # ---------------------------------------------------------------------- parts of a list

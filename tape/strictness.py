@@ -108,9 +108,9 @@ def verify(kind: str, trace, inputs, extra, derivatives, values=()) -> None:
     extra : list of array_like
         For "vjp" the adjoints of the list's outputs, for "jvp" and "hvp" the tangents of the differentiated inputs.
     derivatives, values : iterable of arrays or numbers
-        What was computed; values are looked at in `strict` alone.
+        What was computed. Outside of `strict` values that are not finite are a reason to look for a derivative that was lost.
     """
-    if _strictness.get() is None and is_finite(derivatives):
+    if _strictness.get() is None and is_finite(derivatives) and is_finite(values):
         return
 
     def initial():
@@ -126,7 +126,7 @@ def verify(kind: str, trace, inputs, extra, derivatives, values=()) -> None:
 def examine(kind, program, wrt, initial, extra, derivatives, values=()) -> None:
     """As `verify`, of a list whose value buffer before the first instruction is `initial()`."""
     asked, finite = _strictness.get(), is_finite(derivatives)
-    if asked is None and (finite or _is_ignored()):
+    if asked is None and ((finite and is_finite(values)) or _is_ignored()):
         return
     if asked is not None and finite and is_finite(values) and not asked.kinks:
         return
@@ -135,6 +135,10 @@ def examine(kind, program, wrt, initial, extra, derivatives, values=()) -> None:
     if asked is None and not given:
         return  # what the user put in, not what the function does
     found = _findings(kind, program, wrt, buffer, extra)
+    if asked is None and finite:
+        if found is not None and found.lost:
+            warnings.warn(_lost(SUBJECTS[kind], found), UndefinedGradientWarning, stacklevel=user_stacklevel())
+        return
     finite = finite and is_finite(values)
     if finite and not (found is not None and found.kinks):
         return
@@ -180,6 +184,14 @@ def _seeded(views, seeds):
         return list(zip(views, seeds, strict=True))
     steps = [np.arange(1.0, view.size + 1.0).reshape(view.shape) for view in views]
     return [(view, 1.0 + np.modf(0.6180339887 * step)[0]) for view, step in zip(views, steps, strict=True)]
+
+
+def _lost(subject, found) -> str:
+    """The message of a warning about derivatives that may be lost in infinities."""
+    places = _named(str, list(found.lost.values()))
+    return (f"{subject} may lack what goes through {places}, as the value there is not finite: its "
+            "adjoint of 0 times an infinite partial is taken for 0; state the function so that it does not overflow, as "
+            "np.logaddexp(0, x) does for np.log1p(np.exp(x))")
 
 
 def _explained(subject, found, finite, given, known) -> str:

@@ -431,3 +431,29 @@ def test_a_report_of_other_branches_is_refused():
         t.forward(-1.0)
     with pytest.raises(tape.GuardFailed, match="record again"):
         t.report()
+
+
+# ---------------------------------------------------------------------- zero times infinity
+
+
+@pytest.mark.parametrize("native", ["0", "always"])
+@pytest.mark.parametrize(("f", "x", "place"), [
+    (lambda x: np.log1p(np.exp(x)), 800.0, r"exp\(800\)"),
+    (lambda x: np.sum(np.log(np.sum(np.exp(x)))), np.array([1.0, 900.0]), r"exp\(900\) .*1 of 2 elements"),
+    (lambda x: np.log1p(np.expm1(np.square(x))), 30.0, r"expm1\(900\)"),
+])
+def test_a_derivative_that_is_lost_in_an_infinity_is_said(f, x, place, native, monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", native)
+    with pytest.warns(tape.UndefinedGradientWarning, match="may lack what goes through " + place):
+        tape.grad(f)(x)
+
+
+@pytest.mark.parametrize("native", ["0", "always"])
+@pytest.mark.parametrize(("f", "x", "slope"), [
+    (lambda x: x**2, 1e200, 2e200),  # the value overflows, the derivative does not
+    (lambda x: np.where(x > 0, x, np.inf) * 2.0, -1.0, 0.0),  # an infinity of the user's own
+    (lambda x: 1.0 / (1.0 + np.exp(x)), 800.0, 0.0),  # the value is right, and so is the derivative
+])
+def test_infinities_that_lose_nothing_are_not_said(f, x, slope, native, monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", native)
+    assert tape.grad(f)(x) == slope
