@@ -29,7 +29,7 @@ from numba.core.dispatcher import Dispatcher
 
 import compiled
 
-DEPTH = 40
+DEPTH = 150
 """How deep containers and attributes are followed; each is visited once."""
 
 MOST_VISITED = 2_000
@@ -134,6 +134,9 @@ class State:
         if isinstance(value, type):
             self._read_class(value, names)
             return
+        if _is_method_in_c(value):
+            self._cells.append(read)
+            return
         if isinstance(value, _OPAQUE):
             return
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial, Dispatcher)):
@@ -230,6 +233,11 @@ SMALL_ARRAY = 4096
 """Bytes up to which Python's own comparison is the faster one."""
 
 
+def _is_method_in_c(value) -> bool:
+    """Whether this is a method, written in C, of an object: `generator.random`, `list.pop`."""
+    return isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, (types.ModuleType, type, type(None)))
+
+
 class _NeverEqual:
     """What is looked at anew each time: what a look would change, and what nothing holds."""
 
@@ -260,6 +268,8 @@ def _content(value, depth, keep, seen):
         return _random_state(value.get_state(legacy=False))
     if isinstance(value, random.Random):
         return value.getstate()
+    if _is_method_in_c(value):
+        return value.__name__, _content(value.__self__, depth, keep, seen)
     if depth == 0 or isinstance(value, _OPAQUE):
         return id(value)
     if id(value) in seen:

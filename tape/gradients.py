@@ -20,7 +20,7 @@ from tape.traces import traces_of
 from tape.tracing import RecordedArray
 
 
-def value_and_grad(f, argnums=0):
+def value_and_grad(f, argnums=0, replay=True):
     """Make the function that computes a scalar function and its gradient.
 
     Parameters
@@ -29,6 +29,9 @@ def value_and_grad(f, argnums=0):
         NumPy code of floats, arrays and nested containers of them, with one scalar result.
     argnums : int or tuple of int
         Which positional arguments to differentiate with respect to.
+    replay : bool
+        False records `f` anew at each call: for functions that read what cannot be watched, as files, clocks and context
+        variables. Jitted functions are never replayed.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def value_and_grad(f, argnums=0):
     numbers = argument_numbers(argnums)
     if is_jitted(f):
         return jitted_value_and_grad(f, argnums)
-    traces = traces_of(f)
+    traces = traces_of(f, replay)
 
     @functools.wraps(f, updated=())
     def value_and_gradient(*args, **kwargs):
@@ -68,12 +71,12 @@ def value_and_grad(f, argnums=0):
     return value_and_gradient
 
 
-def grad(f, argnums=0):
+def grad(f, argnums=0, replay=True):
     """Make the function that computes the gradient of a scalar function.
 
     Parameters
     ----------
-    f, argnums
+    f, argnums, replay
         As for `tape.value_and_grad`.
 
     Returns
@@ -96,7 +99,7 @@ def grad(f, argnums=0):
     """
     if is_jitted(f):
         return jitted_grad(f, argnums)
-    both = value_and_grad(f, argnums)
+    both = value_and_grad(f, argnums, replay)
 
     @functools.wraps(f, updated=())
     def gradient(*args, **kwargs):

@@ -31,7 +31,7 @@ from tape.tracing import RecordedArray
 from tape.transforms.differentiate import pull_back
 
 
-def jacobian(f, argnums=0, mode=None):
+def jacobian(f, argnums=0, mode=None, replay=True):
     """Make the function that computes the matrix of all partial derivatives.
 
     Parameters
@@ -43,6 +43,8 @@ def jacobian(f, argnums=0, mode=None):
     mode : None, "forward", "reverse" or "sparse"
         One sweep a column, or one sweep a row; None takes the fewer sweeps. "sparse" works out on the list which elements can
         be other than zero, once, and computes columns (or rows) together that have none in common.
+    replay : bool
+        As for `tape.value_and_grad`.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def jacobian(f, argnums=0, mode=None):
     if is_jitted(f):
         _refuse_sparse(mode, "tape.jacobian", "a jitted function", "function.py_func")
         return jitted_jacobian(f, argnums, mode)
-    numbers, traces = argument_numbers(argnums), traces_of(f)
+    numbers, traces = argument_numbers(argnums), traces_of(f, replay)
 
     @functools.wraps(f, updated=())
     def jacobian_of(*args, **kwargs):
@@ -240,7 +242,7 @@ def _nested_jacobian(f, numbers, args, kwargs):
     return blocks, structure
 
 
-def hessian(f, argnums=0, mode=None):
+def hessian(f, argnums=0, mode=None, replay=True):
     """Make the function that computes the matrix of second derivatives of a scalar function.
 
     Parameters
@@ -252,6 +254,8 @@ def hessian(f, argnums=0, mode=None):
     mode : None or "sparse"
         Dense, one tangent-over-reverse sweep a column; or by the sweeps that its pattern needs (a star colouring), as
         `jacobian` does.
+    replay : bool
+        As for `tape.value_and_grad`.
 
     Returns
     -------
@@ -279,7 +283,7 @@ def hessian(f, argnums=0, mode=None):
     if is_jitted(f):
         _refuse_sparse(mode, "tape.hessian", "a jitted function", "function.py_func")
         return jitted_hessian(f, number)
-    product_of = hvp(f, argnums)
+    product_of = hvp(f, argnums, replay)
 
     @functools.wraps(f, updated=())
     def hessian_of(*args, **kwargs):

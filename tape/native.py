@@ -18,12 +18,13 @@ from compiled.native.wrappers import NOT_FINITE
 from tape.arguments import argument_numbers, check_argument_numbers, leaves_of, like_argument, require_scalar, with_leaves
 from tape.c_names import c_name, leaf_names
 from tape.errors import GuardFailed, NotDifferentiable
+from tape.freshness import State
 from tape.jitted import is_jitted
 from tape.jitted_tape import recorded_trace
 from tape.lists import Lists, called, converted
 from tape.recorder import current_recorder
 from tape.strictness import strictness, verify
-from tape.traces import Traces
+from tape.traces import Traces, objects_of
 
 
 class Call:
@@ -97,7 +98,8 @@ class Compiled:
     """A function compiled for arguments of certain shapes and dtypes; made by `tape.compile`.
 
     Its functions are compiled when they are first used. They take the arguments of the function; shapes and dtypes are those of
-    the examples. Where a branch of Python code is decided otherwise, the call from Python compiles that branch as well;
+    the examples. What the function reads beside them is frozen as it was then; `changed` tells whether it still is so. Where a
+    branch of Python code is decided otherwise, the call from Python compiles that branch as well;
     from jitted code it raises `tape.GuardFailed`, and in C every result is NaN.
 
     Attributes
@@ -125,11 +127,16 @@ class Compiled:
         check_argument_numbers(self._numbers, args)
         if is_jitted(function):
             trace, _ = recorded_trace(function, args, self._numbers)
+            self._state = State(function)
+            self._read = self._state.snapshot(keep=True)
         else:
-            trace, _ = Traces(function, checks_integers=False).run(tuple(args), {}, self._numbers)
+            traces = Traces(function, checks_integers=False)
+            trace, _ = traces.run(tuple(args), {}, self._numbers)
+            self._state, self._read = traces.state, trace.state
         trace.program.check()
         self._trace = trace
         self._leaves, self._structure = leaves_of(tuple(args))
+        self._objects = [] if is_jitted(function) else objects_of(self._leaves)
         self._whole = {k: _kind(trace.leaves[k]) for k in trace.dynamic if _kind(trace.leaves[k]) != "f"}
         self._plain = (all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
                        and not self._whole)
@@ -207,6 +214,29 @@ class Compiled:
         if len(trace.results) == 1 and trace.result_shape(0) == () and isinstance(trace.results[0], int):
             calls.append(self.value_and_grad)
         return export(pathlib.Path(directory), self._native.name, [call.native for call in calls], cpu)
+
+    def __repr__(self):
+        arguments = ", ".join(str(leaf.shape) for leaf in self._trace.leaves if leaf.kind != "static")
+        return f"<tape.compile of {self._native.name} for arguments of shapes {arguments}, what else it reads frozen>"
+
+    def changed(self) -> bool:
+        """Whether something that the function reads beside its arguments is no longer what it was when it was compiled.
+
+        What cannot be watched (files, clocks, context variables) is not seen; a function that changed what it reads, or drew
+        random numbers, while it was compiled has always changed.
+
+        Examples
+        --------
+        >>> import tape
+        >>> scale = {"a": 2.0}
+        >>> c = tape.compile(lambda x: scale["a"] * x, 1.0)
+        >>> c.changed()
+        False
+        >>> scale["a"] = 3.0
+        >>> c.changed(), float(c.value(1.0))
+        (True, 2.0)
+        """
+        return self._read is None or self._read != self._state.snapshot(self._objects)
 
     def report(self) -> str:
         """What was compiled: for each function its list, loops and memory."""

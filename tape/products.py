@@ -246,7 +246,7 @@ def _vjp_in_nopython(f, *primals):
     return value_and_pullback
 
 
-def hvp(f, argnums=0):
+def hvp(f, argnums=0, replay=True):
     """Make the function that multiplies the Hessian of a scalar function with a vector, without forming it.
 
     Tangent over reverse: one sweep up and one down, at a few times the cost of a gradient.
@@ -257,6 +257,8 @@ def hvp(f, argnums=0):
         NumPy code with one scalar result.
     argnums : int
         Which positional argument to differentiate with respect to.
+    replay : bool
+        As for `tape.value_and_grad`.
 
     Returns
     -------
@@ -280,15 +282,15 @@ def hvp(f, argnums=0):
     number = single_argument(argnums, "tape.hvp")
     if is_jitted(f):
         return jitted_hvp(f, number)
-    return _HessianProduct(f, number)
+    return _HessianProduct(f, number, replay)
 
 
 class _HessianProduct:
     """What `tape.hvp` returns."""
 
-    def __init__(self, f, number):
+    def __init__(self, f, number, replay=True):
         functools.update_wrapper(self, f, updated=())
-        self._function, self._number, self._traces = f, number, traces_of(f)
+        self._function, self._number, self._traces = f, number, traces_of(f, replay)
 
     def __call__(self, *args, **kwargs):
         *args, v = args

@@ -301,9 +301,11 @@ class Traces:
     checks_integers : bool
         Whether bounds of integer arguments are looked at before each call; else the list itself has a guard wherever its
         results could be beyond what cells hold.
+    replay : bool
+        Whether lists are kept for further calls.
     """
 
-    def __init__(self, function, checks_integers=True):
+    def __init__(self, function, checks_integers=True, replay=True):
         if not callable(function):
             raise NotDifferentiable(f"expected a function, got {type(function).__name__} ({function!r:.60})")
         try:
@@ -312,7 +314,7 @@ class Traces:
         except TypeError:
             self._function = lambda: function
         self._groups: dict[Any, list[Trace]] = {}
-        self._checks_integers = checks_integers
+        self._checks_integers, self._replay_calls = checks_integers, replay
         self._lock = threading.Lock()
         self._clock = itertools.count()
         self._states: State | None = None
@@ -337,7 +339,7 @@ class Traces:
             key = self._key((structure, _orders((args, kwargs))), [describe(leaf) for leaf in leaves], argnums)
         traces = self._groups.get(key)
         if traces:
-            state = self._state().snapshot(() if leaves is args else _objects(leaves))
+            state = self.state.snapshot(() if leaves is args else objects_of(leaves))
             return key, leaves, [t for t in traces if t.state == state and t.admits(leaves)
                                  and (t.memory is None or t.memory == memory_of(leaves))]
         return key, leaves, ()
@@ -351,7 +353,7 @@ class Traces:
                 return found
         leaves, structure = leaves_of((args, kwargs))
         trace, workspace = self._record(leaves, structure, [describe(leaf) for leaf in leaves], args, argnums)
-        if trace.state is not None:
+        if trace.state is not None and self._replay_calls:
             self._keep(key, trace)
         return trace, workspace
 
@@ -369,7 +371,9 @@ class Traces:
             key = (argnums, structure, static)
         return key
 
-    def _state(self) -> State:
+    @property
+    def state(self) -> State:
+        """What the function read when it was last recorded."""
         if self._states is None:
             self._states = State(self._function())
         return self._states
@@ -414,7 +418,7 @@ class Traces:
         arrays = [d.dtype for d in described if d.kind != "static" and not isinstance(d.dtype, type) and d.dtype.kind == "f"]
         dtype = np.result_type(*arrays) if arrays else np.dtype(np.float64)
         self._states = state = State(self._function())  # what it reads now may be other variables
-        objects = _objects(leaves)
+        objects = objects_of(leaves)
         before = state.snapshot(objects, keep=True), global_random_state()
         trace, workspace = self._recorded_as_given(leaves, structure, described, differentiated, dtype)
         # A function that changes what it reads (a counter, a random generator) is recorded at each call.
@@ -506,7 +510,7 @@ def _orders(tree):
     return tuple(map(_orders, tree)) if isinstance(tree, (list, tuple)) else ()
 
 
-def _objects(leaves):
+def objects_of(leaves):
     """The leaves that are neither numbers nor arrays."""
     return [leaf for leaf in leaves if not isinstance(leaf, (float, int, np.ndarray, np.generic, str, type(None)))]
 
@@ -545,8 +549,10 @@ _known: weakref.WeakKeyDictionary[Any, Traces] = weakref.WeakKeyDictionary()
 _known_lock = threading.Lock()
 
 
-def traces_of(function) -> Traces:
-    """The lists of `function`, shared by all derivatives of it, for as long as it lives."""
+def traces_of(function, replay=True) -> Traces:
+    """The lists of `function`, shared by all derivatives of it, for as long as it lives; unless `replay`, none is kept."""
+    if not replay:
+        return Traces(function, replay=False)
     try:
         with _known_lock:
             return _known.setdefault(function, Traces(function))

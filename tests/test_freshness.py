@@ -1,0 +1,352 @@
+"""Replays: a function whose surroundings changed gives what it would give now; one whose surroundings did not is replayed."""
+
+import array
+import collections
+import contextvars
+import dataclasses
+import functools
+import itertools
+import random
+import types
+
+import numpy as np
+import pytest
+from counting import Counter
+
+import tape
+
+
+class Box:
+    """Attributes."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+
+class Slots:
+    __slots__ = ("inner", "w")
+
+    def __init__(self, w):
+        self.w = w
+
+
+@dataclasses.dataclass(slots=True)
+class Settings:
+    w: float = 2.0
+
+
+class Scaled:
+    def __init__(self, w):
+        self.w = w
+
+    @property
+    def twice(self):
+        return 2.0 * self.w
+
+    def __call__(self, x):
+        return x * self.w
+
+    def method(self, x):
+        return self(x)
+
+
+GLOBAL = {"w": 2.0}
+
+
+def reads_a_global(x):
+    return x * GLOBAL["w"]
+
+
+def variable():
+    w = 2.0
+
+    def change():
+        nonlocal w
+        w = 5.0
+
+    return lambda x: x * w, change
+
+
+def held(thing, read, change):
+    return lambda x: x * read(thing), lambda: change(thing)
+
+
+def with_default():
+    def f(x, w=[2.0]):  # noqa: B006
+        return x * w[0]
+
+    return f, lambda: f.__defaults__[0].__setitem__(0, 5.0)
+
+
+def function_attribute():
+    def f(x):
+        return x * f.w
+
+    f.w = 2.0
+    return f, lambda: setattr(f, "w", 5.0)
+
+
+def class_attribute():
+    class Config:
+        w = 2.0
+
+    return lambda x: Config.w * x, lambda: setattr(Config, "w", 5.0)
+
+
+def class_attribute_of_an_object():
+    class Config:
+        w = 2.0
+
+    config = Config()
+    return lambda x: config.w * x, lambda: setattr(Config, "w", 5.0)
+
+
+def method_of_a_class():
+    class Model:
+        def method(self, x):
+            return 2.0 * x
+
+    model = Model()
+    return lambda x: model.method(x), lambda: setattr(Model, "method", lambda self, x: 5.0 * x)
+
+
+def function_in_a_list():
+    box = {"w": 2.0}
+
+    def layer(x):
+        return x * box["w"]
+
+    layers = [layer]
+    return lambda x: layers[0](x), lambda: box.update(w=5.0)
+
+
+def function_rebound():
+    box = Box(h=lambda x: 2.0 * x)
+    return lambda x: box.h(x), lambda: setattr(box, "h", lambda x: 5.0 * x)
+
+
+def layers_of_a_network():
+    layers = [Scaled(np.array(1.0)), Scaled(np.array(2.0))]
+    net = Box(layers=layers)
+
+    def f(x):
+        for layer in net.layers:
+            x = layer(x)
+        return x
+
+    return f, lambda: layers[1].w.__setitem__(..., 5.0)
+
+
+def layers_added():
+    layers = [Scaled(2.0)]
+
+    def f(x):
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return f, lambda: layers.append(Scaled(2.5))
+
+
+def bound_method():
+    model = Scaled(2.0)
+    return model.method, lambda: setattr(model, "w", 5.0)
+
+
+def partial_of_a_function():
+    w = np.array([2.0])
+    return functools.partial(lambda w, x: x * w[0], w), lambda: w.__setitem__(0, 5.0)
+
+
+def wrapped_function():
+    inner, change = variable()
+    return functools.wraps(inner)(lambda x: inner(x)), change
+
+
+def cycle():
+    a = Box(w=2.0)
+    a.self = a
+    return lambda x: x * a.self.self.w, lambda: setattr(a, "w", 5.0)
+
+
+def far_away():
+    inner = Box(w=2.0)
+    outer = functools.reduce(lambda box, _: Box(inner=[{"inner": box}]), range(12), inner)
+
+    def f(x):
+        box = outer
+        while hasattr(box, "inner"):
+            box = box.inner[0]["inner"]
+        return x * box.w
+
+    return f, lambda: setattr(inner, "w", 5.0)
+
+
+def rule_of_an_operation():
+    box = [2.0]
+    op = tape.operation(lambda x: x * box[0])
+    op.bprop(lambda g, out, x: g * box[0])
+    return lambda x: op(x), lambda: box.__setitem__(0, 5.0)
+
+
+def module():
+    settings = types.ModuleType("settings")
+    settings.__file__ = __file__
+    settings.w = 2.0
+    return lambda x: x * settings.w, lambda: setattr(settings, "w", 5.0)
+
+
+def global_of_a_module():
+    GLOBAL["w"] = 2.0
+    return reads_a_global, lambda: GLOBAL.update(w=5.0)
+
+
+def set_item(key, value):
+    return lambda thing: thing.__setitem__(key, value)
+
+
+CHANGES = {
+    "variable": variable, "default": with_default, "function attribute": function_attribute, "class attribute": class_attribute,
+    "class attribute of an object": class_attribute_of_an_object, "method of a class": method_of_a_class,
+    "function in a list": function_in_a_list, "function rebound": function_rebound, "layers": layers_of_a_network,
+    "layers added": layers_added, "bound method": bound_method, "partial": partial_of_a_function, "wrapped": wrapped_function,
+    "cycle": cycle, "far away": far_away, "rule": rule_of_an_operation, "module": module, "global": global_of_a_module,
+    "list": lambda: held([2.0], lambda a: a[0], set_item(0, 5.0)),
+    "tuple of lists": lambda: held(([2.0],), lambda a: a[0][0], lambda a: a[0].__setitem__(0, 5.0)),
+    "dict": lambda: held({"w": 2.0}, lambda a: a["w"], set_item("w", 5.0)),
+    "order of a dict": lambda: held({"a": 2.0, "b": 5.0}, lambda a: next(iter(list(a.values()))),
+                                    lambda a: a.__setitem__("a", a.pop("a"))),
+    "deque": lambda: held(collections.deque([2.0]), lambda a: a[0], set_item(0, 5.0)),
+    "ordered dict": lambda: held(collections.OrderedDict(w=2.0), lambda a: a["w"], set_item("w", 5.0)),
+    "default dict": lambda: held(collections.defaultdict(float, w=2.0), lambda a: a["w"], set_item("w", 5.0)),
+    "set": lambda: held({2.0}, lambda a: max(a), lambda a: a.add(5.0)),
+    "array": lambda: held(np.array([2.0]), lambda a: a[0], set_item(0, 5.0)),
+    "array of Python's": lambda: held(array.array("d", [2.0]), lambda a: a[0], set_item(0, 5.0)),
+    "bytes": lambda: held(bytearray([2]), lambda a: float(a[0]), set_item(0, 5)),
+    "large array": lambda: held(np.full(10_000, 2.0), lambda a: a[-1], set_item(-1, 5.0)),
+    "attribute": lambda: held(Box(w=2.0), lambda a: a.w, lambda a: setattr(a, "w", 5.0)),
+    "namespace": lambda: held(types.SimpleNamespace(w=2.0), lambda a: a.w, lambda a: setattr(a, "w", 5.0)),
+    "slots": lambda: held(Slots(2.0), lambda a: a.w, lambda a: setattr(a, "w", 5.0)),
+    "dataclass": lambda: held(Settings(), lambda a: a.w, lambda a: setattr(a, "w", 5.0)),
+    "property": lambda: held(Scaled(1.0), lambda a: a.twice, lambda a: setattr(a, "w", 2.5)),
+    "attribute by name": lambda: held(Box(w=2.0), lambda a: getattr(a, "".join("w")), lambda a: setattr(a, "w", 5.0)),
+}
+"""Name → what makes a function with the slope 2, and what changes its surroundings so that the slope is 5."""
+
+
+@pytest.mark.parametrize("native", ["0", "always"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_is_seen(name, native, monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", native)
+    f, change = CHANGES[name]()
+    calls = [tape.grad(f), lambda x: tape.value_and_grad(f)(x)[0], lambda x: tape.jvp(f, (x,), (1.0,))[1],
+             lambda x: tape.vjp(f, x)[1](1.0)[0], tape.jacobian(f)]
+    assert [float(call(1.0)) for call in calls] == [2.0] * 5
+    change()
+    assert [float(call(1.0)) for call in calls] == [5.0] * 5
+
+
+def test_what_a_rebound_function_reads():
+    box = Box(h=lambda x: x * box.a, a=2.0, b=2.0)
+    g = tape.grad(lambda x: box.h(x))
+    g(1.0)
+    box.h = lambda x: x * box.b
+    assert g(1.0) == 2.0
+    box.b = 7.0
+    assert g(1.0) == 7.0
+
+
+def test_a_function_where_a_freed_one_was():
+    box = Box(h=None)
+    g, make = tape.grad(lambda x: box.h(x)), lambda w: lambda x: x * w
+    for w in (2.0, 3.0, 4.0, 5.0):
+        box.h = None
+        box.h = make(w)
+        assert g(1.0) == w
+
+
+@pytest.mark.parametrize("name", ["generator", "state", "python", "made", "numpy", "gaussian", "global"])
+def test_random_numbers_are_drawn_at_each_call(name):
+    generator, state, python = np.random.default_rng(0), np.random.RandomState(0), random.Random(0)
+    draw = {"generator": generator.random, "state": state.rand, "python": python.random, "numpy": lambda: np.random.rand(),
+            "made": lambda: np.random.default_rng().random(), "gaussian": lambda: np.random.randn(),
+            "global": lambda: random.random()}[name]
+    g = tape.grad(lambda x: x * draw())
+    assert len({float(g(1.0)) for _ in range(6)}) == 6
+
+
+def test_arguments_that_are_objects():
+    box, function = Box(w=2.0), lambda x: x * box.w
+    generator = np.random.default_rng(0)
+    by_object, by_function, by_generator = (tape.grad(f) for f in (
+        lambda x, box: x * box.w, lambda x, h: h(x), lambda x, generator: x * generator.random()))
+    assert by_object(1.0, box) == by_function(1.0, function) == 2.0
+    assert by_generator(1.0, generator) != by_generator(1.0, generator)
+    box.w = 5.0
+    assert by_object(1.0, box) == 5.0
+
+
+def test_iterators():
+    numbers = itertools.count(1)
+    g = tape.grad(lambda x: x * next(numbers))
+    assert [g(1.0) for _ in range(3)] == [1.0, 2.0, 3.0]
+
+
+def test_the_order_of_keys_is_part_of_an_argument():
+    def f(numbers):
+        first, second = numbers.values()
+        return 5.0 * first + second**2
+
+    g = tape.grad(f)
+    assert g({"a": 1.0, "b": 2.0}) == {"a": 5.0, "b": 4.0}
+    assert g({"b": 1.0, "a": 2.0}) == {"b": 5.0, "a": 4.0}
+
+
+UNCHANGED = {
+    "box": Box(w=2.0, inner=[Box(w=np.ones(3))]), "slots": Slots(2.0), "dict": {"a": [1.0], "b": {"c": 2.0}},
+    "arrays": [np.ones(3), np.arange(3)], "function": np.sin, "nan": float("nan"),
+    "layers": [Scaled(k + 1.0) for k in range(50)],
+}
+
+
+@pytest.mark.parametrize("name", UNCHANGED)
+def test_what_does_not_change_is_recorded_once(name):
+    counter, thing = Counter(), UNCHANGED[name]
+
+    def f(x, given=None):
+        counter.note()
+        return np.sum(x * x) if thing is not None else x
+
+    g = tape.grad(f)
+    for _ in range(4):
+        g(np.ones(3))
+    assert counter.runs == 1
+    if name != "nan":  # as an argument
+        for _ in range(3):
+            g(np.ones(3), thing)
+        assert counter.runs <= 2
+
+
+def test_without_replays_a_function_is_recorded_at_each_call():
+    hidden = contextvars.ContextVar("hidden", default=2.0)
+
+    def f(x):
+        return np.sum(x * x) * hidden.get()
+
+    x = np.ones(2)
+    calls = [make(f, replay=False) for make in (tape.grad, tape.jacobian)]
+    product, hessian = tape.hvp(f, replay=False), tape.hessian(f, replay=False)
+    for w in (2.0, 5.0):
+        hidden.set(w)
+        for call in (*calls, lambda x: product(x, x), lambda x: np.diag(hessian(x))):
+            np.testing.assert_array_equal(call(x), [2 * w, 2 * w])
+
+
+def test_a_compiled_function_tells_whether_what_it_froze_has_changed():
+    box = Box(w=2.0)
+    c = tape.compile(lambda x: box.w * x, 1.0)
+    assert not c.changed()
+    assert "frozen" in repr(c)
+    box.w = 5.0
+    assert c.changed()
+    assert c.value(1.0) == 2.0
