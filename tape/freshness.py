@@ -9,50 +9,35 @@ Code that makes random generators, or reads an iterator, is never replayed.
 
 from __future__ import annotations
 
-import array
 import collections
 import functools
 import inspect
-import os
 import random
-import sys
-import sysconfig
 import types
 from collections.abc import Callable
 
-import llvmlite
-import numba
 import numpy as np
-import optree
-import scipy
 from numba.core.dispatcher import Dispatcher
 
-import compiled
-
-DEPTH = 150
-"""How deep containers and attributes are followed; each is visited once."""
-
-MOST_VISITED = 2_000
-"""Objects inside one variable among which functions are looked for."""
-
-
-def _folder(file):
-    return os.path.join(os.path.dirname(os.path.realpath(file)), "")
-
-
-_INSTALLED = tuple(os.path.join(os.path.realpath(sysconfig.get_path(name)), "") for name in ("platlib", "purelib"))
-_STANDARD = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
-_LIBRARIES = tuple(_folder(file) for file in (
-    __file__, *(module.__file__ for module in (compiled, np, scipy, numba, llvmlite, optree))))
-_MACHINERY = (*(_folder(module.__file__) for module in (compiled, numba, llvmlite, optree)), _folder(__file__))
-"""Where objects are from whose insides are no business of the user's function."""
+from tape.snapshots import (
+    DEPTH,
+    IMMUTABLE,
+    OPAQUE,
+    Look,
+    NeverEqual,
+    Snapshot,
+    attributes_of,
+    is_library,
+    is_method_in_c,
+    random_state,
+)
 
 _MAKES_RANDOM = frozenset({"default_rng", "RandomState", "SeedSequence", "SystemRandom", "urandom", "token_bytes", "PCG64",
                            "MT19937", "Philox", "SFC64", "Random"})
 """Names whose use makes random numbers that no variable holds."""
 
-_IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
-_OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)
+MOST_VISITED = 2_000
+"""Objects inside one variable among which functions are looked for."""
 
 
 class State:
@@ -69,15 +54,18 @@ class State:
         self._seen: set[int] = set()
         self._read_function(function)
 
-    def snapshot(self, arguments=(), keep: bool = False) -> list:
-        """Return what the variables, and arguments that are no numbers, hold now, in a form that compares equal as long as
-        nothing changes.
+    def snapshot(self, arguments=()) -> Snapshot:
+        """What the variables, and arguments that are no numbers, hold now."""
+        return Snapshot(self, arguments)
 
-        With `keep` arrays are copied, so that the snapshot stays what it is when they are changed in place.
-        """
-        seen: dict = {}
-        return [*(_content(read(), DEPTH, keep, seen) for read in self._cells),
-                *(_content(value, DEPTH, keep, seen) for value in arguments)]
+    def content(self, arguments=(), look: Look | None = None) -> list:
+        """The same in a form that compares equal as long as nothing changes."""
+        look = look or Look(keep=False)
+        return [*(look.content(read(), DEPTH) for read in self._cells), *(look.content(value, DEPTH) for value in arguments)]
+
+    def variables(self) -> list[tuple]:
+        """Pairs of what reads a variable, and what it holds now."""
+        return [(read, read()) for read in self._cells]
 
     def _read_function(self, function):
         if id(function) in self._seen:
@@ -103,7 +91,7 @@ class State:
                 function, "__wrapped__", None)
             if wrapped is not None:
                 self._read_function(wrapped)
-            elif not isinstance(function, _OPAQUE):
+            elif not isinstance(function, OPAQUE):
                 self._read_value(lambda: function, ("__call__",))
             return
         names = _names(function.__code__)
@@ -111,10 +99,10 @@ class State:
             self._cells.append(lambda: dict(function.__dict__))
         for cell in function.__closure__ or ():
             self._read_value(functools.partial(_cell_contents, cell), names)
-        if _is_library(function.__code__.co_filename):
+        if is_library(function.__code__.co_filename):
             return
         if _MAKES_RANDOM.intersection(names):
-            self._cells.append(_NeverEqual)
+            self._cells.append(NeverEqual)
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._read_value(lambda value=value: value, names)
         for name in names:
@@ -125,7 +113,7 @@ class State:
         """Watch a variable; `names` are the attributes that the code around it may use of it."""
         value = read()
         if isinstance(value, types.ModuleType):
-            if not _is_library(getattr(value, "__file__", None)) and id(value) not in self._seen:
+            if not is_library(getattr(value, "__file__", None)) and id(value) not in self._seen:
                 self._seen.add(id(value))
                 for attribute in names:
                     if attribute in vars(value):
@@ -134,10 +122,10 @@ class State:
         if isinstance(value, type):
             self._read_class(value, names)
             return
-        if _is_method_in_c(value):
+        if is_method_in_c(value):
             self._cells.append(read)
             return
-        if isinstance(value, _OPAQUE):
+        if isinstance(value, OPAQUE):
             return
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial, Dispatcher)):
             # The variable may be bound to another function later.
@@ -152,12 +140,12 @@ class State:
         ahead, visited = [value], set()
         while ahead and len(visited) < MOST_VISITED:
             value = ahead.pop()
-            if isinstance(value, (*_IMMUTABLE, np.ndarray)) or id(value) in visited:
+            if isinstance(value, (*IMMUTABLE, np.ndarray)) or id(value) in visited:
                 continue
             visited.add(id(value))
             if isinstance(value, types.FunctionType) or hasattr(type(value), "bprop"):
                 self._read_function(value)
-            elif isinstance(value, _OPAQUE):
+            elif isinstance(value, OPAQUE):
                 continue
             elif isinstance(value, (list, tuple, set, frozenset, collections.deque)):
                 ahead.extend(value)
@@ -165,7 +153,7 @@ class State:
                 ahead.extend(value.values())
             else:
                 self._read_class(type(value), names)
-                ahead.extend(_attributes(value).values())
+                ahead.extend(attributes_of(value).values())
 
     def _read_class(self, kind, names):
         """Watch the class attributes that the code may use of an object, and follow the methods it may call."""
@@ -176,16 +164,8 @@ class State:
                 if id(attribute) not in self._seen:
                     self._read_function(attribute)
                     self._read_class(kind, _names(attribute.__code__))
-            elif isinstance(attribute, (*_IMMUTABLE, np.ndarray, list, tuple, dict)) and attribute is not None:
+            elif isinstance(attribute, (*IMMUTABLE, np.ndarray, list, tuple, dict)) and attribute is not None:
                 self._cells.append(functools.partial(getattr, kind, name, None))
-
-
-def _is_library(file: str | None) -> bool:
-    """Whether code in this file is installed, or this project's own: its globals are not expected to change."""
-    if file is None:
-        return True
-    file = os.path.realpath(file)
-    return file.startswith(_LIBRARIES) or (file.startswith(_STANDARD) and not file.startswith(_INSTALLED))
 
 
 def _cell_contents(cell):
@@ -208,111 +188,6 @@ def _codes(code):
             yield from _codes(constant)
 
 
-class _Array:
-    """An array that is compared by its bytes, so that NaN equals NaN and -0.0 differs from 0.0."""
-
-    __slots__ = ("array",)
-    __hash__ = None
-
-    def __init__(self, array: np.ndarray, keep: bool):
-        self.array = array.copy() if keep else np.ascontiguousarray(array)
-
-    def __eq__(self, other):
-        if not isinstance(other, _Array):
-            return False
-        a, b = self.array, other.array
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        if a.nbytes <= SMALL_ARRAY:
-            return a.tobytes() == b.tobytes()
-        word = np.uint64 if a.nbytes % 8 == 0 else np.uint8
-        return bool((a.reshape(-1).view(word) == b.reshape(-1).view(word)).all())
-
-
-SMALL_ARRAY = 4096
-"""Bytes up to which Python's own comparison is the faster one."""
-
-
-def _is_method_in_c(value) -> bool:
-    """Whether this is a method, written in C, of an object: `generator.random`, `list.pop`."""
-    return isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, (types.ModuleType, type, type(None)))
-
-
-class _NeverEqual:
-    """What is looked at anew each time: what a look would change, and what nothing holds."""
-
-    __hash__ = None
-
-    def __eq__(self, other):
-        return False
-
-
-def _content(value, depth, keep, seen):
-    """Something that compares equal exactly when `value` holds the same; `seen` are the objects visited before, by their id."""
-    if isinstance(value, (float, np.floating)):
-        return type(value), float(value).hex()
-    if isinstance(value, _IMMUTABLE):
-        return type(value), value
-    if isinstance(value, np.ndarray):
-        return _Array(value, keep) if value.dtype != object else id(value)
-    if isinstance(value, (types.FunctionType, types.MethodType)):
-        # The function itself, which lives on in the snapshot: another one may lie where a freed one was.
-        return value
-    if isinstance(value, _NeverEqual) or hasattr(type(value), "__next__"):
-        return _NeverEqual()
-    if isinstance(value, (bytearray, array.array, memoryview)):
-        return type(value), bytes(value)
-    if isinstance(value, np.random.Generator):
-        return repr(value.bit_generator.state)
-    if isinstance(value, np.random.RandomState):
-        return _random_state(value.get_state(legacy=False))
-    if isinstance(value, random.Random):
-        return value.getstate()
-    if _is_method_in_c(value):
-        return value.__name__, _content(value.__self__, depth, keep, seen)
-    if depth == 0 or isinstance(value, _OPAQUE):
-        return id(value)
-    if id(value) in seen:
-        return seen[id(value)][0]
-    seen[id(value)] = f"visit {len(seen)}", value  # which is kept alive, so that its number stays its own
-    inside = functools.partial(_content, depth=depth - 1, keep=keep, seen=seen)
-    if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
-        return type(value), [inside(item) for item in value]
-    if isinstance(value, dict):
-        return [(id(key) if not isinstance(key, _IMMUTABLE) else key, inside(item)) for key, item in value.items()]
-    attributes = _attributes(value)
-    return (type(value), inside(attributes)) if attributes else id(value)
-
-
-def _attributes(value) -> dict:
-    """What an object keeps in its dict and in slots; nothing of what belongs to the machinery."""
-    if (_file_of(type(value)) or "").startswith(_MACHINERY):
-        return {}
-    own = getattr(value, "__dict__", None)
-    slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
-    return {**{name: getattr(value, name) for name in slots}, **(own if isinstance(own, dict) else {})}
-
-
-def _slots(kind):
-    """Names of the attributes that a class of the user's keeps in slots."""
-    slots = kind.__dict__.get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else slots
-    return [name for name in names if name not in ("__dict__", "__weakref__")] if not _is_library(_file_of(kind)) else []
-
-
-@functools.lru_cache(maxsize=4096)
-def _file_of(kind):
-    return getattr(sys.modules.get(kind.__module__), "__file__", None)
-
-
 def global_random_state():
     """Something that changes when NumPy's global random generator, or Python's, is used."""
-    return _random_state(np.random.get_state(legacy=False)), random.getstate()
-
-
-def _random_state(state):
-    """The state of a generator of NumPy's, its second Gaussian included, as something that compares equal or not."""
-    inner = state.get("state", {})
-    if "key" not in inner:
-        return repr(state)
-    return inner["key"].tobytes(), inner.get("pos"), state.get("has_gauss"), state.get("gauss")
+    return random_state(np.random.get_state(legacy=False)), random.getstate()

@@ -127,12 +127,11 @@ class Compiled:
         check_argument_numbers(self._numbers, args)
         if is_jitted(function):
             trace, _ = recorded_trace(function, args, self._numbers)
-            self._state = State(function)
-            self._read = self._state.snapshot(keep=True)
+            self._read = State(function).snapshot()
         else:
             traces = Traces(function, checks_integers=False)
             trace, _ = traces.run(tuple(args), {}, self._numbers)
-            self._state, self._read = traces.state, trace.state
+            self._read = trace.state
         trace.program.check()
         self._trace = trace
         self._leaves, self._structure = leaves_of(tuple(args))
@@ -236,7 +235,7 @@ class Compiled:
         >>> c.changed(), float(c.value(1.0))
         (True, 2.0)
         """
-        return self._read is None or self._read != self._state.snapshot(self._objects)
+        return self._read is None or not self._read.holds(self._objects)
 
     def report(self) -> str:
         """What was compiled: for each function its list, loops and memory."""

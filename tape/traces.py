@@ -339,10 +339,19 @@ class Traces:
             key = self._key((structure, _orders((args, kwargs))), [describe(leaf) for leaf in leaves], argnums)
         traces = self._groups.get(key)
         if traces:
-            state = self.state.snapshot(() if leaves is args else objects_of(leaves))
-            return key, leaves, [t for t in traces if t.state == state and t.admits(leaves)
-                                 and (t.memory is None or t.memory == memory_of(leaves))]
+            return key, leaves, self._fresh(traces, leaves, () if leaves is args else objects_of(leaves))
         return key, leaves, ()
+
+    @staticmethod
+    def _fresh(traces, leaves, objects):
+        """The lists for these arguments that are not stale; those of equal snapshots have the same one, which is asked once."""
+        fresh, asked, holds = [], None, False
+        for trace in traces:
+            if trace.state is not asked:
+                asked, holds = trace.state, trace.state.holds(objects)
+            if holds and trace.admits(leaves) and (trace.memory is None or trace.memory == memory_of(leaves)):
+                fresh.append(trace)
+        return fresh
 
     def run_found(self, key, leaves, traces, args, kwargs, argnums):
         """`run`, given what `find` found."""
@@ -402,6 +411,8 @@ class Traces:
         with self._lock:
             trace.used = next(self._clock)
             group = [t for t in self._groups.get(key, []) if t.state == trace.state]
+            for other in group:
+                trace.state = other.state
             self._groups[key] = [trace, *group]
             everything = [(t.used, k, t) for k, group in self._groups.items() for t in group]
             if len(everything) > MOST_TRACES:
@@ -419,10 +430,10 @@ class Traces:
         dtype = np.result_type(*arrays) if arrays else np.dtype(np.float64)
         self._states = state = State(self._function())  # what it reads now may be other variables
         objects = objects_of(leaves)
-        before = state.snapshot(objects, keep=True), global_random_state()
+        before = state.snapshot(objects), global_random_state()
         trace, workspace = self._recorded_as_given(leaves, structure, described, differentiated, dtype)
         # A function that changes what it reads (a counter, a random generator) is recorded at each call.
-        unchanged = before == (state.snapshot(objects), global_random_state())
+        unchanged = before[0].holds(objects) and before[1] == global_random_state()
         trace.state = before[0] if unchanged else None
         return trace, workspace
 

@@ -1,0 +1,313 @@
+"""What variables hold at some time, and whether they hold it still, as is asked before each replay.
+
+What is here: contents that can be compared, and quick looks that spare comparing them. What is not: which variables a function
+reads (`freshness.py`).
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import ctypes
+import functools
+import operator
+import os
+import random
+import sys
+import sysconfig
+import types
+
+import llvmlite
+import numba
+import numpy as np
+import optree
+import scipy
+
+import compiled
+
+DEPTH = 150
+"""How deep containers and attributes are followed; each is visited once."""
+
+
+def _folder(file):
+    return os.path.join(os.path.dirname(os.path.realpath(file)), "")
+
+
+_INSTALLED = tuple(os.path.join(os.path.realpath(sysconfig.get_path(name)), "") for name in ("platlib", "purelib"))
+_STANDARD = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
+_LIBRARIES = tuple(_folder(file) for file in (
+    __file__, *(module.__file__ for module in (compiled, np, scipy, numba, llvmlite, optree))))
+_MACHINERY = (*(_folder(module.__file__) for module in (compiled, numba, llvmlite, optree)), _folder(__file__))
+"""Where objects are from whose insides are no business of the user's function."""
+
+IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
+OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)
+
+
+class Snapshot:
+    """What variables held at some time.
+
+    As long as they hold the same objects, and these the same ones, it is enough to see that, and to compare the bytes of arrays
+    (`_Checks`); otherwise contents are compared.
+    """
+
+    def __init__(self, state, arguments=()):
+        look = Look(keep=True)
+        self._state, self._content = state, state.content(arguments, look)
+        self._checks = _Checks(state, arguments, look.arrays)
+
+    def __eq__(self, other):
+        return isinstance(other, Snapshot) and self._content == other._content
+
+    __hash__ = None
+
+    def holds(self, arguments=()) -> bool:
+        """Whether the variables, and these arguments, hold now what they held then."""
+        if self._checks.hold(arguments):
+            return True
+        look = Look(keep=True) if self._checks.exact else None
+        if self._state.content(arguments, look) != self._content:
+            return False
+        if look is not None:  # other objects that hold the same
+            self._checks = _Checks(self._state, arguments, look.arrays)
+        return True
+
+
+class _Checks:
+    """A list of quick looks that say that nothing has changed; where they fail something may have.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether they can say so at all: not where something is reached that only its contents tell.
+    """
+
+    def __init__(self, state, arguments, arrays):
+        self.exact, self._known, self._seen = True, arrays, set()
+        self._variables, self._arguments = state.variables(), tuple(arguments)
+        self._sequences, self._mappings, self._objects = [], [], []
+        self._arrays, self._others = [], []  # those whose bytes can be compared where they lie, and others
+        self._copies = []  # keeps alive that of which only the address is noted
+        for _, value in self._variables:
+            self._walk(value, DEPTH)
+        for value in self._arguments:
+            self._walk(value, DEPTH)
+        self._known = None
+
+    def hold(self, arguments) -> bool:
+        """Whether all that was reached is still there, and as it was."""
+        if not self.exact or len(arguments) != len(self._arguments) or not all(map(operator.is_, arguments, self._arguments)):
+            return False
+        for read, value in self._variables:
+            if read() is not value:
+                return False
+        for value, kind, own in self._objects:
+            if value.__class__ is not kind or value.__dict__ is not own:
+                return False
+        for value, items in self._sequences:
+            if len(value) != len(items) or not all(map(operator.is_, value, items)):
+                return False
+        for value, keys, items in self._mappings:
+            if (len(value) != len(items) or not all(map(operator.is_, value.values(), items))
+                    or not all(map(operator.is_, value, keys))):
+                return False
+        for value, shape, place, kept, nbytes in self._arrays:
+            if value.shape != shape or _memcmp(place, kept, nbytes):
+                return False
+        return all(_Array(value, keep=False) == kept for value, kept in self._others)
+
+    def _walk(self, value, depth):
+        """Note what is to be looked at, as `Look.content` goes through it."""
+        if isinstance(value, (*IMMUTABLE, types.FunctionType, types.MethodType)) or id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        if isinstance(value, np.ndarray):
+            self._note_array(value)
+            return
+        if depth == 0 or (isinstance(value, OPAQUE) and not is_method_in_c(value)):
+            return
+        items: tuple = ()
+        if isinstance(value, (tuple, frozenset)):
+            items = tuple(value)
+        elif isinstance(value, (list, collections.deque)):
+            items = tuple(value)
+            self._sequences.append((value, items))
+        elif isinstance(value, dict):
+            items = tuple(value.values())
+            self._mappings.append((value, tuple(value), items))
+        elif _is_told_by_contents(value) or any(_slots(kind) for kind in type(value).__mro__):
+            self.exact = False
+        else:
+            own = getattr(value, "__dict__", None)
+            if isinstance(own, dict) and attributes_of(value):
+                self._objects.append((value, type(value), own))
+                items = tuple(own.values())
+                self._mappings.append((own, tuple(own), items))
+        for item in items:
+            self._walk(item, depth - 1)
+
+    def _note_array(self, value):
+        if value.dtype == object:
+            return
+        kept = self._known[id(value)]
+        if value.flags.c_contiguous and _memcmp is not None:
+            self._arrays.append((value, value.shape, value.ctypes.data, kept.array.ctypes.data, value.nbytes))
+            self._copies.append(kept)
+        else:
+            self._others.append((value, kept))
+
+
+def _found_memcmp():
+    """C's `memcmp`; None where it is not found by its name."""
+    try:
+        function = (ctypes.cdll.msvcrt if os.name == "nt" else ctypes.CDLL(None)).memcmp
+    except (AttributeError, OSError):
+        return None
+    function.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
+    return function
+
+
+_memcmp = _found_memcmp()
+
+
+class _Array:
+    """An array that is compared by its bytes, so that NaN equals NaN and -0.0 differs from 0.0."""
+
+    __slots__ = ("array",)
+    __hash__ = None
+
+    def __init__(self, array: np.ndarray, keep: bool):
+        self.array = array.copy() if keep else np.ascontiguousarray(array)
+
+    def __eq__(self, other):
+        if not isinstance(other, _Array):
+            return False
+        a, b = self.array, other.array
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        if a.nbytes <= SMALL_ARRAY:
+            return a.tobytes() == b.tobytes()
+        word = np.uint64 if a.nbytes % 8 == 0 else np.uint8
+        return bool((a.reshape(-1).view(word) == b.reshape(-1).view(word)).all())
+
+
+SMALL_ARRAY = 4096
+"""Bytes up to which Python's own comparison is the faster one."""
+
+
+def is_method_in_c(value) -> bool:
+    """Whether this is a method, written in C, of an object: `generator.random`, `list.pop`."""
+    return isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, (types.ModuleType, type, type(None)))
+
+
+class NeverEqual:
+    """What is looked at anew each time: what a look would change, and what nothing holds."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return False
+
+
+def _is_told_by_contents(value) -> bool:
+    """Whether only its contents tell whether an object has changed: generators, buffers, sets."""
+    return isinstance(value, (NeverEqual, bytearray, array.array, memoryview, np.random.Generator, np.random.RandomState,
+                              random.Random, set)) or hasattr(type(value), "__next__") or is_method_in_c(value)
+
+
+class Look:
+    """One look at all that is reached.
+
+    Attributes
+    ----------
+    arrays : dict
+        Arrays by their id: what compares with their contents, a copy with `keep`, so that it stays when they change.
+    """
+
+    def __init__(self, keep: bool):
+        self.keep, self.arrays = keep, {}
+        self._seen: dict = {}  # objects visited before, by their id
+
+    def content(self, value, depth):
+        """Something that compares equal exactly when `value` holds the same."""
+        if isinstance(value, (float, np.floating)):
+            return type(value), float(value).hex()
+        if isinstance(value, IMMUTABLE):
+            return type(value), value
+        if isinstance(value, np.ndarray):
+            return self._content_of_array(value)
+        if isinstance(value, (types.FunctionType, types.MethodType)):
+            # The function itself, which lives on in the snapshot: another one may lie where a freed one was.
+            return value
+        if _is_told_by_contents(value) and not isinstance(value, set):
+            return self._own_content(value, depth)
+        if depth == 0 or isinstance(value, OPAQUE):
+            return id(value)
+        if id(value) in self._seen:
+            return self._seen[id(value)][0]
+        self._seen[id(value)] = f"visit {len(self._seen)}", value  # which is kept alive, so that its number stays its own
+        if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+            return type(value), [self.content(item, depth - 1) for item in value]
+        if isinstance(value, dict):
+            return [(id(key) if not isinstance(key, IMMUTABLE) else key, self.content(item, depth - 1))
+                    for key, item in value.items()]
+        attributes = attributes_of(value)
+        return (type(value), self.content(attributes, depth - 1)) if attributes else id(value)
+
+    def _content_of_array(self, value):
+        if value.dtype == object:
+            return id(value)
+        known = self.arrays.get(id(value))
+        if known is None:
+            known = self.arrays[id(value)] = _Array(value, self.keep)
+        return known
+
+    def _own_content(self, value, depth):
+        if isinstance(value, np.random.Generator):
+            return repr(value.bit_generator.state)
+        if isinstance(value, np.random.RandomState):
+            return random_state(value.get_state(legacy=False))
+        if isinstance(value, random.Random):
+            return value.getstate()
+        if is_method_in_c(value):
+            return value.__name__, self.content(value.__self__, depth)
+        if isinstance(value, (bytearray, array.array, memoryview)):
+            return type(value), bytes(value)
+        return NeverEqual()
+
+
+def attributes_of(value) -> dict:
+    """What an object keeps in its dict and in slots; nothing of what belongs to the machinery."""
+    if (_file_of(type(value)) or "").startswith(_MACHINERY):
+        return {}
+    own = getattr(value, "__dict__", None)
+    slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
+    return {**{name: getattr(value, name) for name in slots}, **(own if isinstance(own, dict) else {})}
+
+
+def _slots(kind):
+    """Names of the attributes that a class of the user's keeps in slots."""
+    slots = kind.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else slots
+    return [name for name in names if name not in ("__dict__", "__weakref__")] if not is_library(_file_of(kind)) else []
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_of(kind):
+    return getattr(sys.modules.get(kind.__module__), "__file__", None)
+
+
+def is_library(file: str | None) -> bool:
+    """Whether code in this file is installed, or this project's own: its globals are not expected to change."""
+    if file is None:
+        return True
+    file = os.path.realpath(file)
+    return file.startswith(_LIBRARIES) or (file.startswith(_STANDARD) and not file.startswith(_INSTALLED))
+
+
+def random_state(state):
+    """The state of a generator of NumPy's, its second Gaussian included, as something that compares equal or not."""
+    inner = state.get("state", {})
+    if "key" not in inner:
+        return repr(state)
+    return inner["key"].tobytes(), inner.get("pos"), state.get("has_gauss"), state.get("gauss")
