@@ -27,6 +27,7 @@ from tape.snapshots import (
     NeverEqual,
     Snapshot,
     attributes_of,
+    file_of,
     is_library,
     is_method_in_c,
     random_state,
@@ -35,6 +36,10 @@ from tape.snapshots import (
 _MAKES_RANDOM = frozenset({"default_rng", "RandomState", "SeedSequence", "SystemRandom", "urandom", "token_bytes", "PCG64",
                            "MT19937", "Philox", "SFC64", "Random"})
 """Names whose use makes random numbers that no variable holds."""
+
+ALL_ATTRIBUTES = frozenset({"getattr", "vars", "__dict__", "__getattribute__", "attrgetter", "asdict", "astuple", "fields",
+                            "dir", "tree_flatten", "tree_leaves", "tree_map"})
+"""Names whose use reads attributes that the code does not name."""
 
 MOST_VISITED = 2_000
 """Objects inside one variable among which functions are looked for."""
@@ -52,7 +57,13 @@ class State:
     def __init__(self, function: Callable):
         self._cells: list[Callable] = []
         self._seen: set[int] = set()
-        self._read_function(function)
+        self._names: set[str] = set()
+        known = -1
+        while known < len(self._names):  # what is followed by its name may be code that names more
+            known = len(self._names)
+            self._cells.clear()
+            self._seen.clear()
+            self._read_function(function)
 
     def snapshot(self, arguments=()) -> Snapshot:
         """What the variables, and arguments that are no numbers, hold now."""
@@ -60,8 +71,13 @@ class State:
 
     def content(self, arguments=(), look: Look | None = None) -> list:
         """The same in a form that compares equal as long as nothing changes."""
-        look = look or Look(keep=False)
+        look = look or Look(self.names, keep=False)
         return [*(look.content(read(), DEPTH) for read in self._cells), *(look.content(value, DEPTH) for value in arguments)]
+
+    @property
+    def names(self) -> frozenset | None:
+        """Names of the attributes that the code may read; None for all, where it finds them by other means."""
+        return None if self._names & ALL_ATTRIBUTES else frozenset(self._names)
 
     def variables(self) -> list[tuple]:
         """Pairs of what reads a variable, and what it holds now."""
@@ -96,11 +112,12 @@ class State:
             return
         names = _names(function.__code__)
         if function.__dict__:
-            self._cells.append(lambda: dict(function.__dict__))
+            self._cells.append(lambda: function.__dict__)
         for cell in function.__closure__ or ():
             self._read_value(functools.partial(_cell_contents, cell), names)
         if is_library(function.__code__.co_filename):
             return
+        self._names.update(names)
         if _MAKES_RANDOM.intersection(names):
             self._cells.append(NeverEqual)
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
@@ -153,12 +170,14 @@ class State:
                 ahead.extend(value.values())
             else:
                 self._read_class(type(value), names)
-                ahead.extend(attributes_of(value).values())
+                ahead.extend(attributes_of(value, self.names).values())
 
     def _read_class(self, kind, names):
         """Watch the class attributes that the code may use of an object, and follow the methods it may call."""
-        for name in names:
-            attribute = getattr(kind, name, None)
+        for name in {*names, *self._names, *_called_by_syntax(kind)}:
+            attribute = inspect.getattr_static(kind, name, None)
+            if isinstance(attribute, (property, functools.cached_property, staticmethod, classmethod)):
+                attribute = getattr(attribute, "fget", None) or getattr(attribute, "func", None) or attribute.__func__
             if isinstance(attribute, types.FunctionType):
                 self._cells.append(functools.partial(getattr, kind, name, None))
                 if id(attribute) not in self._seen:
@@ -166,6 +185,12 @@ class State:
                     self._read_class(kind, _names(attribute.__code__))
             elif isinstance(attribute, (*IMMUTABLE, np.ndarray, list, tuple, dict)) and attribute is not None:
                 self._cells.append(functools.partial(getattr, kind, name, None))
+
+
+def _called_by_syntax(kind) -> list[str]:
+    """Names of the methods of a class of the user's that syntax calls: ``__call__``, ``__getitem__``, ``__add__``."""
+    return [name for one in kind.__mro__ if not is_library(file_of(one)) for name, method in vars(one).items()
+            if name.startswith("__") and isinstance(method, types.FunctionType)]
 
 
 def _cell_contents(cell):

@@ -28,6 +28,9 @@ import compiled
 DEPTH = 150
 """How deep containers and attributes are followed; each is visited once."""
 
+MOST_OBJECTS = 20_000
+"""Objects that are looked through for one function at most."""
+
 
 def _folder(file):
     return os.path.join(os.path.dirname(os.path.realpath(file)), "")
@@ -52,7 +55,7 @@ class Snapshot:
     """
 
     def __init__(self, state, arguments=()):
-        look = Look(keep=True)
+        look = Look(state.names, keep=True)
         self._state, self._content = state, state.content(arguments, look)
         self._checks = _Checks(state, arguments, look.arrays)
 
@@ -65,7 +68,7 @@ class Snapshot:
         """Whether the variables, and these arguments, hold now what they held then."""
         if self._checks.hold(arguments):
             return True
-        look = Look(keep=True) if self._checks.exact else None
+        look = Look(self._state.names, keep=True) if self._checks.exact else None
         if self._state.content(arguments, look) != self._content:
             return False
         if look is not None:  # other objects that hold the same
@@ -83,9 +86,9 @@ class _Checks:
     """
 
     def __init__(self, state, arguments, arrays):
-        self.exact, self._known, self._seen = True, arrays, set()
+        self.exact, self._known, self._seen, self._names = True, arrays, set(), state.names
         self._variables, self._arguments = state.variables(), tuple(arguments)
-        self._sequences, self._mappings, self._objects = [], [], []
+        self._sequences, self._mappings, self._objects, self._attributes = [], [], [], []
         self._arrays, self._others = [], []  # those whose bytes can be compared where they lie, and others
         self._copies = []  # keeps alive that of which only the address is noted
         for _, value in self._variables:
@@ -96,13 +99,18 @@ class _Checks:
 
     def hold(self, arguments) -> bool:
         """Whether all that was reached is still there, and as it was."""
+        if self.exact and not self._variables and not arguments and not self._arguments:
+            return True  # the commonest case: nothing is read beside arrays and numbers
         if not self.exact or len(arguments) != len(self._arguments) or not all(map(operator.is_, arguments, self._arguments)):
             return False
         for read, value in self._variables:
             if read() is not value:
                 return False
-        for value, kind, own in self._objects:
-            if value.__class__ is not kind or value.__dict__ is not own:
+        for value, kind, own, count in self._objects:
+            if value.__class__ is not kind or getattr(value, "__dict__", None) is not own or (own and len(own) != count):
+                return False
+        for value, name, item in self._attributes:
+            if getattr(value, name, self) is not item:
                 return False
         for value, items in self._sequences:
             if len(value) != len(items) or not all(map(operator.is_, value, items)):
@@ -135,14 +143,14 @@ class _Checks:
         elif isinstance(value, dict):
             items = tuple(value.values())
             self._mappings.append((value, tuple(value), items))
-        elif _is_told_by_contents(value) or any(_slots(kind) for kind in type(value).__mro__):
+        elif _is_told_by_contents(value):
             self.exact = False
         else:
+            attributes = attributes_of(value, self._names)
             own = getattr(value, "__dict__", None)
-            if isinstance(own, dict) and attributes_of(value):
-                self._objects.append((value, type(value), own))
-                items = tuple(own.values())
-                self._mappings.append((own, tuple(own), items))
+            self._objects.append((value, type(value), own, len(own or ())))
+            self._attributes += [(value, name, item) for name, item in attributes.items()]
+            items = tuple(attributes.values())
         for item in items:
             self._walk(item, depth - 1)
 
@@ -218,14 +226,21 @@ def _is_told_by_contents(value) -> bool:
 class Look:
     """One look at all that is reached.
 
+    Parameters
+    ----------
+    names : frozenset or None
+        Names of the attributes that are followed; None for all.
+    keep : bool
+        Whether arrays are copied, so that contents stay when these change.
+
     Attributes
     ----------
     arrays : dict
-        Arrays by their id: what compares with their contents, a copy with `keep`, so that it stays when they change.
+        Arrays by their id: what compares with their contents.
     """
 
-    def __init__(self, keep: bool):
-        self.keep, self.arrays = keep, {}
+    def __init__(self, names, keep: bool):
+        self._names, self.keep, self.arrays = names, keep, {}
         self._seen: dict = {}  # objects visited before, by their id
 
     def content(self, value, depth):
@@ -245,13 +260,15 @@ class Look:
             return id(value)
         if id(value) in self._seen:
             return self._seen[id(value)][0]
+        if len(self._seen) > MOST_OBJECTS:
+            return NeverEqual()  # too much to look through; a function that reads it is recorded at each call
         self._seen[id(value)] = f"visit {len(self._seen)}", value  # which is kept alive, so that its number stays its own
         if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
             return type(value), [self.content(item, depth - 1) for item in value]
         if isinstance(value, dict):
             return [(id(key) if not isinstance(key, IMMUTABLE) else key, self.content(item, depth - 1))
                     for key, item in value.items()]
-        attributes = attributes_of(value)
+        attributes = attributes_of(value, self._names)
         return (type(value), self.content(attributes, depth - 1)) if attributes else id(value)
 
     def _content_of_array(self, value):
@@ -276,24 +293,25 @@ class Look:
         return NeverEqual()
 
 
-def attributes_of(value) -> dict:
-    """What an object keeps in its dict and in slots; nothing of what belongs to the machinery."""
-    if (_file_of(type(value)) or "").startswith(_MACHINERY):
+def attributes_of(value, names) -> dict:
+    """What an object keeps under these names (None for all) in its dict and in slots; nothing of what is the machinery's."""
+    if (file_of(type(value)) or "").startswith(_MACHINERY):
         return {}
     own = getattr(value, "__dict__", None)
     slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
-    return {**{name: getattr(value, name) for name in slots}, **(own if isinstance(own, dict) else {})}
+    found = {**{name: getattr(value, name) for name in slots}, **(own if isinstance(own, dict) else {})}
+    return found if names is None else {name: item for name, item in found.items() if name in names}
 
 
 def _slots(kind):
     """Names of the attributes that a class of the user's keeps in slots."""
     slots = kind.__dict__.get("__slots__", ())
     names = (slots,) if isinstance(slots, str) else slots
-    return [name for name in names if name not in ("__dict__", "__weakref__")] if not is_library(_file_of(kind)) else []
+    return [name for name in names if name not in ("__dict__", "__weakref__")] if not is_library(file_of(kind)) else []
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_of(kind):
+def file_of(kind):
     return getattr(sys.modules.get(kind.__module__), "__file__", None)
 
 

@@ -104,7 +104,7 @@ class NativeGradient:
             return None
         value = results[0] if self.count and trace.result_dtypes[0] == self.function.dtype else self._value(results)
         gradients = trace.like_arguments(results[self.count :])
-        if status or strictness() is not None or not is_finite((value,)):
+        if status or not math.isfinite(value) or strictness() is not None:
             verify("value_and_grad", trace, leaves, (), gradients, (value,))
         return value, gradients
 
@@ -195,6 +195,6 @@ def tiered_gradient(traces: Traces, args, kwargs, numbers):
     result = tier.native(leaves) if tier.native is not None and mode() == "always" else None
     if result is not None:
         return result
-    if strictness() is not None or not is_finite((value, *gradients)):
+    if strictness() is not None or not (math.isfinite(value) and is_finite(gradients)):
         verify("value_and_grad", trace, [leaves[k] for k in trace.dynamic], (), gradients, (value,))
     return value, gradients
