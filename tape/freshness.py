@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import functools
 import inspect
+import os
 import random
 import types
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from tape.snapshots import (
     Snapshot,
     attributes_of,
     file_of,
+    is_installed,
     is_library,
     is_method_in_c,
     random_state,
@@ -40,6 +42,9 @@ _MAKES_RANDOM = frozenset({"default_rng", "RandomState", "SeedSequence", "System
 ALL_ATTRIBUTES = frozenset({"getattr", "vars", "__dict__", "__getattribute__", "attrgetter", "asdict", "astuple", "fields",
                             "dir", "tree_flatten", "tree_leaves", "tree_map"})
 """Names whose use reads attributes that the code does not name."""
+
+MOST_OTHERS = 2
+"""How many calls deep the code of installed packages is followed, but for that which the function itself is from."""
 
 MOST_VISITED = 2_000
 """Objects inside one variable among which functions are looked for."""
@@ -58,6 +63,8 @@ class State:
         self._cells: list[Callable] = []
         self._seen: set[int] = set()
         self._names: set[str] = set()
+        self._others, code = 0, getattr(inspect.unwrap(function), "__code__", None)
+        self._home = os.path.dirname(code.co_filename) if code is not None else ""
         known = -1
         while known < len(self._names):  # what is followed by its name may be code that names more
             known = len(self._names)
@@ -110,7 +117,19 @@ class State:
             elif not isinstance(function, OPAQUE):
                 self._read_value(lambda: function, ("__call__",))
             return
-        names = _names(function.__code__)
+        self._read_code(function)
+
+    def _read_code(self, function):
+        """Watch what the code of a function names."""
+        names, file = _names(function.__code__), function.__code__.co_filename
+        others = is_installed(file) and os.path.dirname(file) != self._home
+        if others and self._others == MOST_OTHERS:
+            return
+        self._others += others
+        self._read_names(function, names)
+        self._others -= others
+
+    def _read_names(self, function, names):
         if function.__dict__:
             self._cells.append(lambda: function.__dict__)
         for cell in function.__closure__ or ():
@@ -137,7 +156,7 @@ class State:
                         self._read_value(functools.partial(vars(value).get, attribute), names)
             return
         if isinstance(value, type):
-            self._read_class(value, names)
+            self._read_class(value)
             return
         if is_method_in_c(value):
             self._cells.append(read)
@@ -150,9 +169,9 @@ class State:
             self._read_function(value)
             return
         self._cells.append(read)
-        self._read_inside(value, names)
+        self._read_inside(value)
 
-    def _read_inside(self, value, names):
+    def _read_inside(self, value):
         """Follow the functions, and the methods of objects, that a value holds, however deep."""
         ahead, visited = [value], set()
         while ahead and len(visited) < MOST_VISITED:
@@ -169,28 +188,29 @@ class State:
             elif isinstance(value, dict):
                 ahead.extend(value.values())
             else:
-                self._read_class(type(value), names)
+                self._read_class(type(value))
                 ahead.extend(attributes_of(value, self.names).values())
 
-    def _read_class(self, kind, names):
+    def _read_class(self, kind):
         """Watch the class attributes that the code may use of an object, and follow the methods it may call."""
-        for name in {*names, *self._names, *_called_by_syntax(kind)}:
-            attribute = inspect.getattr_static(kind, name, None)
+        if id(kind) in self._seen:
+            return
+        self._seen.add(id(kind))
+        for name, attribute in _members(kind):
             if isinstance(attribute, (property, functools.cached_property, staticmethod, classmethod)):
                 attribute = getattr(attribute, "fget", None) or getattr(attribute, "func", None) or attribute.__func__
-            if isinstance(attribute, types.FunctionType):
+            is_method = isinstance(attribute, types.FunctionType)
+            if name not in self._names and not (is_method and name.startswith("__")):
+                continue  # what begins so may be called by syntax: __call__, __getitem__, __add__
+            if is_method or isinstance(attribute, (*IMMUTABLE, np.ndarray, list, tuple, dict)):
                 self._cells.append(functools.partial(getattr, kind, name, None))
-                if id(attribute) not in self._seen:
-                    self._read_function(attribute)
-                    self._read_class(kind, _names(attribute.__code__))
-            elif isinstance(attribute, (*IMMUTABLE, np.ndarray, list, tuple, dict)) and attribute is not None:
-                self._cells.append(functools.partial(getattr, kind, name, None))
+            if is_method:
+                self._read_function(attribute)
 
 
-def _called_by_syntax(kind) -> list[str]:
-    """Names of the methods of a class of the user's that syntax calls: ``__call__``, ``__getitem__``, ``__add__``."""
-    return [name for one in kind.__mro__ if not is_library(file_of(one)) for name, method in vars(one).items()
-            if name.startswith("__") and isinstance(method, types.FunctionType)]
+def _members(kind) -> list[tuple]:
+    """Names and attributes of a class and its bases, as far as they are the user's."""
+    return [pair for one in kind.__mro__ if not is_library(file_of(one)) for pair in vars(one).items()]
 
 
 def _cell_contents(cell):

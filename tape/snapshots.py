@@ -315,8 +315,15 @@ def file_of(kind):
     return getattr(sys.modules.get(kind.__module__), "__file__", None)
 
 
+@functools.lru_cache(maxsize=4096)
+def is_installed(file: str) -> bool:
+    """Whether code in this file is from an installed package."""
+    return os.path.realpath(file).startswith(_INSTALLED)
+
+
+@functools.lru_cache(maxsize=4096)
 def is_library(file: str | None) -> bool:
-    """Whether code in this file is installed, or this project's own: its globals are not expected to change."""
+    """Whether code in this file is the interpreter's, a library's that we know, or our own: its globals do not change."""
     if file is None:
         return True
     file = os.path.realpath(file)
