@@ -323,6 +323,10 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         """Hold how a result was computed; its values are in the memory already, or are about to be."""
         self._source, self.requires_grad = getattr(result, "_source", None), getattr(result, "requires_grad", False)
 
+    def copy(self, order="C"):
+        """As `numpy.ndarray.copy`, whose order is not that of `numpy.copy`."""
+        return np.copy(self, order)
+
     def sort(self, axis=-1, kind=None):
         """Sort in place, as `numpy.ndarray.sort`."""
         self._taking(np.sort(self, axis=axis, kind=kind))
@@ -446,5 +450,4 @@ def _check_rule(function) -> None:
 
 
 add_methods(EagerVariable, ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take",
-                            "clip", "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod",
-                            "copy"))
+                            "clip", "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod"))

@@ -76,6 +76,17 @@ def random_program(seed):
     return "\n".join([*lines, "    return np.sum(z * z[::-1, ::-1] + np.sin(z) * x)"])
 
 
+def check_other_engines(f, x, value, gradient):
+    """Compiled, in a batch (beside a sample whose branches are others), and with eager variables."""
+    results = [tape.compile(f, x).value_and_grad(x), (f(x), tape.batch(tape.grad(f))(np.stack([x, 2.0 * x]))[0])]
+    w = tape.variable(x, requires_grad=True)
+    result = f(w)
+    result.backward()
+    for other, slope in (*results, (result.item(), w.grad)):
+        np.testing.assert_allclose(other, value, rtol=1e-12)
+        np.testing.assert_allclose(slope, gradient, rtol=1e-10, atol=1e-12)
+
+
 def check_program(seed):
     source = random_program(seed)
     namespace = {"np": np}
@@ -88,16 +99,19 @@ def check_program(seed):
         np.testing.assert_allclose(np.sum(gradient * weights), tape.jvp(f, (x,), (weights,))[1], rtol=1e-9, atol=1e-9)
         second = tape.hvp(f)(x, weights)
         np.testing.assert_allclose(second, tape.jvp(tape.grad(f), (x,), (weights,))[1], rtol=1e-8, atol=1e-8)
-        step = (f(x + 1e-6 * weights) - f(x - 1e-6 * weights)) / 2e-6
-        np.testing.assert_allclose(np.sum(gradient * weights), step, rtol=1e-4, atol=1e-4)
+        steps = [(f(x + h * weights) - f(x - h * weights)) / (2 * h) for h in (1e-6, 2e-7)]
+        if abs(steps[0] - steps[1]) < 1e-4 * (1.0 + abs(steps[0])):  # else an element passes the bound of a mask on the way
+            np.testing.assert_allclose(np.sum(gradient * weights), steps[0], rtol=1e-4, atol=1e-4)
+        check_other_engines(f, x, value, gradient)
     except Exception as error:
         raise AssertionError(f"seed {seed}: {error}\n{source}") from error
 
 
-@pytest.mark.parametrize("first", [0, pytest.param(100, marks=pytest.mark.slow)])
-def test_random_programs(first, monkeypatch):
-    monkeypatch.setenv("TAPE_NATIVE", "0")
-    for seed in range(first, 10_000 if first else 40):
+@pytest.mark.parametrize("seeds", [range(20), *(pytest.param(range(k, k + 100), marks=pytest.mark.slow)
+                                                for k in range(100, 10_100, 100))], ids=lambda seeds: f"from {seeds[0]}")
+def test_random_programs(seeds, monkeypatch):
+    for seed in seeds:
+        monkeypatch.setenv("TAPE_NATIVE", "always" if seed % 2 else "0")
         check_program(seed)
 
 
