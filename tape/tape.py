@@ -288,6 +288,9 @@ class Tape:
                 raise ValueError(f"argument leaf {k}: expected the recorded {recorded.dtype!r}, got {leaf!r:.60}")
         self._rewound, self._seeded = True, None  # stays so where a guard fails
         self._trace.check(leaves)
+        if not self._trace.admits(leaves):
+            raise GuardFailed("an integer argument is beyond what the list was recorded for, as cells do not hold it exactly; "
+                              "record again with these arguments, or use tape.grad, which does so by itself")
         self._trace.load(self._workspace, leaves)
         result = self._swept()
         if strictness() is not None:

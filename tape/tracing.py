@@ -37,6 +37,8 @@ def result_dtype(name: str, operands, python: bool = False) -> np.dtype:
             dtype = np.dtype(bool)
         elif python:
             weakest = np.result_type(*kinds) if kinds else np.dtype(float)
+            if _numpy_dtype(row, kinds).kind == "f":
+                weakest = np.dtype(float)  # the quotient of integers
             dtype = np.dtype(int) if weakest.kind == "b" and name not in ("where", "copy") else weakest
         else:
             dtype = _numpy_dtype(row, kinds)

@@ -8,8 +8,9 @@ import numpy as np
 
 from compiled.memory import View
 from tape.errors import NotDifferentiable
+from tape.integers import settled
 from tape.recorder import broadcast_strides
-from tape.tracing import RecordedArray, plain
+from tape.tracing import RecordedArray, plain, record
 
 
 def as_recorded(recorder, x) -> RecordedArray:
@@ -30,14 +31,27 @@ def matmul(a, b) -> RecordedArray:
     if a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
         raise ValueError(f"matmul: mismatch in its core dimension: shapes {a.shape} and {b.shape}")
     if a.ndim == 1 and b.ndim == 1:
-        return _vector_product(a, b)
+        return _as_numpy(_vector_product(a, b), a, b)
     left = a if a.ndim > 1 else a[None, :]
     right = b if b.ndim > 1 else b[:, None]
     dtype = np.result_type(a.dtype, b.dtype)
-    out = RecordedArray(recorder, _product(recorder, left.view, right.view), dtype)
+    out = _as_numpy(RecordedArray(recorder, _product(recorder, left.view, right.view), dtype), left, right)
     if a.ndim == 1:
         out = out[..., 0, :]
     return out if b.ndim > 1 else out[..., 0]
+
+
+def _as_numpy(result, a, b):
+    """A product of matrices of integers or booleans with NumPy's values: integers wrap, booleans are or-ed."""
+    if result.dtype.kind == "b":
+        return record("ne", (RecordedArray(result.recorder, result.view, result.recorder.dtype), 0.0))
+    if result.dtype.kind == "f":
+        return result
+    largest = [max(map(abs, interval)) if interval else None for interval in map(result.recorder.interval, (a.view, b.view))]
+    if None not in largest:
+        bound = largest[0] * largest[1] * a.shape[-1]
+        result.recorder.set_interval(result.view, (-bound, bound))
+    return settled(result, np.matmul, (a, b))
 
 
 def _vector_product(a, b) -> RecordedArray:

@@ -153,7 +153,10 @@ def _divided(row, x, y):
     if not isinstance(y, RecordedArray) and np.all(y):
         return record(row, (x, y))
     zero = np.equal(y, 0)
-    result = record(row, (x, np.where(zero, np.ones((), getattr(y, "dtype", np.int64)), y)))
+    divisor = np.where(zero, np.ones((), getattr(y, "dtype", np.int64)), y)
+    if isinstance(divisor, RecordedArray):
+        divisor.plain_type = getattr(y, "plain_type", None)  # an integer of Python's is as weak as it was
+    result = record(row, (x, divisor))
     return np.where(zero, np.zeros((), result.dtype), result)
 
 
