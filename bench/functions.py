@@ -18,8 +18,8 @@ import tape
 from bench.timing import side_by_side
 from bench.verification import verify_ours, verify_value
 from bench.workload import Case, Workload
-from tape.native import Compiled
-from tape.traces import Traces
+from tape.native.compiled import Compiled
+from tape.recording.traces import Traces
 
 FORWARD, BACKWARD = 2.0, 3.0
 """What a function may cost at most, in times of NumPy's own call."""

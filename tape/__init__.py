@@ -6,12 +6,14 @@ array([0.    , 1.3818])
 """
 
 from tape import scipy
-from tape.batch import batch
-from tape.calls import TracedOperation
-from tape.checking import check_grads
-from tape.control import dropout
+from tape.control.loops import cond, fori, while_loop
+from tape.control.operations import JittedOperation, checkpoint, operation, scan
+from tape.derivatives.checking import check_grads
+from tape.derivatives.gradients import grad, stop_gradient, value_and_grad
+from tape.derivatives.jacobians import hessian, jacobian
+from tape.derivatives.products import hessian_operator, hvp, jvp, vjp
 from tape.draw import draw_gradients, gradient_norms
-from tape.eager import EagerVariable, no_grad, variable
+from tape.eager.variables import EagerVariable, no_grad, variable
 from tape.errors import (
     CapacityError,
     GuardFailed,
@@ -21,17 +23,13 @@ from tape.errors import (
     UndefinedGradient,
     UndefinedGradientWarning,
 )
-from tape.functions import relu, sigmoid, softplus
-from tape.gradients import grad, stop_gradient, value_and_grad
-from tape.graph import Operation
-from tape.jacobians import hessian, jacobian
-from tape.jitted import workspace_limit
-from tape.loops import cond, fori, while_loop
-from tape.native import Compiled, compile
-from tape.operations import JittedOperation, checkpoint, operation, scan
-from tape.products import hessian_operator, hvp, jvp, vjp
-from tape.recorder import memory_limit
-from tape.report import Report
+from tape.jitted.derivatives import workspace_limit
+from tape.native.batch import batch
+from tape.native.compiled import Compiled, compile
+from tape.recording.arrays import RecordedArray
+from tape.recording.recorder import memory_limit
+from tape.reports.report import Report
+from tape.reports.strictness import strict
 from tape.rules import (  # noqa: F401 (they register what they record)
     arrays,
     assembling,
@@ -48,10 +46,12 @@ from tape.rules import (  # noqa: F401 (they register what they record)
     ufuncs,
     writing,
 )
+from tape.rules.calls import TracedOperation
+from tape.rules.dropout import dropout
+from tape.rules.functions import relu, sigmoid, softplus
 from tape.rules.reductions import logsumexp
-from tape.strictness import strict
-from tape.tape import Tape, load, record
-from tape.tracing import RecordedArray
+from tape.tapes.graph import Operation
+from tape.tapes.tape import Tape, load, record
 
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",

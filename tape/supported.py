@@ -16,8 +16,8 @@ import scipy.signal
 import scipy.special
 
 import tape.scipy
-from compiled.instructions import TABLE
-from tape.rules import FUNCTIONS, has_rule
+from compiled.table.instructions import TABLE
+from tape.recording.dispatch import FUNCTIONS, has_rule
 
 MODULES = {"numpy": np, "numpy.linalg": np.linalg, "scipy.linalg": scipy.linalg, "scipy.signal": scipy.signal,
            "scipy.special": scipy.special}

@@ -12,7 +12,7 @@ import mpmath
 import numpy as np
 from rows import exact
 
-from compiled.instructions import TABLE, undefined
+from compiled.table.instructions import TABLE, undefined
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "accuracy.md"
 

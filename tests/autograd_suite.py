@@ -24,8 +24,8 @@ import scipy.special
 import scipy.stats
 
 import tape
-from tape.arguments import leaves_of, with_leaves
-from tape.tracing import RecordedArray
+from tape.recording.arguments import leaves_of, with_leaves
+from tape.recording.arrays import RecordedArray
 
 LEFT_OUT = {
     "test_complex.py": "complex numbers",

@@ -6,11 +6,11 @@ What is not here: fixtures of the upper floor.
 import numpy as np
 import pytest
 
-from compiled import reference
-from compiled.engine import ENGINE
-from compiled.memory import View
-from compiled.program import Program
-from tape.recorder import Recorder
+from compiled.lists import reference
+from compiled.lists.memory import View
+from compiled.lists.program import Program
+from compiled.sweeps.engine import ENGINE
+from tape.recording.recorder import Recorder
 from tape.rules.indexing import located
 
 

@@ -3,8 +3,8 @@
 import mpmath
 import numpy as np
 
-from compiled.instructions import TABLE
-from compiled.numbers import Number
+from compiled.table.instructions import TABLE
+from compiled.table.numbers import Number
 
 
 class Exact(Number):

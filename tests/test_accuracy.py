@@ -11,7 +11,7 @@ from rows import read
 from test_instructions import run
 
 import tape
-from compiled.instructions import TABLE
+from compiled.table.instructions import TABLE
 
 PRECISIONS = [np.float64, np.float32]
 LARGEST_ERROR = 4.0

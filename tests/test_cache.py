@@ -14,7 +14,7 @@ import numpy as np
 from numba.core import event
 
 import tape
-from compiled.instructions import TABLE, Table, f
+from compiled.table.instructions import TABLE, Table, f
 
 ROOT = pathlib.Path(tape.__file__).parent.parent
 

@@ -12,11 +12,11 @@ from llvmlite import binding, ir
 from numba.core.codegen import get_host_cpu_features
 
 import tape
-from compiled import emitter
-from compiled.elementary import FUNCTIONS, emit
-from compiled.instructions import TABLE
-from compiled.llvm import LLVMValue
-from compiled.numbers import Number
+from compiled.functions import emitter
+from compiled.functions.elementary import FUNCTIONS, emit
+from compiled.table.instructions import TABLE
+from compiled.table.llvm import LLVMValue
+from compiled.table.numbers import Number
 
 SAMPLES = 700
 LARGEST_ERROR = {

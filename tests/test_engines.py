@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from conftest import Sweeps, Writer
 
-from compiled.engine import ENGINE, Engine
 from compiled.errors import InvalidTape
-from compiled.instructions import TABLE, Row, Table, f, undefined
-from compiled.layout import FLAGS, INDEX_ERROR, OPCODE, OPERAND, OUTPUT, STATUS_BITS
-from compiled.memory import View
-from compiled.structural import STRUCTURAL_ROWS
-from tape import tracing
-from tape.recorder import broadcast_strides
+from compiled.lists.memory import View
+from compiled.sweeps.engine import ENGINE, Engine
+from compiled.table.instructions import TABLE, Row, Table, f, undefined
+from compiled.table.layout import FLAGS, INDEX_ERROR, OPCODE, OPERAND, OUTPUT, STATUS_BITS
+from compiled.table.structural.rows import STRUCTURAL_ROWS
+from tape.recording import arrays as tracing
+from tape.recording.recorder import broadcast_strides
 
 ROUNDING = {np.float64: 1e-10, np.float32: 2e-3}
 """Relative to the largest of a buffer: sums are added in another order, elementary functions differ by some ulp, and some

@@ -15,9 +15,9 @@ import scipy.special
 from conftest import Sweeps, Writer
 from rows import exact, read
 
-from compiled.check import check
-from compiled.instructions import TABLE, undefined, uniform_bits
-from compiled.memory import View
+from compiled.lists.check import check
+from compiled.lists.memory import View
+from compiled.table.instructions import TABLE, undefined, uniform_bits
 
 ROWS = [row for row in TABLE.rows if not row.structural]
 

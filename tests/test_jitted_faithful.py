@@ -28,7 +28,7 @@ def test_flags_of_fast_mathematics_do_not_reach_our_kernels(flags):
 
 
 def test_files_on_disk_tell_options_apart():
-    from tape.jitted import _computes
+    from tape.jitted.derivatives import _computes
 
     def f(x):
         return x / (x - 1.0)

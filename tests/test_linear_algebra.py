@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 
 import tape
-from tape import rules
+from tape.recording import dispatch as rules
 from tape.rules import linear_algebra
 from tape.scipy import linalg as tsl
 
@@ -275,7 +275,7 @@ def test_the_report_says_what_runs_it(monkeypatch):
     function = tape.value_and_grad(L.det)
     function(A)
     assert "sweeps, until native code pays" in function.report()
-    monkeypatch.setattr("tape.tiers.COMPILING", (1e-9, 0.0))
+    monkeypatch.setattr("tape.running.tiers.COMPILING", (1e-9, 0.0))
     other = tape.value_and_grad(lambda a: L.det(a))
     other(A), other(A)
     assert "native code, compiled in" in other.report()

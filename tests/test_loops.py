@@ -391,7 +391,7 @@ def test_checkpoints_of_numpy_code():
 
 
 def test_the_adjoint_of_a_loop_reads_adjoints_of_its_states_only_where_those_are_read():
-    from compiled.loops import Loop
+    from compiled.lists.loops import Loop
 
     def packs(program):
         """Sizes of the x of the loops in a function's gradient."""

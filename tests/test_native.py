@@ -24,13 +24,13 @@ from scipy.optimize import brentq, minimize
 from test_engines import RandomProgram
 
 import tape
-from compiled.engine import ENGINE
-from compiled.listing import Listing
+from compiled.lists.listing import Listing
 from compiled.native import machine
 from compiled.native.function import NativeFunction
-from tape import tiers
-from tape.lists import converted, native_listing
-from tape.traces import Traces
+from compiled.sweeps.engine import ENGINE
+from tape.recording.traces import Traces
+from tape.running import tiers
+from tape.running.derived import converted, native_listing
 from tape.transforms.build import with_gradients
 
 ROUNDING = 1e-11
@@ -1006,7 +1006,7 @@ def test_old_files_go(counted, monkeypatch):
 
 def test_the_sweeps_when_asked(monkeypatch):
     monkeypatch.setenv("TAPE_NATIVE", "0")
-    monkeypatch.setattr("tape.tiers.COMPILING", (0.0, 0.0))
+    monkeypatch.setattr("tape.running.tiers.COMPILING", (0.0, 0.0))
     f = tape.value_and_grad(lambda x: np.sum(x**3))
     for _ in range(5):
         np.testing.assert_array_equal(f(A3)[1], 3.0 * A3**2)
@@ -1033,7 +1033,7 @@ def test_native_code_when_it_pays(monkeypatch):
     f(A3), f(A3)
     assert "sweeps" in f.report()
     assert "native code" not in f.report()
-    monkeypatch.setattr("tape.tiers.COMPILING", (1e-9, 0.0))
+    monkeypatch.setattr("tape.running.tiers.COMPILING", (1e-9, 0.0))
     g = tape.grad(lambda x: np.sum(x**3))
     for _ in range(4):
         np.testing.assert_allclose(g(A3), 3.0 * A3**2)
@@ -1054,7 +1054,7 @@ def test_what_runs_a_list_that_is_promoted(monkeypatch, f, kind):
 
 def test_lists_with_calls_move_to_native_code(monkeypatch):
     monkeypatch.setenv("TAPE_NATIVE", "1")
-    monkeypatch.setattr("tape.tiers.COMPILING", (1e-9, 0.0))
+    monkeypatch.setattr("tape.running.tiers.COMPILING", (1e-9, 0.0))
 
     def f(x):
         return np.linalg.det(np.outer(x, x) + np.eye(3))
@@ -1081,7 +1081,7 @@ def test_tiers_agree(monkeypatch):
 
 def test_long_lists_stay_on_the_sweeps(monkeypatch):
     monkeypatch.setenv("TAPE_NATIVE", "always")
-    monkeypatch.setattr("tape.tiers.MOST_INSTRUCTIONS", 3)
+    monkeypatch.setattr("tape.running.tiers.MOST_INSTRUCTIONS", 3)
     f = tape.grad(lambda x: np.sum(np.sin(np.cos(np.exp(x)))))
     f(A3)
     f(A3)

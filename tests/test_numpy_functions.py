@@ -12,8 +12,8 @@ import pytest
 import scipy.special
 
 import tape
-from compiled.instructions import TABLE, undefined
-from tape import rules
+from compiled.table.instructions import TABLE, undefined
+from tape.recording import dispatch as rules
 from tape.rules import arrays, contractions, reductions
 
 # ---------------------------------------------------------------------- what every case must fulfil

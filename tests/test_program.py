@@ -20,14 +20,14 @@ from conftest import Writer
 from test_engines import RandomProgram
 
 import tape
-from compiled.check import check
-from compiled.engine import ENGINE
 from compiled.errors import InvalidTape
-from compiled.file import FORMAT, load
-from compiled.instructions import TABLE
-from compiled.layout import FIELDS, FLAGS, SPACE
-from compiled.memory import View
-from compiled.program import Program, iteration_space
+from compiled.lists.check import check
+from compiled.lists.file import FORMAT, load
+from compiled.lists.memory import View
+from compiled.lists.program import Program, iteration_space
+from compiled.sweeps.engine import ENGINE
+from compiled.table.instructions import TABLE
+from compiled.table.layout import FIELDS, FLAGS, SPACE
 
 MUTATIONS, MANY_MUTATIONS = 3000, 100_000
 """Mutated lists in the test, and in the slow one."""

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import tape
-from compiled.instructions import ROWS, TABLE, undefined
-from tape import inspection
-from tape.jitted import Derivative
-from tape.tracing import record as written
+from compiled.table.instructions import ROWS, TABLE, undefined
+from tape.jitted.derivatives import Derivative
+from tape.recording.arrays import record as written
+from tape.reports import inspection
 
 GRID = {1: (-2.0, -1.5, -1.0, -0.5, 0.0, 0.3, 0.5, 1.0, 1.5, 2.0), 2: (-2.0, -1.0, -0.5, 0.0, 0.3, 0.5, 1.0, 2.0),
         3: (-1.0, 0.0, 0.3, 1.0, 2.0)}
@@ -365,7 +365,7 @@ def test_a_jitted_function_that_cannot_be_recorded_raises_with_less_detail(monke
     def refuse(*args):
         raise tape.NotDifferentiable("no list of this function")
 
-    monkeypatch.setattr("tape.strictness.recorded_trace", refuse)
+    monkeypatch.setattr("tape.reports.strictness.recorded_trace", refuse)
     with tape.strict(), pytest.raises(tape.UndefinedGradient, match="result of jitted_root_grad_0 is not finite"):
         tape.grad(jitted_root)(X)
 

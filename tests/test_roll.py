@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tape
-from compiled.listing import Listing
+from compiled.lists.listing import Listing
 from tape.transforms.roll import rolled
 
 X = np.array([0.3, 0.2, 0.1])

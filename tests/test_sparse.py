@@ -7,8 +7,8 @@ import scipy.optimize
 import scipy.sparse
 
 import tape
-from compiled import colouring
-from tape import jacobians
+from compiled.sweeps import colouring
+from tape.derivatives import jacobians
 
 X = np.linspace(0.1, 1.0, 12)
 

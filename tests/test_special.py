@@ -14,8 +14,8 @@ import pytest
 import scipy.special as sp
 
 import tape
-from compiled import special
-from compiled.instructions import TABLE
+from compiled.functions import special
+from compiled.table.instructions import TABLE
 
 X = np.linspace(0.3, 2.0, 9)
 

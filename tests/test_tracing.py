@@ -323,7 +323,7 @@ def test_a_list_for_each_shape_and_dtype():
 
 
 def test_the_cache_is_bounded():
-    from tape.traces import MOST_TRACES, traces_of
+    from tape.recording.traces import MOST_TRACES, traces_of
 
     def f(x, n):
         return x * 1.0 if n < 0 else np.sum(x * np.ones(int(n)))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tape
-from tape.traces import Traces
+from tape.recording.traces import Traces
 
 FLOATS = (np.float64, np.float32)
 INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)

@@ -25,7 +25,7 @@ from compiled.active.operations import Operation
 from compiled.active.preparation import METHODS, REPLACEMENTS, register, twin
 from compiled.active.types import I8, I32, Active, Differential, bottom, constant, is_number, join, proxy, with_bottom
 from compiled.active.workspace import CELLS, COUNTS, LONG, PAIRS, STATEMENTS, Workspace
-from compiled.instructions import TABLE
+from compiled.table.instructions import TABLE
 
 
 class Sum(Emitter):

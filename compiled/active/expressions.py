@@ -18,21 +18,11 @@ from compiled.active import recording
 from compiled.active.emitter import Emitter
 from compiled.active.functions import FLOOR_DIVIDE, FUNCTIONS, IN_PLACE, PLAIN, ROUNDING, SAME
 from compiled.active.numbers import ActiveNumber, Emission, apply, level_of, partials_of, primal_of
-from compiled.active.types import (
-    Active,
-    Differential,
-    Recorded,
-    bottom,
-    depth,
-    differential_of,
-    is_number,
-    join,
-    with_bottom,
-)
+from compiled.active.types import Active, Differential, Recorded, bottom, depth, differential_of, is_number, join, with_bottom
 from compiled.active.workspace import MOST_ROWS, push_block
-from compiled.instructions import TABLE, f
-from compiled.llvm import LLVMValue
-from compiled.numbers import is_constant, plus, product
+from compiled.table.instructions import TABLE, f
+from compiled.table.llvm import LLVMValue
+from compiled.table.numbers import is_constant, plus, product
 
 SELECTING = {"where", "max", "min", "clip", "relu", "abs", "fmax", "fmin"}
 """Rows whose partials may be zero at ordinary points, so that what they do not select must not matter, even if infinite."""

@@ -10,7 +10,7 @@ import operator
 
 import numpy as np
 
-from compiled.instructions import TABLE
+from compiled.table.instructions import TABLE
 
 FLOOR_DIVIDE = "floor_divide"
 """What stands for a row of that name, which the table has not: the derivative is zero, and a list takes div and floor."""

@@ -14,9 +14,9 @@ from numba.core import types
 from compiled.active import recording
 from compiled.active.types import Active, Dual, Recorded, constant, depth, proxy, with_bottom
 from compiled.active.workspace import MOST_PAIRS, push_statement
-from compiled.instructions import TABLE
-from compiled.llvm import LLVMValue
-from compiled.numbers import Number, is_constant, plus, share
+from compiled.table.instructions import TABLE
+from compiled.table.llvm import LLVMValue
+from compiled.table.numbers import Number, is_constant, plus, share
 
 F64 = ir.DoubleType()
 

@@ -21,20 +21,9 @@ from compiled.active.expressions import _View
 from compiled.active.numbers import Emission
 from compiled.active.preparation import twin
 from compiled.active.reverse import Adjoints
-from compiled.active.types import (
-    I8,
-    Active,
-    Dual,
-    Recorded,
-    constant,
-    data_size,
-    depth,
-    differential_of,
-    proxy,
-    with_bottom,
-)
+from compiled.active.types import I8, Active, Dual, Recorded, constant, data_size, depth, differential_of, proxy, with_bottom
 from compiled.active.workspace import COUNTS, EXTERNAL, PAIRS, POINTER, STATEMENTS, Workspace
-from compiled.llvm import internal_function
+from compiled.table.llvm import internal_function
 
 INDEX = constant(0xFFFFFFFF)
 

@@ -17,7 +17,7 @@ from numba.core import cgutils, types
 from compiled.active.functions import COMPARISONS
 from compiled.active.types import I32, Recorded, constant
 from compiled.active.workspace import CELLS, PAIRS, STATEMENTS, Workspace
-from compiled.instructions import TABLE
+from compiled.table.instructions import TABLE
 
 WORDS = 5
 """Pairs of an entry."""

@@ -29,9 +29,9 @@ from compiled.active.workspace import (
     Workspace,
     zeroed,
 )
-from compiled.instructions import TABLE
-from compiled.llvm import LLVMValue, internal_function
-from compiled.numbers import product
+from compiled.table.instructions import TABLE
+from compiled.table.llvm import LLVMValue, internal_function
+from compiled.table.numbers import product
 
 OK = ir.Constant(I32, 0)
 NO_MEMORY = ir.Constant(I32, -100)

@@ -25,7 +25,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from compiled.active.types import I8, I32, I64, constant, data_size
-from compiled.llvm import internal_function
+from compiled.table.llvm import internal_function
 
 BUSY, PAIRS, STATEMENTS, CAPACITY, PARTIALS, CELLS, COUNTS, ADJOINTS, ADJOINT_BYTES, PARTIAL_BYTES, LOST, ARENA, ARENA_BYTES, \
     FIRST, TOP, CELL_CAPACITY = range(16)

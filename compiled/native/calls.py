@@ -16,9 +16,9 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled.calls import Call, CallWords
-from compiled.layout import CALL_FAILED, OK
-from compiled.llvm import I64
+from compiled.lists.calls import Call, CallWords
+from compiled.table.layout import CALL_FAILED, OK
+from compiled.table.llvm import I64
 
 SYMBOL = "tape_call_python"
 """The C function's name in the process."""

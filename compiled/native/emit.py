@@ -16,17 +16,17 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled.emitter import F64, splat, with_width
-from compiled.layout import OUT
-from compiled.listing import Listing, Ref, Result, is_dense
-from compiled.llvm import I32, I64, LLVMValue
-from compiled.loops import Loop
-from compiled.memory import contiguous
+from compiled.functions.emitter import F64, splat, with_width
+from compiled.lists.listing import Listing, Ref, Result, is_dense
+from compiled.lists.loops import Loop
+from compiled.lists.memory import contiguous
 from compiled.native.loops import buffer_cells, with_totals
 from compiled.native.memory import Memory
 from compiled.native.schedule import LOOP, STRAIGHT, inner_slots, schedule
 from compiled.native.structural import emit_structural
-from compiled.numbers import Number
+from compiled.table.layout import OUT
+from compiled.table.llvm import I32, I64, LLVMValue
+from compiled.table.numbers import Number
 
 PIECE_STEPS = 1500
 """Straight steps in one LLVM function: LLVM's time grows faster than linearly."""

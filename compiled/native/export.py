@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 
-from compiled import special
 from compiled.errors import TapeError
+from compiled.functions import special
 from compiled.native import machine
 from compiled.native.calls import calls_of
 from compiled.native.function import build_module

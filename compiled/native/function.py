@@ -18,16 +18,16 @@ from numba import njit
 from numba.core import cgutils, types
 
 from compiled.active.emitter import Emitter as Callable
-from compiled.calls import Call
 from compiled.errors import GuardFailed
-from compiled.layout import CALL_FAILED, GUARD_FAILED
-from compiled.listing import Listing
-from compiled.llvm import I64
+from compiled.lists.calls import Call
+from compiled.lists.listing import Listing
 from compiled.native import machine
 from compiled.native.calls import CallTable, calls_of, declare_table, raise_pending
 from compiled.native.emit import Emitter
 from compiled.native.schedule import LOOP, STRAIGHT
 from compiled.native.wrappers import NOT_FINITE, Signature, emit_c, emit_python, emit_scipy
+from compiled.table.layout import CALL_FAILED, GUARD_FAILED
+from compiled.table.llvm import I64
 
 LONG_WORK = 20_000
 """Elements computed from which on a call from Python releases the GIL."""

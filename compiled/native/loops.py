@@ -12,10 +12,10 @@ from typing import NamedTuple
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled.listing import POINT, Listing, Ref, Result, Space, Step, covers
-from compiled.llvm import I64
-from compiled.loops import Loop, Packs
-from compiled.memory import contiguous
+from compiled.lists.listing import POINT, Listing, Ref, Result, Space, Step, covers
+from compiled.lists.loops import Loop, Packs
+from compiled.lists.memory import contiguous
+from compiled.table.llvm import I64
 
 
 class LoopBody(NamedTuple):

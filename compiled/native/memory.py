@@ -11,8 +11,8 @@ import heapq
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled.llvm import I64
 from compiled.native.schedule import STRUCTURAL
+from compiled.table.llvm import I64
 
 STACK_BYTES = 1 << 15
 """Functions that need no more have their cells on the stack."""

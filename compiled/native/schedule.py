@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from compiled.layout import OUT
-from compiled.listing import Block, Listing, Space
+from compiled.lists.listing import Block, Listing, Space
+from compiled.table.layout import OUT
 
 LOOK_BACK = 24
 """Units that are looked at for a place."""

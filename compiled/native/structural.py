@@ -8,12 +8,12 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled.extremes import emit_columns_extreme, emit_row_extreme
-from compiled.layout import GUARD_FAILED, INDEX_ERROR
-from compiled.llvm import I64
-from compiled.memory import contiguous
+from compiled.lists.memory import contiguous
 from compiled.native.calls import emit_call
 from compiled.native.loops import emit_loop
+from compiled.table.layout import GUARD_FAILED, INDEX_ERROR
+from compiled.table.llvm import I64
+from compiled.table.structural.extremes import emit_columns_extreme, emit_row_extreme
 
 SMALL_PRODUCT = 2048
 """Matrix products of fewer multiplications are loops of their own; BLAS takes longer to start."""

@@ -22,13 +22,13 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from compiled.cache import cached
-from compiled.listing import Listing
-from compiled.llvm import I64
+from compiled.lists.listing import Listing
 from compiled.native import machine
 from compiled.native.function import content_key, work_of
 from compiled.native.lanes import LanesEmitter
 from compiled.native.results import empty
 from compiled.native.schedule import schedule
+from compiled.table.llvm import I64
 
 LITTLE_WORK = 1_000_000
 """Elements computed, over all samples, up to which one thread is faster than several."""

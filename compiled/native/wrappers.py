@@ -12,7 +12,7 @@ from typing import NamedTuple
 from llvmlite import ir
 from numba.core import cgutils
 
-from compiled.llvm import I32, I64
+from compiled.table.llvm import I32, I64
 
 I8 = ir.IntType(8)
 OBJECT = I8.as_pointer()

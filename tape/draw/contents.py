@@ -10,10 +10,10 @@ import math
 
 import numpy as np
 
-from compiled.engine import ENGINE
-from compiled.layout import FLAGS, OUTPUT
-from compiled.listing import body_of, covers
-from compiled.loops import Loop
+from compiled.lists.listing import body_of, covers
+from compiled.lists.loops import Loop
+from compiled.sweeps.engine import ENGINE
+from compiled.table.layout import FLAGS, OUTPUT
 
 ACTIVE = 7
 """Bits of the FLAGS column: some operand depends on what is differentiated."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled.memory import View
+from compiled.lists.memory import View
 from tape.errors import NotDifferentiable
-from tape.recorder import current_recorder
-from tape.rules import FUNCTIONS, contractions, implements
+from tape.recording.arrays import RecordedArray, plain, record
+from tape.recording.dispatch import FUNCTIONS, implements
+from tape.recording.recorder import current_recorder
+from tape.rules import contractions
 from tape.rules.indexing import located
-from tape.tracing import RecordedArray, plain, record
 
 # ---------------------------------------------------------------------- views, and what they are
 

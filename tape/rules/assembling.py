@@ -10,10 +10,11 @@ import math
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.rules import contractions, implements
+from tape.recording.arrays import RecordedArray, plain, record
+from tape.recording.dispatch import implements
+from tape.rules import contractions
 from tape.rules.arrays import first_recorded, recorded_items
 from tape.rules.contractions import as_recorded
-from tape.tracing import RecordedArray, plain, record
 
 # ---------------------------------------------------------------------- joining and repeating
 

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from compiled.memory import View
+from compiled.lists.memory import View
 from tape.errors import NotDifferentiable
-from tape.integers import settled
-from tape.recorder import broadcast_strides
-from tape.tracing import RecordedArray, plain, record
+from tape.recording.arrays import RecordedArray, plain, record
+from tape.recording.integers import settled
+from tape.recording.recorder import broadcast_strides
 
 
 def as_recorded(recorder, x) -> RecordedArray:

@@ -11,11 +11,11 @@ import math
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.rules import implements
+from tape.recording.arrays import plain, record
+from tape.recording.dispatch import implements
 from tape.rules.arrays import first_recorded
 from tape.rules.contractions import as_recorded
 from tape.rules.writing import sums_at
-from tape.tracing import plain, record
 
 # ---------------------------------------------------------------------- histograms
 

@@ -10,10 +10,10 @@ import math
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.rules import UFUNCS, implements
+from tape.recording.arrays import plain, record
+from tape.recording.dispatch import UFUNCS, implements
 from tape.rules.arrays import first_recorded
 from tape.rules.contractions import as_recorded
-from tape.tracing import plain, record
 
 # ---------------------------------------------------------------------- ufuncs
 

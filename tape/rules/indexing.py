@@ -12,12 +12,12 @@ import weakref
 
 import numpy as np
 
-from compiled.memory import View, contiguous
+from compiled.lists.memory import View, contiguous
 from tape.errors import NotDifferentiable
-from tape.integers import exact_limit, fits, is_integral
-from tape.lines import user_line
-from tape.recorder import broadcast_strides
-from tape.tracing import RecordedArray, plain, record, recorder_of
+from tape.recording.arrays import RecordedArray, plain, record, recorder_of
+from tape.recording.integers import exact_limit, fits, is_integral
+from tape.recording.lines import user_line
+from tape.recording.recorder import broadcast_strides
 
 
 def get(array: RecordedArray, index) -> RecordedArray:

@@ -19,13 +19,13 @@ from __future__ import annotations
 import numpy as np
 import scipy  # its submodules load when they are used
 
-from compiled.calls import Call
-from tape.arguments import leaves_of
-from tape.calls import TracedOperation, Use, recorded
+from compiled.lists.calls import Call
 from tape.errors import NotDifferentiable
-from tape.recorder import current_recorder
+from tape.recording.arguments import leaves_of
+from tape.recording.arrays import RecordedArray, record
+from tape.recording.recorder import current_recorder
+from tape.rules.calls import TracedOperation, Use, recorded
 from tape.rules.contractions import as_recorded
-from tape.tracing import RecordedArray, record
 
 
 class Factorisation(TracedOperation):

@@ -11,9 +11,10 @@ import functools
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.rules import implements, lapack
+from tape.recording.arrays import record
+from tape.recording.dispatch import implements
+from tape.rules import lapack
 from tape.rules.lapack import as_floats, half_triangle
-from tape.tracing import record
 
 
 def _square(name, a):

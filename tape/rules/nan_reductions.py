@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from tape.rules import implements
+from tape.recording.arrays import record
+from tape.recording.dispatch import implements
 from tape.rules.reductions import selected
-from tape.tracing import record
 
 
 def _filled(a, value):

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.rules import implements
+from tape.recording.arrays import RecordedArray, plain
+from tape.recording.dispatch import implements
 from tape.rules.arrays import first_recorded
 from tape.rules.contractions import as_recorded
-from tape.tracing import RecordedArray, plain
 
 
 def _coefficients(*polynomials):

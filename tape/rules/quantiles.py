@@ -11,9 +11,9 @@ import math
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.rules import implements
+from tape.recording.arrays import RecordedArray
+from tape.recording.dispatch import implements
 from tape.rules.reductions import axes_of
-from tape.tracing import RecordedArray
 
 OF_ELEMENTS = ("inverted_cdf", "closest_observation", "lower", "higher", "nearest")
 """Methods whose result is one of the elements."""

@@ -9,11 +9,11 @@ import math
 
 import numpy as np
 
-from compiled.memory import View
+from compiled.lists.memory import View
 from tape.errors import NotDifferentiable
-from tape.integers import settled
-from tape.rules import FUNCTIONS, implements
-from tape.tracing import RecordedArray, record
+from tape.recording.arrays import RecordedArray, record
+from tape.recording.dispatch import FUNCTIONS, implements
+from tape.recording.integers import settled
 
 
 def axes_of(axis, ndim) -> tuple[int, ...]:
@@ -208,7 +208,7 @@ def logsumexp(a, axis=None, b=None, keepdims=False):
     >>> tape.grad(tape.logsumexp)(np.array([0.0, 0.0]))
     array([0.5, 0.5])
     """
-    from tape.gradients import stop_gradient
+    from tape.derivatives.gradients import stop_gradient
 
     largest = stop_gradient(np.max(a, axis=axis, keepdims=True))
     largest = np.where(np.isfinite(largest), largest, 0.0)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape.rules import implements
+from tape.recording.arrays import RecordedArray, plain, record
+from tape.recording.dispatch import implements
 from tape.rules.arrays import first_recorded
 from tape.rules.contractions import as_recorded
-from tape.tracing import RecordedArray, plain, record
 
 MOST_COUNTED = 32
 """Rows up to this length are ordered by comparing each element with each."""

@@ -9,13 +9,14 @@ import math
 
 import numpy as np
 
-from compiled.instructions import TABLE
+from compiled.table.instructions import TABLE
 from tape.errors import NotDifferentiable
-from tape.integers import computed, is_integral
-from tape.rules import UFUNCS, contractions, no_rule
+from tape.recording.arrays import RecordedArray, plain, record, recorder_of, result_dtype
+from tape.recording.dispatch import UFUNCS, no_rule
+from tape.recording.integers import computed, is_integral
+from tape.rules import contractions
 from tape.rules.reductions import logsumexp
 from tape.rules.writing import ufunc_at, writable, write
-from tape.tracing import RecordedArray, plain, record, recorder_of, result_dtype
 
 
 def call_ufunc(ufunc, method, inputs, kwargs):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.rules import implements
+from tape.recording.arrays import RecordedArray, plain, record
+from tape.recording.dispatch import implements
 from tape.rules.arrays import along_axis
 from tape.rules.indexing import (
     _broadcast,
@@ -23,7 +24,6 @@ from tape.rules.indexing import (
     gather,
     put,
 )
-from tape.tracing import RecordedArray, plain, record
 
 
 def writable(array, name) -> RecordedArray:

@@ -11,10 +11,10 @@ import functools
 import numpy as np
 import scipy  # its submodules load when they are used
 
-from tape.arguments import leaves_of
 from tape.errors import NotDifferentiable
+from tape.recording.arguments import leaves_of
+from tape.recording.arrays import RecordedArray
 from tape.rules import lapack, linear_algebra
-from tape.tracing import RecordedArray
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm", "inv", "logm", "lstsq",
            "norm", "pinv", "qr", "solve", "solve_banded", "solve_sylvester", "solve_triangular", "sqrtm", "svd", "svdvals",

@@ -19,7 +19,7 @@ __all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "softmax"]
 
 def _shifted(x, axis):
     """x less its largest element, which is a constant to derivatives: it cancels in what follows."""
-    from tape.gradients import stop_gradient
+    from tape.derivatives.gradients import stop_gradient
 
     return x - stop_gradient(np.max(x, axis=axis, keepdims=True))
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled.layout import FIELDS, FLAGS, OPERAND, OPERANDS, OUTPUT
-from compiled.memory import View
-from compiled.program import Program
-from tape.recorder import Recorder
-from tape.tracing import RecordedArray
+from compiled.lists.memory import View
+from compiled.lists.program import Program
+from compiled.table.layout import FIELDS, FLAGS, OPERAND, OPERANDS, OUTPUT
+from tape.recording.arrays import RecordedArray
+from tape.recording.recorder import Recorder
 from tape.transforms.differentiate import Stretch, pull_back, push_forward
 
 

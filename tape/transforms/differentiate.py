@@ -11,14 +11,14 @@ import math
 
 import numpy as np
 
-from compiled.extents import span
-from compiled.instructions import TABLE
-from compiled.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
-from compiled.memory import View, contiguous
-from compiled.numbers import plus, share
-from compiled.program import iteration_space
-from tape.recorder import Recorder, broadcast_strides
-from tape.tracing import RecordedArray, record
+from compiled.lists.memory import View, contiguous
+from compiled.lists.program import iteration_space
+from compiled.table.instructions import TABLE
+from compiled.table.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
+from compiled.table.numbers import plus, share
+from compiled.table.structural.extents import span
+from tape.recording.arrays import RecordedArray, record
+from tape.recording.recorder import Recorder, broadcast_strides
 
 OVERWRITING = ("assign", "scatter_assign")
 """Instructions that overwrite cells."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
-from compiled.layout import OUT
-from compiled.listing import POINT, Block, Listing, Ref, Space, Step, covers
-from compiled.memory import contiguous
+from compiled.lists.listing import POINT, Block, Listing, Ref, Space, Step, covers
+from compiled.lists.memory import contiguous
 from compiled.native.schedule import refined
+from compiled.table.layout import OUT
 
 
 def stable_logsumexp(listing: Listing) -> Listing:

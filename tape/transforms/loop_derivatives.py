@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled.layout import OPERAND, OUTPUT
-from compiled.listing import Listing, Ref, Result
-from compiled.loops import Loop, Packs
-from compiled.memory import View, contiguous
-from tape.tracing import RecordedArray
+from compiled.lists.listing import Listing, Ref, Result
+from compiled.lists.loops import Loop, Packs
+from compiled.lists.memory import View, contiguous
+from compiled.table.layout import OPERAND, OUTPUT
+from tape.recording.arrays import RecordedArray
 from tape.transforms.build import resumed
 from tape.transforms.differentiate import FORWARD, REVERSE, Stretch, pull_back, push_forward
 from tape.transforms.products import summed_product

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from compiled.listing import Listing, Step
-from compiled.memory import View, contiguous
-from compiled.program import Program
+from compiled.lists.listing import Listing, Step
+from compiled.lists.memory import View, contiguous
+from compiled.lists.program import Program
 
 
 def is_whole_product(listing: Listing, step: Step) -> bool:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from compiled.listing import POINT, Block, Listing, Ref, Result, Space, Step
-from compiled.loops import Loop, Packs
-from compiled.memory import contiguous
+from compiled.lists.listing import POINT, Block, Listing, Ref, Result, Space, Step
+from compiled.lists.loops import Loop, Packs
+from compiled.lists.memory import contiguous
 
 LEAST_STEPS = 1000
 """Stretches of fewer steps stay as they are: straight code runs faster and compiles fast enough."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 
-from compiled.engine import ENGINE
-from compiled.extents import span
-from compiled.layout import OUT
-from compiled.listing import POINT, Block, Listing, Ref, Result, Space, Step, covers
-from compiled.memory import View, contiguous, has_distinct_cells
+from compiled.lists.listing import POINT, Block, Listing, Ref, Result, Space, Step, covers
+from compiled.lists.memory import View, contiguous, has_distinct_cells
+from compiled.sweeps.engine import ENGINE
+from compiled.table.layout import OUT
+from compiled.table.structural.extents import span
 from tape.transforms.known_forms import stable_logsumexp
 
 

@@ -1,0 +1,143 @@
+"""Gradients of scalar functions.
+
+At the top level a gradient runs the sweeps over the function's list. Inside a function that is being recorded it writes itself
+onto that list, symbol to symbol (`nested.py`), so derivatives nest to any order.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from tape.derivatives.nested import nested_value_and_grad
+from tape.eager.variables import EagerVariable
+from tape.jitted.derivatives import is_jitted, jitted_grad, jitted_value_and_grad
+from tape.recording.arguments import argument_numbers, arranged, check_argument_numbers, leaves_of, with_leaves
+from tape.recording.arrays import RecordedArray
+from tape.recording.recorder import current_recorder
+from tape.recording.traces import traces_of
+from tape.running.tiers import tiered_gradient
+
+
+def value_and_grad(f, argnums=0, replay=True):
+    """Make the function that computes a scalar function and its gradient.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code of floats, arrays and nested containers of them, with one scalar result.
+    argnums : int or tuple of int
+        Which positional arguments to differentiate with respect to.
+    replay : bool
+        False records `f` anew at each call: for functions that read what cannot be watched, as files, clocks and context
+        variables. Jitted functions are never replayed.
+
+    Returns
+    -------
+    callable
+        With the arguments of `f`; returns ``(value, gradient)``. The gradient has the structure, shapes and dtypes of the
+        argument (a tuple of gradients when `argnums` is a tuple), as new C-contiguous arrays. Its ``report()`` says what was
+        recorded and which tier runs it: a list starts on the sweeps, and moves to native code when its calls so far would
+        have paid for compiling (not with the environment variable ``TAPE_NATIVE=0``).
+
+    Raises
+    ------
+    NotDifferentiable
+        When called: if the result is not one float of shape (), an argument is not made of floats, or `f` uses a function
+        without a rule.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> value, gradient = tape.value_and_grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
+    >>> float(value), gradient
+    (5.0, array([2., 4.]))
+    """
+    numbers = argument_numbers(argnums)
+    if is_jitted(f):
+        return jitted_value_and_grad(f, argnums)
+    traces = traces_of(f, replay)
+
+    @functools.wraps(f, updated=())
+    def value_and_gradient(*args, **kwargs):
+        check_argument_numbers(numbers, args)
+        if current_recorder() is not None:
+            return nested_value_and_grad(f, numbers, argnums, args, kwargs)
+        value, gradients = tiered_gradient(traces, args, kwargs, numbers)
+        return value, arranged(gradients, args, numbers, argnums)
+
+    value_and_gradient.report = traces.report
+    return value_and_gradient
+
+
+def grad(f, argnums=0, replay=True):
+    """Make the function that computes the gradient of a scalar function.
+
+    Parameters
+    ----------
+    f, argnums, replay
+        As for `tape.value_and_grad`.
+
+    Returns
+    -------
+    callable
+        With the arguments of `f`; returns the gradient, in the structure, shapes and dtypes of the argument.
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.value_and_grad`; of a function that is not scalar use `tape.jacobian` or `tape.vjp`.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> tape.grad(lambda x, y: x * np.sin(y), argnums=(0, 1))(2.0, 0.0)
+    (np.float64(0.0), np.float64(2.0))
+    >>> float(tape.grad(tape.grad(lambda x: x**3))(2.0))
+    12.0
+    """
+    if is_jitted(f):
+        return jitted_grad(f, argnums)
+    both = value_and_grad(f, argnums, replay)
+
+    @functools.wraps(f, updated=())
+    def gradient(*args, **kwargs):
+        return both(*args, **kwargs)[1]
+
+    gradient.report = both.report
+    return gradient
+
+
+def stop_gradient(x):
+    """Return `x` as a constant: no derivative flows through it.
+
+    Parameters
+    ----------
+    x : array, float, or nested containers of them
+        Plain or recorded.
+
+    Returns
+    -------
+    same as x
+        The same values.
+
+    Examples
+    --------
+    >>> import tape
+    >>> float(tape.grad(lambda x: x * tape.stop_gradient(x))(3.0))
+    3.0
+    """
+    if isinstance(x, RecordedArray):
+        recorder = x.recorder
+        out = recorder.new_slot(x.shape)
+        recorder.elementwise("stop", [x.view], x.shape, out)
+        return RecordedArray(recorder, out, x.dtype)
+    if isinstance(x, EagerVariable):
+        return x.detach()
+    if isinstance(x, (float, int, np.ndarray, np.generic)):
+        return x
+    leaves, structure = leaves_of(x)
+    if leaves == [x]:
+        return x
+    return with_leaves(structure, [stop_gradient(leaf) for leaf in leaves])

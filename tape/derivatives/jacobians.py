@@ -1,0 +1,330 @@
+"""Matrices of derivatives: Jacobians and Hessians, a row or a column a sweep."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from compiled.sweeps.engine import ENGINE
+from tape.derivatives.gradients import grad
+from tape.derivatives.nested import recorded_call, wanted_leaves
+from tape.derivatives.products import hvp
+from tape.derivatives.sparsity import SparseHessian, SparseJacobian, hessian_pattern, jacobian_pattern
+from tape.errors import NotDifferentiable
+from tape.jitted.derivatives import is_jitted, jitted_hessian, jitted_jacobian
+from tape.recording.arguments import (
+    argument_numbers,
+    arranged,
+    check_argument_numbers,
+    leaves_of,
+    like_argument,
+    single_argument,
+    with_leaves,
+)
+from tape.recording.arrays import RecordedArray
+from tape.recording.recorder import current_recorder
+from tape.recording.traces import traces_of
+from tape.reports.strictness import verify
+from tape.running.tiers import run
+from tape.transforms.differentiate import pull_back
+
+
+def jacobian(f, argnums=0, mode=None, replay=True):
+    """Make the function that computes the matrix of all partial derivatives.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code; the result may have any shape and structure.
+    argnums : int or tuple of int
+        Which positional arguments to differentiate with respect to.
+    mode : None, "forward", "reverse" or "sparse"
+        One sweep a column, or one sweep a row; None takes the fewer sweeps. "sparse" works out on the list which elements can
+        be other than zero, once, and computes columns (or rows) together that have none in common.
+    replay : bool
+        As for `tape.value_and_grad`.
+
+    Returns
+    -------
+    callable
+        With the arguments of `f`; returns arrays of shape ``out.shape + in.shape``, nested as the result is and, inside
+        that, as the argument is. With "sparse" they are `scipy.sparse.csr_array` of shape ``(out.size, in.size)``.
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.vjp`.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> tape.jacobian(lambda x: np.stack([x[0] * x[1], x[0] ** 2]))(np.array([2.0, 3.0]))
+    array([[3., 2.],
+           [4., 0.]])
+    >>> tape.jacobian(np.diff, mode="sparse")(np.zeros(1000)).nnz
+    1998
+    """
+    if mode not in (None, "forward", "reverse", "sparse"):
+        raise NotDifferentiable(f"tape.jacobian: expected mode None, 'forward', 'reverse' or 'sparse', got {mode!r}")
+    if is_jitted(f):
+        _refuse_sparse(mode, "tape.jacobian", "a jitted function", "function.py_func")
+        return jitted_jacobian(f, argnums, mode)
+    numbers, traces = argument_numbers(argnums), traces_of(f, replay)
+
+    @functools.wraps(f, updated=())
+    def jacobian_of(*args, **kwargs):
+        check_argument_numbers(numbers, args)
+        if current_recorder() is not None:
+            _refuse_sparse(mode, "tape.jacobian", "a function that is being recorded", "another mode")
+            blocks, structure = _nested_jacobian(f, numbers, args, kwargs)
+        else:
+            trace, workspace, values = run(traces, args, kwargs, numbers, "value")
+            sweeps = _Sweeps(trace, workspace) if values is None else _Lists(trace, leaves_of((args, kwargs))[0])
+            blocks = _sparse_blocks(trace, sweeps) if mode == "sparse" else _jacobian_blocks(trace, sweeps, mode)
+            structure = trace.structure
+            if workspace is not None:
+                trace.idle.append(workspace)
+            leaves = leaves_of((args, kwargs))[0]
+            found = [_elements(block) for row in blocks for block in row]
+            verify("jacobian", trace, [leaves[k] for k in trace.dynamic], (), found)
+        return with_leaves(structure, [arranged(row, args, numbers, argnums) for row in blocks])
+
+    return jacobian_of
+
+
+def _refuse_sparse(mode, what, where, instead):
+    if mode == "sparse":
+        raise NotDifferentiable(f"{what} with mode='sparse' in {where}: not supported; use {instead}")
+
+
+def _elements(block):
+    """The numbers that a dense or sparse block holds."""
+    return block if isinstance(block, np.ndarray) else block.data
+
+
+def _sparse_blocks(trace, sweeps):
+    """As `_jacobian_blocks`, of sparse matrices."""
+    program, inputs = trace.program, [trace.program.inputs[k] for k in trace.wrt]
+    known = trace.sparsity.get("jacobian")
+    if known is None:
+        known = trace.sparsity["jacobian"] = SparseJacobian(jacobian_pattern(program, inputs))
+    matrix = known.matrix(lambda vector: _joined(sweeps.push(_split(vector, inputs))),
+                          lambda vector: _joined(sweeps.pull(_split(vector, program.outputs))))
+    dtypes = [like_argument(np.zeros(()), trace.leaves[trace.dynamic[k]]).dtype for k in trace.wrt]
+    rows = np.cumsum([0, *(view.size for view in program.outputs)])
+    columns = np.cumsum([0, *(view.size for view in inputs)])
+    blocks = []
+    for k, which in enumerate(trace.results):
+        first, last = (rows[which], rows[which + 1]) if isinstance(which, int) else (0, 0)
+        size = math.prod(trace.result_shape(k))
+        row = []
+        for number, dtype in enumerate(dtypes):
+            block = matrix[first:last, columns[number] : columns[number + 1]].astype(dtype)
+            if last - first != size:
+                block.resize(size, block.shape[1])  # a result that is a constant
+            row.append(block)
+        blocks.append(row)
+    return blocks
+
+
+def _split(vector, views):
+    """A vector in parts of the shapes of views."""
+    parts = np.split(vector, np.cumsum([view.size for view in views])[:-1]) if views else []
+    return [part.reshape(view.shape) for part, view in zip(parts, views, strict=True)]
+
+
+def _joined(arrays):
+    return np.concatenate([np.ravel(a) for a in arrays]) if arrays else np.zeros(0)
+
+
+def _unit(views, number, index):
+    """Arrays of zeros in the shapes of views, with a one in one place."""
+    arrays = [np.zeros(view.shape) for view in views]
+    arrays[number][index] = 1.0
+    return arrays
+
+
+def _jacobian_blocks(trace, sweeps, mode):
+    """For each result leaf a list with, for each differentiated input, the block of shape out.shape + in.shape."""
+    program = trace.program
+    inputs = [program.inputs[k] for k in trace.wrt]
+    shapes = [trace.result_shape(k) for k in range(len(trace.results))]
+    dtypes = [like_argument(np.zeros(()), trace.leaves[trace.dynamic[k]]).dtype for k in trace.wrt]
+    blocks = [[np.zeros(shape + view.shape, dtype) for view, dtype in zip(inputs, dtypes, strict=True)] for shape in shapes]
+    rows = sum(math.prod(s) for s, which in zip(shapes, trace.results, strict=True) if isinstance(which, int))
+    columns = sum(view.size for view in inputs)
+    if mode == "forward" or (mode is None and columns < rows):
+        for number, view in enumerate(inputs):
+            for index in np.ndindex(view.shape):
+                tangents = sweeps.push(_unit(inputs, number, index))
+                for which, row in zip(trace.results, blocks, strict=True):
+                    if isinstance(which, int):
+                        row[number][(..., *index)] = tangents[which]
+    else:
+        for which, row in zip(trace.results, blocks, strict=True):
+            for index in np.ndindex(program.outputs[which].shape) if isinstance(which, int) else ():
+                for block, adjoint in zip(row, sweeps.pull(_unit(program.outputs, which, index)), strict=True):
+                    block[index] = adjoint
+    return blocks
+
+
+class _Sweeps:
+    """Products with a Jacobian by the sweeps; one holds until the next is asked for."""
+
+    def __init__(self, trace, workspace):
+        self.trace, self.work, self.program = trace, workspace, trace.program
+        self.inputs = [trace.program.inputs[k] for k in trace.wrt]
+        self.saved = workspace.values.copy() if self.program.overwrites else None
+        self.forward = False
+
+    def pull(self, seeds):
+        """Adjoints of the inputs, from those of the results."""
+        trace, work, program = self.trace, self.work, self.program
+        if self.saved is not None:
+            work.values[...] = self.saved
+        for view, seed in zip(program.outputs, seeds, strict=True):
+            view.of(work.adjoints)[...] += seed
+        ENGINE.reverse(program.code, program.geometry, work.values, work.adjoints, False)
+        adjoints = [view.of(work.adjoints).copy() for view in self.inputs]
+        trace.clear(work)
+        return adjoints
+
+    def push(self, tangents):
+        """Tangents of the results, from those of the inputs."""
+        trace, work, program = self.trace, self.work, self.program
+        if not self.forward:
+            self.forward = True
+            work.with_tangents()
+            if self.saved is not None:
+                self.saved = trace.rewind(work)
+        if self.saved is not None:
+            work.values[...] = self.saved
+        for view in program.inputs:
+            view.of(work.tangents)[...] = 0.0
+        for view, tangent in zip(self.inputs, tangents, strict=True):
+            view.of(work.tangents)[...] = tangent
+        trace.tangent(work)
+        return [view.of(work.tangents) for view in program.outputs]
+
+
+class _Lists:
+    """Products with the Jacobian of a list with loops or calls, by the lists that compute them."""
+
+    def __init__(self, trace, leaves):
+        self.trace, self.leaves, self.program = trace, leaves, trace.program
+
+    def pull(self, seeds):
+        """As of `_Sweeps`."""
+        return self.trace.lists.run("vjp", self.leaves, seeds, checked=False)[len(seeds) :]
+
+    def push(self, tangents):
+        """As of `_Sweeps`."""
+        return self.trace.lists.run("jvp", self.leaves, tangents, checked=False)[len(self.program.outputs) :]
+
+
+def _nested_jacobian(f, numbers, args, kwargs):
+    stretch, results, structure = recorded_call(f, args, kwargs, wanted_leaves(args, kwargs, numbers))
+    blocks = []
+    for x in results:
+        if not isinstance(x, RecordedArray):
+            blocks.append([np.zeros(np.shape(x) + view.shape) for view in stretch.inputs])
+            continue
+        rows = []
+        for k in range(x.size):
+            seed = np.zeros(x.size)
+            seed[k] = 1.0
+            rows.append(pull_back(stretch, [x.view], [seed.reshape(x.shape)]))
+        columns = zip(*rows, strict=True) if rows else [[] for _ in stretch.inputs]
+        blocks.append([np.reshape(np.stack(column), x.shape + view.shape) if column else np.zeros(x.shape + view.shape)
+                       for column, view in zip(columns, stretch.inputs, strict=True)])
+    return blocks, structure
+
+
+def hessian(f, argnums=0, mode=None, replay=True):
+    """Make the function that computes the matrix of second derivatives of a scalar function.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code with one scalar result.
+    argnums : int
+        Which positional argument to differentiate with respect to: one array or number.
+    mode : None or "sparse"
+        Dense, one tangent-over-reverse sweep a column; or by the sweeps that its pattern needs (a star colouring), as
+        `jacobian` does.
+    replay : bool
+        As for `tape.value_and_grad`.
+
+    Returns
+    -------
+    callable
+        With the arguments of `f`; returns an array of shape ``in.shape + in.shape``, with "sparse" a `scipy.sparse.csr_array`
+        of shape ``(in.size, in.size)``.
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.grad`.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> tape.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]))
+    array([[4., 2.],
+           [2., 0.]])
+    >>> tape.hessian(lambda x: np.sum((x[1:] - x[:-1]) ** 2), mode="sparse")(np.zeros(1000)).nnz
+    2998
+    """
+    if mode not in (None, "sparse"):
+        raise NotDifferentiable(f"tape.hessian: expected mode None or 'sparse', got {mode!r}")
+    number = single_argument(argnums, "tape.hessian")
+    if is_jitted(f):
+        _refuse_sparse(mode, "tape.hessian", "a jitted function", "function.py_func")
+        return jitted_hessian(f, number)
+    product_of = hvp(f, argnums, replay)
+
+    @functools.wraps(f, updated=())
+    def hessian_of(*args, **kwargs):
+        check_argument_numbers((number,), args)
+        x = args[number]
+        if isinstance(x, (tuple, list, dict)):
+            raise NotDifferentiable(f"tape.hessian: expected an array or a number as argument {number}, got "
+                                    f"{type(x).__name__}; put its parts into one array, or use tape.hvp")
+        if current_recorder() is not None:
+            _refuse_sparse(mode, "tape.hessian", "a function that is being recorded", "mode=None")
+            return jacobian(grad(f, number), number)(*args, **kwargs)
+        shape = np.shape(x)
+        if mode == "sparse":
+            with product_of.prepared(args, kwargs) as (trace, multiply):
+                result = _sparse_hessian(trace, multiply, shape)
+            _verify_hessian(trace, args, kwargs, (result.data,))
+            return result
+        result = None
+        with product_of.prepared(args, kwargs) as (trace, multiply):
+            for index in np.ndindex(shape):
+                direction = np.zeros(shape)
+                direction[index] = 1.0
+                column = multiply([direction])[0]
+                result = np.zeros(shape + shape, column.dtype) if result is None else result
+                result[(..., *index)] = column
+        _verify_hessian(trace, args, kwargs, () if result is None else (result,))
+        result = np.zeros(shape + shape) if result is None else result
+        return result if shape else result[()]
+
+    return hessian_of
+
+
+def _sparse_hessian(trace, multiply, shape):
+    known = trace.sparsity.get("hessian")
+    if known is None:
+        argument = trace.program.inputs[trace.wrt[0]]
+        known = trace.sparsity["hessian"] = SparseHessian(hessian_pattern(trace.program, argument))
+    dtype = like_argument(np.zeros(()), trace.leaves[trace.dynamic[trace.wrt[0]]]).dtype
+    return known.matrix(lambda vector: np.ravel(multiply([vector.reshape(shape)])[0])).astype(dtype)
+
+
+def _verify_hessian(trace, args, kwargs, found):
+    leaves = leaves_of((args, kwargs))[0]
+    verify("hessian", trace, [leaves[k] for k in trace.dynamic], (), found)

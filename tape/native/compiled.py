@@ -1,0 +1,463 @@
+"""Native functions of traced and jitted code: `tape.compile`, and what it returns.
+
+What is here: calling machine code from Python, with the function's own arguments. What is not: which lists are made into
+machine code (`lists.py`), machine code (`compiled.native`), when a list is compiled by itself (`tiers.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+
+import numpy as np
+
+from compiled.native.export import export
+from compiled.native.function import NativeFunction
+from compiled.native.wrappers import NOT_FINITE
+from compiled.table.layout import GUARD_FAILED, STATUS_BITS
+from tape.errors import GuardFailed, NotDifferentiable
+from tape.jitted.derivatives import is_jitted
+from tape.jitted.lists import recorded_trace
+from tape.recording.arguments import (
+    argument_numbers,
+    check_argument_numbers,
+    leaves_of,
+    like_argument,
+    require_scalar,
+    with_leaves,
+)
+from tape.recording.freshness import State
+from tape.recording.recorder import current_recorder
+from tape.recording.traces import Traces, objects_of
+from tape.reports.strictness import strictness, verify
+from tape.running.c_names import c_name, leaf_names
+from tape.running.derived import Lists, called, converted
+
+
+class Call:
+    """A native function as Python calls it, with the function's own arguments.
+
+    Attributes
+    ----------
+    native : compiled.native.function.NativeFunction
+        The machine code.
+    address : int
+        Of the function for C.
+    ctypes : ctypes function
+        The same, callable.
+    low_level_callable : scipy.LowLevelCallable
+        For SciPy.
+    declaration : str
+        In C.
+    """
+
+    def __init__(self, native: NativeFunction, owner: Compiled):
+        self.native, self.owner = native, owner
+        self._call, self._dtype = native.call, native.dtype
+
+    @property
+    def declaration(self) -> str:
+        """The declaration in C."""
+        return self.native.signature.c(self.native.name) + ";"
+
+    @property
+    def address(self) -> int:
+        """Of the function for C; it holds as long as this object lives."""
+        return self.native.address
+
+    @property
+    def ctypes(self):
+        """The function for C as ctypes calls it."""
+        return self.native.ctypes
+
+    @property
+    def low_level_callable(self):
+        """The function as SciPy's compiled code calls it."""
+        return self.native.low_level_callable
+
+    def results(self, leaves):
+        """Run the function on leaves; returns new arrays (or a number, for a first result of no axes)."""
+        status, results = called(self.native, leaves)
+        if status == NOT_FINITE or (status == 0 and strictness() is not None):
+            self.verified(leaves, results)
+            return results
+        if status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
+            raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these "
+                              "arguments")
+        if status:
+            self.owner.replay(leaves)
+        return results
+
+    def verified(self, leaves, results):
+        """Tell of derivatives that are not finite, see `strictness.verify`."""
+        trace, kind = self.owner._trace, self.native.name.removeprefix(f"{self.owner._native.name}_")
+        if kind != "value":
+            first = self.native.derivatives
+            inputs, extra = leaves[: len(trace.dynamic)], leaves[len(trace.dynamic) :]
+            verify(kind, trace, inputs, extra, results[first:], results[:first])
+
+
+MOST_BRANCHES = 32
+"""Branches of Python code that a compiled function keeps."""
+
+
+class Compiled:
+    """A function compiled for arguments of certain shapes and dtypes; made by `tape.compile`.
+
+    Its functions are compiled when they are first used. They take the arguments of the function; shapes and dtypes are those of
+    the examples. What the function reads beside them is frozen as it was then; `changed` tells whether it still is so. Where a
+    branch of Python code is decided otherwise, the call from Python compiles that branch as well;
+    from jitted code it raises `tape.GuardFailed`, and in C every result is NaN.
+
+    Attributes
+    ----------
+    njit : namespace
+        The same functions for jitted code: ``value(*args, *out)``, ``value_and_grad(*args, *grad_out)``,
+        ``jvp(*args, *tangents, *out)``, ``vjp(*args, *seeds, *out)``. Arguments are floats and C-contiguous arrays; a scalar
+        first result is returned, every other result is written to an array that is passed. Results must not overlap
+        arguments.
+
+    Examples
+    --------
+    >>> import numba, numpy as np, tape
+    >>> c = tape.compile(lambda x: np.sum(x**2), np.ones(2))
+    >>> float(c.value(np.array([3.0, 4.0]))), c.value.declaration
+    (25.0, 'double ..._value(const double *x);')
+    >>> gradient, value_and_grad = np.empty(2), c.njit.value_and_grad
+    >>> numba.njit(lambda x, gradient: value_and_grad(x, gradient))(np.array([3.0, 4.0]), gradient), gradient
+    (25.0, array([6., 8.]))
+    """
+
+    def __init__(self, function, args, argnums=0):
+        self._function, self._argnums = function, argnums
+        self._numbers = argument_numbers(argnums)
+        check_argument_numbers(self._numbers, args)
+        if is_jitted(function):
+            trace, _ = recorded_trace(function, args, self._numbers)
+            self._read = State(function).snapshot()
+        else:
+            traces = Traces(function, checks_integers=False)
+            trace, _ = traces.run(tuple(args), {}, self._numbers)
+            self._read = trace.state
+        trace.program.check()
+        self._trace = trace
+        self._leaves, self._structure = leaves_of(tuple(args))
+        self._objects = [] if is_jitted(function) else objects_of(self._leaves)
+        self._whole = {k: _kind(trace.leaves[k]) for k in trace.dynamic if _kind(trace.leaves[k]) != "f"}
+        self._plain = (all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
+                       and not self._whole)
+        self._native = Lists(trace, c_name(function), leaf_names(function, args))
+        self._branches: list[Compiled] = []
+        self._arrangement = self._arranged()
+        self._single = not isinstance(argnums, tuple) and not isinstance(args[argnums], (tuple, list, dict))
+        self.njit = _Jitted(self)
+
+    # ------------------------------------------------------------------ the functions
+
+    @functools.cached_property
+    def value(self):
+        """``value(*args)``: the function's result."""
+        return _Value(self._native.value, self)
+
+    @functools.cached_property
+    def value_and_grad(self):
+        """``value_and_grad(*args)``: as of `tape.value_and_grad`."""
+        trace = self._trace
+        require_scalar(trace.result_dtypes, [trace.result_shape(k) for k in range(len(trace.results))], "tape.compile")
+        return _ValueAndGrad(self._native.value_and_grad, self)
+
+    @functools.cached_property
+    def jvp(self):
+        """``jvp(primals, tangents)``: the value and its derivative along a direction, as of `tape.jvp`."""
+        return _Jvp(self._native.jvp, self)
+
+    @functools.cached_property
+    def vjp(self):
+        """``vjp(*primals)``: the value and the function that pulls adjoints back, as of `tape.vjp`."""
+        return _Vjp(self._native.vjp, self)
+
+    # ------------------------------------------------------------------ for C and SciPy
+
+    @property
+    def address(self) -> int:
+        """Address of the value's function for C; its declaration is ``value.declaration``."""
+        return self.value.address
+
+    @property
+    def ctypes(self):
+        """The value's function as ctypes calls it."""
+        return self.value.ctypes
+
+    @property
+    def low_level_callable(self):
+        """The value as a `scipy.LowLevelCallable`: of one number, of several, or of one array with one axis."""
+        return self.value.low_level_callable
+
+    def export(self, directory, cpu: str = "native") -> pathlib.Path:
+        """Write a C header and a shared library with the value and, of scalar functions, value and gradient.
+
+        Parameters
+        ----------
+        directory : str or path-like
+            Where to; made if it is not there.
+        cpu : str
+            "native" for this machine's processor, "generic" for any of its architecture.
+
+        Returns
+        -------
+        pathlib.Path
+            Of the header, ``<function>.h``; the library beside it is ``lib<function>.so`` (``.dylib``, ``.dll``).
+
+        Raises
+        ------
+        FileNotFoundError
+            When there is no C compiler to link with (cc, gcc or clang).
+        TapeError
+            When special functions are computed by SciPy's code, which C does not have; it names them.
+        """
+        calls = [self.value]
+        trace = self._trace
+        if len(trace.results) == 1 and trace.result_shape(0) == () and isinstance(trace.results[0], int):
+            calls.append(self.value_and_grad)
+        return export(pathlib.Path(directory), self._native.name, [call.native for call in calls], cpu)
+
+    def __repr__(self):
+        arguments = ", ".join(str(leaf.shape) for leaf in self._trace.leaves if leaf.kind != "static")
+        return f"<tape.compile of {self._native.name} for arguments of shapes {arguments}, what else it reads frozen>"
+
+    def changed(self) -> bool:
+        """Whether something that the function reads beside its arguments is no longer what it was when it was compiled.
+
+        What cannot be watched (files, clocks, context variables) is not seen; a function that changed what it reads, or drew
+        random numbers, while it was compiled has always changed.
+
+        Examples
+        --------
+        >>> import tape
+        >>> scale = {"a": 2.0}
+        >>> c = tape.compile(lambda x: scale["a"] * x, 1.0)
+        >>> c.changed()
+        False
+        >>> scale["a"] = 3.0
+        >>> c.changed(), float(c.value(1.0))
+        (True, 2.0)
+        """
+        return self._read is None or not self._read.holds(self._objects)
+
+    def report(self) -> str:
+        """What was compiled: for each function its list, loops and memory."""
+        lines = [f"{self._native.name}: {len(self._trace.program.code)} instructions recorded"]
+        for name in ("value", "value_and_grad", "jvp", "vjp"):
+            native = self._native.__dict__.get(name)
+            if native is not None:
+                lines.append(f"  {name}: {len(native.listing.steps)} instructions after simplification, native")
+        return "\n".join(lines)
+
+    # ------------------------------------------------------------------ arguments
+
+    def leaves(self, args):
+        """The leaves that are arguments of the list."""
+        if self._plain and len(args) == len(self._leaves):
+            return args
+        leaves, structure = leaves_of(tuple(args))
+        if structure != self._structure:
+            raise ValueError(f"the arguments: expected the structure {self._structure}, got {structure}")
+        for k, leaf in enumerate(self._trace.leaves):
+            if leaf.kind == "static" and leaves[k] != leaf.dtype:
+                raise ValueError(f"argument leaf {k}: compiled for {leaf.dtype!r:.60}, got {leaves[k]!r:.60}")
+        for k, value in self._trace.fixed.items():
+            if not np.array_equal(leaves[k], value):
+                raise ValueError(f"argument leaf {k}: compiled for {value!r:.60}, as cells do not hold such integers, got "
+                                 f"{leaves[k]!r:.60}; compile again")
+        for k, kind in self._whole.items():
+            if (got := np.asarray(leaves[k]).dtype).kind not in ("b" if kind == "b" else "iub"):
+                expected = "booleans" if kind == "b" else "integers"
+                raise NotDifferentiable(f"argument leaf {k}: compiled for {expected}, got {got}; compile again for others")
+        return [leaves[k] for k in self._trace.dynamic]
+
+    def gradients(self, arrays):
+        """Derivatives with respect to the differentiated arguments, in their structure; the arrays are the caller's to keep."""
+        leaves = self._trace.like_arguments(arrays)
+        if self._single:
+            return leaves[0]
+        parts = [with_leaves(structure, [leaves[k] for k in places]) for places, structure in self._arrangement]
+        return tuple(parts) if isinstance(self._argnums, tuple) else parts[0]
+
+    def _arranged(self):
+        """For each differentiated argument the places of its leaves among the gradients, and its structure."""
+        trace = self._trace
+        places = {trace.dynamic[k]: n for n, k in enumerate(trace.wrt)}
+        args = with_leaves(self._structure, list(range(len(self._leaves))))
+        taken = [leaves_of(args[number]) for number in self._numbers]
+        return [([places[k] for k in own], structure) for own, structure in taken]
+
+    def replay(self, leaves):
+        """Run the sweeps, which say where an index is out of bounds."""
+        every = [leaf.dtype for leaf in self._trace.leaves]
+        for k, leaf in zip(self._trace.dynamic, leaves, strict=False):  # tangents or seeds may follow
+            every[k] = leaf
+        self._trace.explain(self._trace.workspace(), every)
+
+    def other_branch(self, args, name):
+        """The function `name` of the compiled branch that these arguments take."""
+        for branch in self._branches:
+            try:
+                return getattr(branch, name)(*args)
+            except GuardFailed:
+                continue
+        branch = Compiled(self._function, self._like_examples(args if name != "jvp" else args[0]), self._argnums)
+        self._branches = [branch, *self._branches[: MOST_BRANCHES - 1]]
+        return getattr(branch, name)(*args)
+
+    def _like_examples(self, args):
+        """The arguments in the dtypes of the examples."""
+        leaves = [leaf.dtype for leaf in self._trace.leaves]
+        slots = self._native.value.signature.inputs
+        for k, leaf, slot in zip(self._trace.dynamic, self.leaves(args), slots, strict=True):
+            described = self._trace.leaves[k]
+            array = converted(leaf, slot.shape, slot.name, self._trace.program.values.dtype)
+            leaves[k] = described.dtype(array) if isinstance(described.dtype, type) else like_argument(array, described)
+        return with_leaves(self._structure, leaves)
+
+
+class _Value(Call):
+    """``value(*args)``."""
+
+    def __call__(self, *args):
+        try:
+            results = self.results(self.owner.leaves(args))
+        except GuardFailed:
+            return self.owner.other_branch(args, "value")
+        return self.owner._trace.assembled(results)
+
+
+class _ValueAndGrad(Call):
+    """``value_and_grad(*args)``."""
+
+    def __init__(self, native, owner):
+        super().__init__(native, owner)
+        trace = owner._trace
+        self._leaf = trace.leaves[trace.dynamic[trace.wrt[0]]]
+        # One array of the list's dtype and one number: nothing to convert.
+        self._simple = (owner._plain and len(native.signature.pointers()) == 1 and not isinstance(owner._argnums, tuple)
+                        and self._leaf.kind == "array" and self._leaf.dtype == self._dtype
+                        and trace.result_dtypes[0] == self._dtype and native.signature.returns_number)
+        self._shape, self._number = self._leaf.shape, self._dtype.type
+
+    def __call__(self, *args):
+        if self._simple:
+            gradient = np.empty(self._shape, self._dtype)
+            value = self._call(*args, gradient)
+            if value.__class__ is float and strictness() is None:
+                return self._number(value), gradient
+        try:
+            results = self.results(self.owner.leaves(args))
+        except GuardFailed:
+            return self.owner.other_branch(args, "value_and_grad")
+        trace = self.owner._trace
+        count = len(trace.program.outputs)
+        return trace.assembled(results[:count]), self.owner.gradients(results[count:])
+
+
+class _Jvp(Call):
+    """``jvp(primals, tangents)``."""
+
+    def __call__(self, primals, tangents):
+        owner = self.owner
+        given = [leaf for n in sorted(set(owner._numbers)) for leaf in leaves_of(tangents[owner._numbers.index(n)])[0]]
+        try:
+            results = self.results([*owner.leaves(tuple(primals)), *given])
+        except GuardFailed:
+            return owner.other_branch((primals, tangents), "jvp")
+        trace = owner._trace
+        count = len(trace.program.outputs)
+        return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
+
+
+class _Vjp(Call):
+    """``vjp(*primals)``."""
+
+    def __call__(self, *primals):
+        owner = self.owner
+        saved = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in owner.leaves(primals)]
+        try:
+            value = owner._trace.assembled(owner.value.results(saved))
+        except GuardFailed:
+            return owner.other_branch(primals, "vjp")
+
+        def pullback(seed):
+            seeds, structure = leaves_of(seed)
+            if structure != owner._trace.structure:
+                raise ValueError(f"the seed: expected the structure of the result, {owner._trace.structure}, got {structure}")
+            dynamic = [s for s, w in zip(seeds, owner._trace.results, strict=True) if isinstance(w, int)]
+            results = self.results([*saved, *dynamic])
+            return owner.gradients(results[len(owner._trace.program.outputs) :])
+
+        return value, pullback
+
+
+class _Jitted:
+    """The functions of a `Compiled` for jitted code, each made when it is first used."""
+
+    def __init__(self, owner):
+        self._owner = owner
+
+    def __getattr__(self, name):
+        if name not in ("value", "value_and_grad", "jvp", "vjp"):
+            raise AttributeError(f"expected value, value_and_grad, jvp or vjp, got {name}")
+        function = getattr(self._owner, name).native.jitted
+        setattr(self, name, function)
+        return function
+
+
+def compile(f, *example_args, argnums=0, lanes=None):
+    """Compile a function, and its derivatives, to machine code for arguments like the examples.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code or a jitted function.
+    *example_args : arrays, floats, or nested containers of them
+        Their shapes and dtypes are what is compiled for; their values only choose the branches of Python code.
+    argnums : int or tuple of int
+        Which arguments to differentiate with respect to.
+    lanes : int, optional
+        Compile for a leading sample axis, so many samples at once (see `tape.batch`); arguments and results then have one more
+        axis than the examples.
+
+    Returns
+    -------
+    Compiled
+        With ``value``, ``value_and_grad``, ``jvp``, ``vjp``, each also for jitted code (``njit``), C (``address``,
+        ``ctypes``, ``export``) and SciPy (``low_level_callable``).
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.value_and_grad`.
+
+    Notes
+    -----
+    The machine code is kept in the user's cache directory (`TAPE_CACHE_DIR` chooses another), by the content of the list.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> c = tape.compile(lambda x: np.sum(x**2), np.ones(3))
+    >>> c.value_and_grad(np.array([1.0, 2.0, 3.0]))
+    (np.float64(14.0), array([2., 4., 6.]))
+    """
+    if current_recorder() is not None:
+        raise NotDifferentiable("tape.compile: a function that is being recorded cannot compile; compile outside")
+    if not example_args:
+        raise NotDifferentiable("tape.compile: expected example arguments after the function")
+    if lanes is not None:
+        from tape.native.batch import compile_lanes
+
+        return compile_lanes(f, example_args, argnums, lanes)
+    return Compiled(f, example_args, argnums)
+
+
+def _kind(leaf) -> str:
+    """Kind of an argument's dtype: "f", "i", "u" or "b"."""
+    return np.dtype(leaf.dtype).kind

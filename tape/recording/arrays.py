@@ -1,0 +1,564 @@
+"""Recorded arrays: they write a list while ordinary NumPy code runs on them.
+
+What is here: `record`, which records one elementwise instruction as NumPy would compute it, and the `RecordedArray`, which
+stands for some cells of the list. What is not: which NumPy function is which list (`tape.rules`),
+indexing (`tape.rules.indexing`).
+"""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+from compiled.lists.memory import View
+from compiled.table.instructions import TABLE, Number
+from tape.errors import NotDifferentiable
+from tape.recording import integers
+from tape.recording.lines import asked_by_user, called_by_scipy, user_line
+from tape.recording.methods import add_methods
+from tape.recording.python_numbers import divided, power
+from tape.recording.recorder import SQUARES_OF_ROOTS, Recorder, broadcast_shape, current_recorder
+
+_result_dtypes: dict = {}
+
+
+def result_dtype(name: str, operands, python: bool = False) -> np.dtype:
+    """dtype that NumPy gives for this instruction on these operands (Python's numbers are weak).
+
+    With `python` the operands are all Python's own numbers, of which True + True is 2.
+    """
+    key = (name, python, *map(_kind_of, operands))
+    dtype = _result_dtypes.get(key)
+    if dtype is None:
+        row = TABLE[name]
+        kinds = key[3:] if name == "where" else key[2:]
+        if row.kind == "bool":
+            dtype = np.dtype(bool)
+        elif python:
+            weakest = np.result_type(*kinds) if kinds else np.dtype(float)
+            if _numpy_dtype(row, kinds).kind == "f":
+                weakest = np.dtype(float)  # the quotient of integers
+            dtype = np.dtype(int) if weakest.kind == "b" and name not in ("where", "copy") else weakest
+        else:
+            dtype = _numpy_dtype(row, kinds)
+            if dtype == np.float16:
+                raise NotDifferentiable(f"{_here()}: numpy.{row.numpy[0]} of {' and '.join(map(str, kinds))} computes in "
+                                        "float16, which lists do not have; convert the operand with astype(np.float64)")
+            if row.kind == "float" and dtype.kind in "iub":
+                dtype = np.dtype(float)
+        if dtype.kind not in "fiub" or (dtype.kind == "f" and dtype.itemsize not in (4, 8)):
+            raise NotDifferentiable(f"{name}: expected float64, float32, integers or booleans, got {dtype}; convert it with "
+                                    "astype")
+        _result_dtypes[key] = dtype
+    return dtype
+
+
+def _kind_of(x):
+    """The dtype of an operand, or the type of Python's number that it is or stands for."""
+    if isinstance(x, RecordedArray):
+        return x.dtype if x.plain_type is None or x.plain_type is np.ndarray else x.plain_type
+    return x.dtype if isinstance(x, (np.ndarray, np.generic)) else type(x)
+
+
+def _numpy_dtype(row, kinds):
+    """What NumPy's own ufunc gives, where its rule is not that of the common type (booleans, narrow integers); or raises."""
+    common = np.result_type(*(kind() if isinstance(kind, type) else kind for kind in kinds)) if kinds else np.dtype(float)
+    if common.kind in "iub" and row.numpy and hasattr(np, row.numpy[0]):
+        with np.errstate(all="ignore"):
+            return getattr(np, row.numpy[0])(*(kind(1) if isinstance(kind, type) else np.ones((), kind)[()] for kind in kinds)
+                                             ).dtype
+    return common
+
+
+def record(name: str, operands, python: bool = False) -> RecordedArray:
+    """Record elementwise instruction `name` on arrays and numbers, of which at least one is recorded.
+
+    With `python` the operands are all Python's own numbers, and so is the result.
+    """
+    recorder = recorder_of(operands)
+    operands = [plain(x) for x in operands]
+    dtype = result_dtype(name, operands, python)
+    integral = dtype.kind != "f" and all(map(integers.is_integral, operands))
+    if integral:
+        if dtype.kind in "iu" and not python:
+            operands = [integers.checked_python_integer(x, dtype) for x in operands]
+            if not any(isinstance(x, RecordedArray) for x in operands):
+                return integers.computed(_function_of(name, python), operands)
+        if any(not isinstance(x, RecordedArray) and not integers.fits(x, recorder.dtype) for x in operands):
+            return integers.computed(_function_of(name, python), operands)
+        if dtype.kind == "b":
+            name = _BOOLEAN.get(name, name)
+    dtype = recorder.dtype if python and dtype.kind == "f" else recorder.fitting(dtype)
+    views = [x.view if isinstance(x, RecordedArray) else recorder.constant(x) for x in operands]
+    if name in ("square", "mul"):
+        name, views = recorder.squared_root(name, views)
+    shape = broadcast_shape([view.shape for view in views])
+    out = new_like(recorder, views, shape)
+    recorder.elementwise(name, views, shape, out)
+    if integral and name in _SIGNED_ZERO and min(recorder.interval(view)[0] if recorder.interval(view) else -1
+                                                for view in views) < 0:
+        signed, out = out, new_like(recorder, [out], shape)
+        recorder.elementwise("add", [signed, recorder.constant(0)], shape, out)
+    if name in SQUARES_OF_ROOTS:
+        recorder.roots[out] = name, views
+    result = RecordedArray(recorder, out, dtype, _PYTHON[dtype.kind] if python else None)
+    return integers.settled(result, _function_of(name, python), operands) if integral and dtype.kind in "iu" else result
+
+
+_PYTHON = {"f": float, "i": int, "b": bool}
+"""Kind of dtype → Python's type of number."""
+
+_SIGNED_ZERO = ("mul", "neg", "fmod", "mod", "floor_divide")
+"""Instructions that give -0.0 in cells, which integers do not have: adding 0 makes it 0."""
+
+_BOOLEAN = {"add": "or", "mul": "and"}
+"""Instruction of numbers → that of booleans."""
+
+
+def _function_of(name, python):
+    """What computes an instruction of plain integers."""
+    if python and name in integers.OPERATORS:
+        return integers.OPERATORS[name]
+    return np.where if name == "where" else getattr(np, TABLE[name].numpy[0]) if TABLE[name].numpy else None
+
+
+def new_like(recorder: Recorder, views, shape) -> View:
+    """A new slot for a result of `shape`, its axes in memory in the order of the operands' (NumPy's order "K")."""
+    orders = {tuple(sorted(range(len(shape)), key=lambda axis: -abs(view.strides[axis])))
+              for view in views if view.shape == shape and len(shape) > 1}
+    order = orders.pop() if len(orders) == 1 else tuple(range(len(shape)))
+    out = recorder.new_slot(tuple(shape[axis] for axis in order))
+    strides = dict(zip(order, out.strides, strict=True))
+    return View(out.cell, tuple(shape), tuple(strides[axis] for axis in range(len(shape))))
+
+
+def recorder_of(operands) -> Recorder:
+    recorder = None
+    for x in operands:
+        if isinstance(x, RecordedArray):
+            recorder = x.recorder
+            if recorder is not current_recorder():
+                raise NotDifferentiable(
+                    "a recorded array was used outside the recording that made it (it was kept in a variable of an outer "
+                    "scope); return it from the function instead")
+    return recorder
+
+
+def evaluated(function, array: np.ndarray):
+    """Evaluate a function of one recorded array on a plain one, on a list of its own."""
+    recorder = Recorder(np.float32 if array.dtype == np.float32 else np.float64)
+    with recorder.recording():
+        return function(RecordedArray(recorder, recorder.input(array, False), array.dtype)).numpy()[()]
+
+
+def plain(x):
+    """An operand as RecordedArray, Python number or numeric ndarray; raises for anything else."""
+    if isinstance(x, (RecordedArray, float, int, np.ndarray, np.generic)):
+        if isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind not in "fiub":
+            if x.dtype == object and any(isinstance(item, RecordedArray) for item in np.ravel(x)):
+                raise NotDifferentiable("an object array of recorded values: expected numbers; build it with np.stack or "
+                                        "np.concatenate, or with np.array(..., like=x) where x is recorded")
+            raise NotDifferentiable(f"an operand of dtype {x.dtype}: expected floats, integers or booleans")
+        return x
+    if isinstance(x, (list, tuple)):
+        if any(isinstance(item, (RecordedArray, list, tuple)) for item in x):
+            from tape.rules.arrays import stacked
+
+            return stacked(x)
+        return plain(np.asarray(x))
+    raise NotDifferentiable(f"an operand of type {type(x).__name__}: expected an array or a number, got {x!r:.80}")
+
+
+class RecordedArray(Number):
+    """An array that records what is done with it; behaves as a NumPy array does.
+
+    Made by the functions that differentiate or record. Indexing, transposing and reshaping give views that alias as
+    NumPy's do. A Python `if` or `while` on a recorded value is a guard: its outcome is part of the list, and when another
+    call would decide otherwise, the function is recorded anew for that branch.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> def f(x):
+    ...     print(type(x).__name__, x.shape, x[1:].T.shape, isinstance(x, tape.RecordedArray))
+    ...     return np.sum(x) if x[0, 0] > 0 else -np.sum(x)
+    >>> tape.grad(f)(np.ones((2, 3)))
+    RecordedArray (2, 3) (3, 1) True
+    array([[1., 1., 1.],
+           [1., 1., 1.]])
+    """
+
+    __slots__ = ("dtype", "plain_type", "recorder", "view", "writeable")
+    __hash__ = None
+
+    def __init__(self, recorder: Recorder, view: View, dtype, plain_type=None, writeable: bool = True):
+        self.recorder, self.view, self.dtype = recorder, view, dtype
+        self.writeable = writeable  # as NumPy's flag: views of what may not be changed, and broadcast ones, are read-only
+        # float, int or bool where the plain call has a number of Python's own; np.ndarray where it has an array without axes.
+        self.plain_type = plain_type
+
+    @property
+    def __class__(self):
+        """To the user's code what the plain call has in its place: ndarray, a scalar of NumPy's, or a number of Python's."""
+        if not asked_by_user():
+            return RecordedArray
+        return self.plain_type or (np.ndarray if self.view.shape else self.dtype.type)
+
+    @staticmethod
+    def apply(name, operands):
+        """Record an operator; operands of other array types (which may hold recorded arrays) take it over, as in NumPy."""
+        try:
+            return record(name, operands, all(map(is_python_number, operands)))
+        except NotDifferentiable:
+            if any(map(_is_foreign, operands)):
+                return NotImplemented
+            raise
+
+    # ------------------------------------------------------------------ what it looks like
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an ndarray."""
+        return self.view.shape
+
+    @property
+    def ndim(self) -> int:
+        """As of an ndarray."""
+        return len(self.view.shape)
+
+    @property
+    def size(self) -> int:
+        """As of an ndarray."""
+        return self.view.size
+
+    @property
+    def T(self) -> RecordedArray:
+        """As of an ndarray."""
+        return np.transpose(self)
+
+    @property
+    def mT(self) -> RecordedArray:
+        """As of an ndarray."""
+        return np.matrix_transpose(self)
+
+    @property
+    def real(self) -> RecordedArray:
+        """As of an ndarray: the array itself."""
+        return self
+
+    @property
+    def imag(self) -> RecordedArray:
+        """As of an ndarray: zeros."""
+        return np.imag(self)
+
+    @property
+    def flat(self):
+        """Iterate over the elements."""
+        return iter(np.ravel(self))
+
+    def numpy(self) -> np.ndarray:
+        """The values now, as a plain array; the derivative does not see what is done with it."""
+        return self.recorder.value(self.view).astype(self.dtype)
+
+    def __repr__(self):
+        return f"RecordedArray({self.numpy()!r})"
+
+    def __len__(self):
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self):
+        if not self.shape:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(self.shape[0]))
+
+    # ------------------------------------------------------------------ leaving the list
+
+    def __bool__(self):
+        if self.size != 1:
+            raise ValueError("The truth value of an array with more than one element is ambiguous. Use np.any or np.all")
+        return bool(self.recorder.guard(_point(record("ne", (self, 0)).view)))
+
+    def __int__(self):
+        if self.size != 1:
+            raise TypeError("only arrays of one element can be converted to Python integers")
+        whole = self if self.dtype.kind in "iub" else record("where", (record("lt", (self, 0)), np.ceil(self), np.floor(self)))
+        return int(self.recorder.guard(_point(whole.view)))
+
+    def __index__(self):
+        if self.dtype.kind not in "iu":
+            raise TypeError("only integer recorded arrays can be used as an index")
+        return int(self)
+
+    def __float__(self):
+        raise NotDifferentiable(
+            f"{_here()}: float() of a recorded value would cut its derivative; leave it out, use NumPy's functions in place "
+            "of math's, make arrays for results with np.zeros_like(x) or np.zeros(shape, like=x), or say "
+            "tape.stop_gradient(x) where a constant is meant")
+
+    def __array__(self, dtype=None, copy=None):
+        function = called_by_scipy()
+        if function is not None:
+            raise NotDifferentiable(
+                f"{_here()}: SciPy's {function} takes plain arrays alone; tape.scipy.linalg and tape.scipy.special have "
+                "functions of SciPy's names for recorded arrays, and tape.operation gives a rule to any other")
+        raise NotDifferentiable(
+            f"{_here()}: a recorded array cannot become a plain one, that would cut its derivative; build arrays with "
+            "np.stack, np.concatenate or np.array(..., like=x), and make arrays for results with np.zeros_like(x) or "
+            "np.zeros(shape, like=x)")
+
+    def item(self, *index):
+        """The element, still recorded."""
+        return self[index] if index else np.ravel(self)[0]
+
+    # ------------------------------------------------------------------ NumPy's protocols
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        from tape.rules.ufuncs import call_ufunc
+
+        try:
+            return call_ufunc(ufunc, method, inputs, kwargs)
+        except NotDifferentiable:
+            if any(map(_is_foreign, inputs)):
+                return NotImplemented
+            raise
+
+    def __array_function__(self, function, types, args, kwargs):
+        from tape.recording.dispatch import call_function
+
+        return call_function(function, args, kwargs)
+
+    # ------------------------------------------------------------------ operators that the table does not name
+
+    def __pos__(self):
+        return self
+
+    def __abs__(self):
+        return self.apply("abs", (self,))
+
+    def __truediv__(self, other):
+        return divided("division", self, other)
+
+    def __rtruediv__(self, other):
+        return divided("division", other, self)
+
+    def __pow__(self, other):
+        return power(self, other)
+
+    def __rpow__(self, other):
+        return power(other, self)
+
+    def __matmul__(self, other):
+        return np.matmul(self, other)
+
+    def __rmatmul__(self, other):
+        return np.matmul(other, self)
+
+    def __floordiv__(self, other):
+        return divided("floor division", self, other)
+
+    def __rfloordiv__(self, other):
+        return divided("floor division", other, self)
+
+    def __mod__(self, other):
+        return divided("modulo", self, other)
+
+    def __rmod__(self, other):
+        return divided("modulo", other, self)
+
+    def __divmod__(self, other):
+        return self // other, self % other
+
+    def __rdivmod__(self, other):
+        return other // self, other % self
+
+    def __round__(self, ndigits=0):
+        return np.round(self, ndigits)
+
+    def __invert__(self):
+        return _bitwise(operator.invert, np.invert, self)
+
+    def __and__(self, other):
+        return _bitwise(operator.and_, np.bitwise_and, self, other)
+
+    def __rand__(self, other):
+        return _bitwise(operator.and_, np.bitwise_and, other, self)
+
+    def __or__(self, other):
+        return _bitwise(operator.or_, np.bitwise_or, self, other)
+
+    def __ror__(self, other):
+        return _bitwise(operator.or_, np.bitwise_or, other, self)
+
+    def __xor__(self, other):
+        return _bitwise(operator.xor, np.bitwise_xor, self, other)
+
+    def __rxor__(self, other):
+        return _bitwise(operator.xor, np.bitwise_xor, other, self)
+
+    def __lshift__(self, other):
+        return _bitwise(operator.lshift, np.left_shift, self, other)
+
+    def __rlshift__(self, other):
+        return _bitwise(operator.lshift, np.left_shift, other, self)
+
+    def __rshift__(self, other):
+        return _bitwise(operator.rshift, np.right_shift, self, other)
+
+    def __rrshift__(self, other):
+        return _bitwise(operator.rshift, np.right_shift, other, self)
+
+    def __lt__(self, other):
+        return self.apply("lt", (self, other))
+
+    def __le__(self, other):
+        return self.apply("le", (self, other))
+
+    def __gt__(self, other):
+        return self.apply("gt", (self, other))
+
+    def __ge__(self, other):
+        return self.apply("ge", (self, other))
+
+    def __eq__(self, other):
+        return self.apply("eq", (self, other)) if other is not None else False
+
+    def __ne__(self, other):
+        return self.apply("ne", (self, other)) if other is not None else True
+
+    # ------------------------------------------------------------------ indexing and assignment
+
+    def __getitem__(self, index):
+        from tape.rules.indexing import get
+
+        return get(self, index)
+
+    def __setitem__(self, index, value):
+        from tape.rules.indexing import put
+
+        put(self, index, value)
+
+    def _in_place(self, result):
+        """Put `result` into these cells; a scalar, like NumPy's, is replaced instead."""
+        if not self.shape:
+            return result
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"cannot put {result.dtype} into an array of {self.dtype} in place; use x = x + y")
+        self[...] = result
+        return self
+
+    def __iadd__(self, other):
+        return self._in_place(self + other)
+
+    def __isub__(self, other):
+        return self._in_place(self - other)
+
+    def __imul__(self, other):
+        return self._in_place(self * other)
+
+    def __itruediv__(self, other):
+        return self._in_place(self / other)
+
+    def __ipow__(self, other):
+        return self._in_place(self**other)
+
+    def __ifloordiv__(self, other):
+        return self._in_place(self // other)
+
+    def __imod__(self, other):
+        return self._in_place(self % other)
+
+    def __imatmul__(self, other):
+        return self._in_place(self @ other)
+
+
+def _bitwise(operation, ufunc, *operands):
+    """An operator of bits: of Python's own integers as Python computes it, else by NumPy's function."""
+    if all(map(is_python_number, operands)) and any(_kind_of(x) is int for x in operands):
+        return integers.computed(operation, operands)
+    return ufunc(*operands)
+
+
+def is_python_number(x) -> bool:
+    """Whether this is, or stands for, a number of Python's own, so that Python's rules hold for it."""
+    return x.plain_type in _PYTHON_TYPES if isinstance(x, RecordedArray) else type(x) in _PYTHON_TYPES
+
+
+_PYTHON_TYPES = (float, int, bool)
+
+
+def _is_foreign(x) -> bool:
+    """Whether this is an array of a type that is neither NumPy's nor ours."""
+    return hasattr(type(x), "__array_ufunc__") and not isinstance(x, (RecordedArray, np.ndarray, np.generic))
+
+
+def _point(view: View) -> View:
+    """A view of one element without axes."""
+    return View(view.cell, (), ())
+
+
+def _here() -> str:
+    return "{}:{}".format(*user_line())
+
+
+add_methods(RecordedArray, ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take",
+                            "clip", "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod",
+                            "argsort", "searchsorted", "choose", "nonzero", "put", "round", "conj", "conjugate"))
+
+
+def _copy(self, order="C"):
+    """A copy that shares no cells."""
+    if order == "K":
+        return record("copy", (self,))
+    return RecordedArray(self.recorder, self.recorder.copied(self.view), self.dtype)
+
+
+def _compress(self, condition, axis=None, out=None):
+    """`numpy.compress` of this array."""
+    return np.compress(condition, self, axis, out)
+
+
+def _sort(self, axis=-1, kind=None, order=None, *, stable=None):
+    """Sort in place."""
+    self[...] = np.sort(self, axis=axis)
+
+
+def _fill(self, value):
+    """Set all elements."""
+    self[...] = value
+
+
+def _flatten(self, order="C"):
+    """A copy with one axis."""
+    return np.ravel(self.copy(), order=order)
+
+
+def _astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
+    """A copy in another dtype; floats of a list share one precision, so a float64 list cannot round to float32."""
+    dtype = np.dtype(dtype)
+    if not np.can_cast(self.dtype, dtype, casting):
+        raise TypeError(f"Cannot cast array data from {self.dtype!r} to {dtype!r} according to the rule {casting!r}")
+    if not copy and dtype == self.dtype:
+        return self
+    if dtype.kind == "b":
+        return record("ne", (self, 0))
+    if dtype.kind in "iu":
+        whole = self if self.dtype.kind in "iub" else record("add", (record("trunc", (self,)), 0.0))
+        result = RecordedArray(self.recorder, self.recorder.copied(whole.view), dtype)
+        return integers.settled(result, lambda x: np.asarray(x).astype(dtype)[()], (self,))
+    if dtype not in (np.float64, np.float32):
+        raise NotDifferentiable(f"astype({dtype}): expected float64, float32, an integer type or bool")
+    return RecordedArray(self.recorder, self.recorder.copied(self.view), self.recorder.fitting(dtype))
+
+
+def _deepcopy(self, memo):
+    """A copy that shares no cells, the same one wherever the array stands in what is copied."""
+    return memo.setdefault(id(self), _copy(self, "K"))
+
+
+RecordedArray.copy = _copy
+RecordedArray.__copy__, RecordedArray.__deepcopy__ = lambda self: _copy(self, "K"), _deepcopy
+RecordedArray.flatten, RecordedArray.astype = _flatten, _astype
+RecordedArray.sort, RecordedArray.fill, RecordedArray.compress = _sort, _fill, _compress

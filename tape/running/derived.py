@@ -1,0 +1,212 @@
+"""The lists that compute a function's value and its derivatives, and what runs them: machine code, or the sweeps.
+
+What is here: from a trace to the list of each derivative, simplified and with the bodies of its loops as native code wants
+them. What is not: differentiation and simplification (`transforms`), machine code (`compiled.native`).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from compiled.lists import loops
+from compiled.lists.listing import Listing, body_of, with_body
+from compiled.lists.loops import Loop, Packs
+from compiled.native.function import NativeFunction
+from compiled.native.loops import LoopBody
+from compiled.native.wrappers import NOT_FINITE, NOT_TAKEN, Signature
+from compiled.sweeps.engine import ENGINE
+from compiled.table.layout import STATUS_BITS
+from tape.errors import NotDifferentiable
+from tape.recording.recorder import check_integers
+from tape.recording.traces import Trace
+from tape.reports.strictness import is_finite, strictness, verify
+from tape.running.c_names import distinct_names
+from tape.transforms.build import with_gradients, with_tangents
+from tape.transforms.roll import LEAST_STEPS, rolled
+from tape.transforms.simplify import FORWARD_ONLY, cells_read, result_of, simplified, zeros_that_are_read
+
+
+class SweptFunction:
+    """A list run by the sweeps, in the place of a `NativeFunction`."""
+
+    def __init__(self, listing: Listing, inputs, outputs, name: str, derivatives: int):
+        self.program, self.name, self.dtype = listing.program(), name, listing.dtype
+        self.derivatives = derivatives
+        self.signature = Signature.of(listing, inputs, outputs)
+
+    def results(self, leaves):
+        """As `NativeFunction.results`."""
+        program = self.program
+        values = program.values.copy()
+        for view, leaf in zip(program.inputs, leaves, strict=True):
+            if np.shape(leaf) != view.shape:
+                return NOT_TAKEN, []
+            view.of(values)[...] = leaf
+        status = loops.forward(ENGINE, program, values, 0, len(program.code))
+        if status >= 0:
+            return status & ((1 << STATUS_BITS) - 1), []
+        results = [view.of(values).copy()[()] if not view.shape else view.of(values).copy() for view in program.outputs]
+        return 0 if is_finite(results[self.derivatives :]) else NOT_FINITE, results
+
+
+class Lists:
+    """The lists of one trace that compute values and derivatives, each made and compiled when it is first wanted.
+
+    Parameters
+    ----------
+    trace : Trace
+        Of the function.
+    name : str
+        Of the functions in C.
+    names : list of str
+        Of the arguments' leaves in C.
+    make : callable
+        What makes a function of a list.
+    """
+
+    def __init__(self, trace: Trace, name: str, names: list[str] | None = None, make=None):
+        self.trace, self.name, self.make = trace, name, make or NativeFunction
+        self.program = trace.program
+        if self.make is NativeFunction and len(trace.program.code) >= LEAST_STEPS:
+            self.program = rolled(Listing.of(trace.program)).program()
+        self.inputs = [names[k] if names else f"x{k}" for k in trace.dynamic]
+        self.wrt = [self.inputs[k] for k in trace.wrt]
+        self.outputs = [f"out{k}" if len(trace.program.outputs) > 1 else "out" for k in range(len(trace.program.outputs))]
+
+    @functools.cached_property
+    def value(self) -> NativeFunction:
+        """Arguments to results."""
+        program = self.program
+        return self._native(program, program.outputs, self.inputs, self.outputs, "value")
+
+    @functools.cached_property
+    def value_and_grad(self) -> NativeFunction:
+        """Arguments to results and the gradients of the differentiated arguments."""
+        program = self.program
+        views = [program.inputs[k] for k in self.trace.wrt]
+        longer, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], views, seeded=False)
+        return self._native(longer, [*longer.outputs, *adjoints], self.inputs,
+                            [*self.outputs, *(f"grad_{n}" for n in self.wrt)], "value_and_grad")
+
+    @functools.cached_property
+    def vjp(self) -> NativeFunction:
+        """Arguments and adjoints of the results, to results and adjoints of the arguments."""
+        program = self.program
+        views = [program.inputs[k] for k in self.trace.wrt]
+        which = list(range(len(program.outputs)))
+        longer, adjoints = with_gradients(program, which, views, seeded=True)
+        return self._native(longer, [*longer.outputs, *adjoints], [*self.inputs, *(f"seed_{n}" for n in self.outputs)],
+                            [*self.outputs, *(f"adjoint_{n}" for n in self.wrt)], "vjp")
+
+    @functools.cached_property
+    def jvp(self) -> NativeFunction:
+        """Arguments and tangents, to results and their tangents."""
+        program = self.program
+        views = [program.inputs[k] for k in self.trace.wrt]
+        which = list(range(len(program.outputs)))
+        longer, tangents = with_tangents(program, which, views)
+        return self._native(longer, [*longer.outputs, *tangents], [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],
+                            [*self.outputs, *(f"tangent_{n}" for n in self.outputs)], "jvp")
+
+    def _native(self, program, outputs, inputs, names, suffix):
+        every = distinct_names([*inputs, *names])
+        inputs, names = every[: len(inputs)], every[len(inputs) :]
+        listing = Listing.of(program)
+        listing.outputs = [result_of(program, view) for view in outputs]
+        prepared = native_listing(listing) if self.make is NativeFunction else simplified(listing)
+        derivatives = {"value": len(names), "hvp": 0}.get(suffix, len(self.outputs))
+        return self.make(prepared, inputs, names, f"{self.name}_{suffix}", derivatives)
+
+    @functools.cached_property
+    def hvp(self) -> NativeFunction:
+        """Arguments and tangents, to the tangents of the gradients."""
+        program = self.program
+        views = [program.inputs[k] for k in self.trace.wrt]
+        first, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], views, seeded=False)
+        first.outputs = adjoints
+        longer, tangents = with_tangents(first, list(range(len(adjoints))), [first.inputs[k] for k in self.trace.wrt])
+        return self._native(longer, tangents, [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],
+                            [f"product_{n}" for n in self.wrt], "hvp")
+
+    def run(self, name, leaves, extra, checked=True):
+        """Run a list on all leaves of the arguments and on `extra`; None where it does not hold for them.
+
+        Unless `checked` is false, a derivative that is not finite is told, see `strictness.verify`.
+        """
+        function = getattr(self, name)
+        inputs = [leaves[k] for k in self.trace.dynamic]
+        status, results = called(function, [*inputs, *extra])
+        if status not in (0, NOT_FINITE):
+            return None
+        if checked and (status or strictness() is not None) and name != "value":
+            first = function.derivatives
+            verify(name, self.trace, inputs, extra, results[first:], results[:first])
+        return results
+
+
+def native_listing(listing: Listing) -> Listing:
+    """A list, simplified for forward runs, with its bodies as native code runs them."""
+    listing = simplified(listing, (*FORWARD_ONLY, zeros_that_are_read))
+    bodies = []
+    for step in listing.steps:
+        number = body_of(step)
+        if number is not None:
+            is_loop = step.row.name == "loop"
+            body = _loop_body(listing, step, Loop.of(step.space.words)) if is_loop else listing.bodies[number]
+            step.space = with_body(step, len(bodies))
+            bodies.append(body)
+    listing.bodies = tuple(bodies)
+    return listing
+
+
+def _loop_body(listing, step, loop) -> LoopBody:
+    """The body of a loop step, without what the rest of the list does not read."""
+    program = listing.bodies[loop.body]
+    packs = Packs.of(loop, program)
+    read = [(low - step.out.offset, high - step.out.offset) for low, high in cells_read(listing, step.out.slot)]
+
+    def is_read(place):
+        first, shape = place
+        return any(low < first + math.prod(shape) and first <= high for low, high in read)
+
+    first_y = loop.carry + loop.sums
+    wanted = [*range(loop.carry)]
+    wanted += [loop.carry + k for k, place in enumerate(packs.sums) if is_read(place)]
+    wanted += [first_y + k for k, place in enumerate(packs.y) if is_read(place)]
+    wanted += [len(program.outputs) - 1] if loop.ends else []
+    rows = any(is_read((cell, (math.prod(shape) - math.prod(shape[1:]),))) if not loop.backward else
+               is_read((cell + math.prod(shape[1:]), (math.prod(shape) - math.prod(shape[1:]),))) for cell, shape in packs.rows)
+    body = Listing.of(program)
+    body.outputs = [body.outputs[k] for k in wanted]
+    return LoopBody(native_listing(body), tuple(wanted), rows, tuple(v.shape for v in program.inputs),
+                    tuple(v.shape for v in program.outputs))
+
+
+def called(function: NativeFunction, leaves) -> tuple[int, list]:
+    """Run a function on leaves, which are converted when it does not take them as they are; returns status and results."""
+    status, results = function.results(leaves)
+    if status == NOT_TAKEN:
+        slots = function.signature.inputs
+        return function.results([converted(leaf, slot.shape, slot.name, function.dtype)
+                                 for leaf, slot in zip(leaves, slots, strict=True)])
+    return status, results
+
+
+def converted(leaf, shape, name, dtype) -> np.ndarray:
+    """An argument as native code takes it: itself where it is that already, else a copy."""
+    if leaf.__class__ is np.ndarray and leaf.dtype is dtype and leaf.shape == shape and leaf.ndim:
+        flags = leaf.flags
+        if flags.c_contiguous and flags.aligned:
+            return leaf
+    if np.shape(leaf) != shape:
+        raise ValueError(f"argument {name}: compiled for shape {shape}, got {np.shape(leaf)}; compile again for other shapes")
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "fiub":
+        raise NotDifferentiable(f"argument {name}: expected numbers, got {array.dtype}")
+    check_integers(array, dtype)
+    result = np.empty(shape, dtype)  # a copy: an array may be out of line, or of a dtype that is equal but not the same
+    result[...] = array
+    return result

@@ -1,0 +1,818 @@
+"""The Tape: a recorded list as users hold it, with its arrays, its sweeps and its table of adjoints."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from compiled.lists import loops
+from compiled.lists.listing import Listing
+from compiled.lists.memory import View
+from compiled.lists.program import Program
+from compiled.sweeps.engine import ENGINE
+from compiled.table.layout import GUARD_FAILED, OPCODE, OPERAND, OPERANDS, OUTPUT, STATUS_BITS
+from tape.draw import GraphPicture, draw
+from tape.draw.contents import parameter_names
+from tape.errors import GuardFailed, NotDifferentiable
+from tape.jitted.derivatives import is_jitted
+from tape.jitted.lists import recorded_trace
+from tape.recording.arguments import Leaf, leaves_of, like_argument, with_leaves
+from tape.recording.arrays import RecordedArray
+from tape.recording.recorder import raise_status
+from tape.recording.traces import Trace, Traces, Workspace
+from tape.reports.inspection import inspect
+from tape.reports.report import Report
+from tape.reports.strictness import examine, is_finite, strictness
+from tape.tapes import saving
+from tape.tapes.graph import Graph, Operation
+from tape.transforms.build import with_gradients, with_tangents
+from tape.transforms.simplify import ALL, dead_code, result_of, simplified
+
+
+class Variable:
+    """A value on a tape: an input, a constant or a result of an instruction, by its slot.
+
+    Attributes
+    ----------
+    number : int
+        Its number in the text form: 7 for `%7`.
+    view : compiled.memory.View
+        Its cells.
+    """
+
+    __slots__ = ("number", "view")
+
+    def __init__(self, number: int, view: View):
+        self.number, self.view = number, view
+
+    def __repr__(self):
+        return f"%{self.number} {self.view.shape}"
+
+
+class GradTable:
+    """The adjoints that the last reverse sweep left, by variable: the textbook's grad_table.
+
+ with a `Variable` of the tape, a slot number, or a recorded array that the function kept.
+    """
+
+    def __init__(self, tape: Tape):
+        self._tape = tape
+
+    def __getitem__(self, variable) -> np.ndarray:
+        """Adjoint of a variable, as a new array of its shape."""
+        return self._tape._view_of(variable).of(self._tape._workspace.adjoints).copy()
+
+    def __len__(self):
+        return len(self._tape._program.slots)
+
+
+class Tape:
+    """The Wengert list of a function at given shapes; made by `tape.record` or `tape.load`.
+
+    Attributes
+    ----------
+    opcodes : ndarray(int32, shape (n,))
+        Instruction numbers in the table, read-only.
+    operands : ndarray(int32, shape (n, 3))
+        First cells of the operands; 0 where there is none.
+    outputs : ndarray(int32, shape (n,))
+        First cells of the results.
+    values, adjoints : ndarray(float64 or float32)
+        The buffers, read-only views; an instruction's cells are the same in both.
+    inputs : nested containers of Variable
+        In the structure of the arguments.
+    results : nested containers of Variable
+        In the structure of the result; a leaf that does not depend on the arguments is the number itself.
+    grad_table : GradTable
+        The adjoints by variable.
+
+    Examples
+    --------
+    >>> import tape
+    >>> t = tape.record(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
+    >>> t.reverse()
+    >>> [float(t.grad_table[v]) for v in t.inputs]
+    [-4.0, -4.0, 3.0]
+    >>> len(t), float(t.forward(1.0, 2.0, 3.0))
+    (2, 9.0)
+    """
+
+    def __init__(self, trace: Trace, structure, workspace: Workspace | None = None):
+        self._trace, self._structure = trace, structure
+        self._program: Program = trace.program
+        self._workspace = workspace or Workspace(trace.program, trace.wrt)
+        # Whether the values are not there: recording a loop does not run it.
+        self._rewound = bool(self._program.bodies) or workspace is None
+        self._seeded = None  # what the last reverse sweep began with; None when it was not run on these values
+        self._names: tuple[str, ...] = ()
+        self.grad_table = GradTable(self)
+
+    # ------------------------------------------------------------------ arrays
+
+    def __len__(self):
+        return len(self._program.code)
+
+    def __str__(self):
+        return self._program.text()
+
+    def __repr__(self):
+        return f"Tape({len(self)} instructions, {len(self._program.values)} cells of {self._program.values.dtype})"
+
+    @property
+    def opcodes(self) -> np.ndarray:
+        """Instruction numbers in the table."""
+        return _read_only(self._program.code[:, OPCODE])
+
+    @property
+    def operands(self) -> np.ndarray:
+        """First cells of the operands."""
+        return _read_only(self._program.code[:, OPERAND : OPERAND + OPERANDS])
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """First cells of the results."""
+        return _read_only(self._program.code[:, OUTPUT])
+
+    @property
+    def values(self) -> np.ndarray:
+        """The value buffer."""
+        return _read_only(self._workspace.values)
+
+    @property
+    def adjoints(self) -> np.ndarray:
+        """The adjoint buffer."""
+        return _read_only(self._workspace.adjoints)
+
+    @property
+    def inputs(self):
+        """Variables of the arguments; static leaves stay as they are."""
+        views = iter(self._program.inputs)
+        dynamic = set(self._trace.dynamic)
+        leaves = [self._variable(next(views)) if k in dynamic else leaf.dtype for k, leaf in enumerate(self._trace.leaves)]
+        args, _ = with_leaves(self._structure, leaves)
+        return args
+
+    @property
+    def results(self):
+        """Variables of the result."""
+        leaves = [self._variable(self._program.outputs[w]) if isinstance(w, int) else w[0] for w in self._trace.results]
+        return with_leaves(self._trace.structure, leaves)
+
+    def _variable(self, view: View) -> Variable:
+        return Variable(int(self._program.slot_of(view.cell)), view)
+
+    def _view_of(self, variable) -> View:
+        if isinstance(variable, (Variable, RecordedArray)):
+            return variable.view
+        if isinstance(variable, (int, np.integer)) and 0 <= variable < len(self._program.slots):
+            return self._program.slot_view(int(variable))
+        raise KeyError(f"expected a variable of this tape or a slot number below {len(self._program.slots)}, got {variable!r}")
+
+    # ------------------------------------------------------------------ the textbook's graph
+
+    @functools.cached_property
+    def _graph(self) -> Graph:
+        return Graph(Listing.of(self._program))
+
+    @property
+    def edges(self) -> int:
+        """Number of edges of the computational graph: pairs of an operation and a variable that it reads."""
+        return self._graph.edges
+
+    def get_operation(self, variable) -> Operation | None:
+        """The operation that computes a variable, as in the textbook; None for an input or a constant.
+
+        Parameters
+        ----------
+        variable : Variable, slot number or recorded array
+            A variable is a slot: all instructions that write it are one operation (a sum is an initial zero and what is added
+            to it). Of a recorded array that is a part of a slot, the slot is meant.
+
+        Returns
+        -------
+        Operation or None
+            With `name`, `f`, `bprop`, `row` and `line`.
+
+        Raises
+        ------
+        NotDifferentiable
+            When cells of the variable are assigned to after they were read: they hold several variables, one after the other,
+            which no table of gradients by variable can tell apart (`reverse` and `build_grad` can).
+
+        Notes
+        -----
+        Source: Goodfellow, Bengio, Courville, "Deep learning", MIT Press 2016, section 6.5.6.
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
+        >>> product = t.get_operation(t.results)
+        >>> product.name, t.get_inputs(t.results), t.get_operation(t.inputs[0])
+        ('mul', [%3 (), %2 ()], None)
+        >>> float(product.bprop(t.get_inputs(t.results), t.inputs[2], 1.0))
+        3.0
+        """
+        number = self._number_of(variable)
+        if number not in self._graph.writers:
+            return None
+        self._graph.check_single(number)
+        return Operation(self, self._graph, number)
+
+    def get_inputs(self, variable) -> list[Variable]:
+        """The variables that the operation of a variable reads, constants included, each once; see `get_operation`."""
+        return [self._numbered(k) for k in self._graph.inputs.get(self._number_of(variable), ())]
+
+    def get_consumers(self, variable) -> list[Variable]:
+        """The variables whose operations read a variable, in the order of the list; see `get_operation`.
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x: x * (x + 1.0), 3.0)
+        >>> t.get_consumers(t.inputs[0]), t.get_consumers(t.results), t.edges
+        ([%2 (), %3 ()], [], 4)
+        """
+        return [self._numbered(k) for k in self._graph.consumers.get(self._number_of(variable), ())]
+
+    def _number_of(self, variable) -> int:
+        return self._graph.variable_of(int(self._program.slot_of(self._view_of(variable).cell)))
+
+    def _numbered(self, number: int) -> Variable:
+        return Variable(number, self._program.slot_view(number))
+
+    def _value_of(self, variable) -> np.ndarray:
+        """What a variable holds after the last forward sweep, as a new array."""
+        if self._rewound:
+            self._swept()
+        return self._view_of(variable).of(self._workspace.values).copy()
+
+    def _of_variables(self, listing, variables, wanted=None) -> Tape:
+        """The tape of a list whose inputs are `variables`, in nested containers, and that computes `wanted`."""
+        arguments = variables if isinstance(variables, tuple) else (variables,)
+        leaves, structure = leaves_of((arguments, {}))
+        described = [Leaf("array", self._view_of(v).shape, listing.dtype) for v in leaves]
+        results, result_structure = leaves_of(wanted if wanted is not None else 0)
+        program = listing.program()
+        program.check()
+        guards = np.flatnonzero(program.code[:, OPCODE] == program.table.opcode["guard"]).tolist()
+        numbers = list(range(len(leaves)))
+        trace = Trace(program, described, numbers, numbers, list(range(len(results))), [listing.dtype] * len(results),
+                      result_structure, (), guards)
+        return Tape(trace, structure)
+
+    # ------------------------------------------------------------------ sweeps
+
+    def forward(self, *args, **kwargs):
+        """Run the forward sweep on new arguments of the recorded structure, shapes and dtypes.
+
+        Returns
+        -------
+        The function's result.
+
+        Raises
+        ------
+        ValueError
+            For arguments of another structure or shape.
+        tape.GuardFailed
+            When a recorded branch would be decided otherwise: this list is not the function's there.
+        """
+        leaves, structure = leaves_of((args, kwargs))
+        if structure != self._structure:
+            raise ValueError(f"the arguments: expected the recorded structure {self._structure}, got {structure}")
+        for k, (leaf, recorded) in enumerate(zip(leaves, self._trace.leaves, strict=True)):
+            if recorded.kind != "static" and np.shape(leaf) != recorded.shape:
+                raise ValueError(f"argument leaf {k}: expected the recorded shape {recorded.shape}, got {np.shape(leaf)}")
+            if recorded.kind == "static" and leaf != recorded.dtype:
+                raise ValueError(f"argument leaf {k}: expected the recorded {recorded.dtype!r}, got {leaf!r:.60}")
+        self._rewound, self._seeded = True, None  # stays so where a guard fails
+        self._trace.check(leaves)
+        if not self._trace.admits(leaves):
+            raise GuardFailed("an integer argument is beyond what the list was recorded for, as cells do not hold it exactly; "
+                              "record again with these arguments, or use tape.grad, which does so by itself")
+        self._trace.load(self._workspace, leaves)
+        result = self._swept()
+        if strictness() is not None:
+            examine("value", self._program, (), self._initial_values, (), leaves_of(result)[0])
+        return result
+
+    def _swept(self):
+        status = self._trace.forward(self._workspace)
+        if status >= 0 and status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
+            text = self._program.instruction_text(status >> STATUS_BITS)
+            raise GuardFailed(f"a branch of Python code is decided otherwise than when it was recorded: {text}; record again "
+                              "with these arguments, or use tape.grad, which does so by itself")
+        if status >= 0:
+            raise_status(status, self._program)
+        self._rewound = False
+        return self._trace.result(self._workspace)
+
+    def reverse(self, seed=1.0) -> None:
+        """Run the reverse sweep from the values of the last forward sweep; fills `adjoints` and `grad_table`.
+
+        Parameters
+        ----------
+        seed : float, array or nested containers of them
+            Adjoint of the result: of its structure and shapes, or one number for every element.
+
+        Raises
+        ------
+        NotDifferentiable
+            When no result depends on the arguments.
+        ValueError
+            For a seed of another structure or shape.
+        """
+        pairs = self._seeds(seed)
+        self._reverse(pairs)
+        wrt = [self._program.inputs[k] for k in self._trace.wrt]
+        adjoints = [view.of(self._workspace.adjoints) for view in wrt]
+        if strictness() is not None or not is_finite(adjoints):
+            examine("vjp", self._program, wrt, self._initial_values, self._output_seeds(pairs), adjoints)
+
+    def _reverse(self, pairs):
+        if self._program.bodies:
+            self._reverse_with_loops(pairs)
+            return
+        if self._rewound:
+            # The last reverse sweep undid the assignments; run them again.
+            self._swept()
+        adjoints = self._workspace.adjoints
+        adjoints[...] = 0.0
+        for view, one in pairs:
+            view.of(adjoints)[...] += one
+        ENGINE.reverse(self._program.code, self._program.geometry, self._workspace.values, adjoints, True)
+        self._rewound, self._seeded = self._program.overwrites, pairs
+
+    def _initial_values(self) -> np.ndarray:
+        """The value buffer before the last forward sweep."""
+        program, work = self._program, self._workspace.values.copy()
+        if program.overwrites and not self._rewound:
+            ENGINE.reverse(program.code, program.geometry, work, np.zeros_like(work), False)
+        values = program.values.copy()
+        for view in program.inputs:
+            view.of(values)[...] = view.of(work)
+        return values
+
+    def _output_seeds(self, pairs):
+        """The adjoint of each output of the list."""
+        seeds = [np.zeros(view.shape) for view in self._program.outputs]
+        for which, (_, one) in zip(self._dynamic_outputs(), pairs, strict=True):
+            seeds[which] += one
+        return seeds
+
+    def _seeds(self, seed):
+        """Each dynamic result's view with its seed."""
+        if not self._dynamic_outputs():
+            raise NotDifferentiable("no result of this tape depends on its arguments")
+        if np.ndim(seed) == 0 and isinstance(seed, (int, float, np.generic)):
+            seeds = [seed] * len(self._trace.results)
+        else:
+            seeds, structure = leaves_of(seed)
+            if structure != self._trace.structure:
+                raise ValueError(f"the seed: expected the structure of the result, {self._trace.structure}, got {structure}")
+        pairs = []
+        for k, w in enumerate(self._trace.results):
+            if isinstance(w, int):
+                view = self._program.outputs[w]
+                if np.shape(seeds[k]) not in ((), view.shape):
+                    raise ValueError(f"the seed: expected shape {view.shape} for result {k}, got {np.shape(seeds[k])}")
+                pairs.append((view, np.array(seeds[k])))
+        return pairs
+
+    def _reverse_with_loops(self, pairs):
+        """Adjoints by the list that computes them, as the sweeps do not go into loops."""
+        program, adjoints = self._program, self._workspace.adjoints
+        adjoints[...] = 0.0
+        slots = [program.slot_view(k) for k in range(len(program.slots)) if k not in program.constants]
+        longer, views = with_gradients(program, self._dynamic_outputs(), slots, seeded=True)
+        values = longer.values.copy()
+        given = [view.of(self._workspace.values) for view in program.inputs] + [one for _, one in pairs]
+        for view, value in zip(longer.inputs, given, strict=True):
+            view.of(values)[...] = value
+        loops.forward(ENGINE, longer, values, 0, len(longer.code))
+        for slot, view in zip(slots, views, strict=True):
+            slot.of(adjoints)[...] = view.of(values)
+        self._seeded = pairs
+
+    @property
+    def gradients(self):
+        """Adjoints of the arguments after `reverse`, in their structure, shapes and dtypes."""
+        leaves = []
+        views = iter(self._program.inputs)
+        dynamic = set(self._trace.dynamic)
+        for k, leaf in enumerate(self._trace.leaves):
+            if k in dynamic:
+                leaves.append(like_argument(next(views).of(self._workspace.adjoints), _as_float(leaf)))
+            else:
+                leaves.append(leaf.dtype)
+        return with_leaves(self._structure, leaves)[0]
+
+    # ------------------------------------------------------------------ from list to list
+
+    def build_grad(self, targets=None, value=False) -> Tape:
+        """Build the list that computes the gradients of the targets, symbol to symbol.
+
+        The instruction table's own rules write it, so it can be differentiated again, to any order.
+
+        Parameters
+        ----------
+        targets : Variable, slot number, or nested containers of them, optional
+            What to differentiate the results with respect to; by default the arguments (`inputs`).
+        value : bool
+            Whether the new tape returns ``(results, gradients)`` instead of the gradients alone.
+
+        Returns
+        -------
+        Tape
+            Of the same arguments; its result has the structure of the targets. Of results that are not scalar, the sum of all
+            elements is differentiated, as by ``reverse(seed=1.0)``.
+
+        Raises
+        ------
+        NotDifferentiable
+            When no result depends on the arguments.
+
+        Notes
+        -----
+        Source: Goodfellow, Bengio, Courville, "Deep learning", MIT Press 2016, section 6.5 (build_grad).
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x: x**3, 2.0)
+        >>> first = t.build_grad(t.inputs[0])
+        >>> second = first.build_grad(first.inputs[0])
+        >>> float(first.forward(2.0)), float(second.forward(2.0))
+        (12.0, 12.0)
+        """
+        views, structure = self._targets(targets)
+        program, adjoints = with_gradients(self._program, self._dynamic_outputs(), views, seeded=False)
+        return self._with_outputs(program, adjoints, structure, value)
+
+    def build_jvp(self, targets=None, value=False) -> Tape:
+        """Build the list that computes the tangents of the results: the forward-mode sister of `build_grad`.
+
+        Parameters
+        ----------
+        targets : Variable, slot number, or nested containers of them, optional
+            What the tangents belong to; by default the arguments that are made of floats.
+        value : bool
+            Whether the new tape returns ``(results, tangents)`` instead of the tangents alone.
+
+        Returns
+        -------
+        Tape
+            Its arguments are those of this tape, and one more: the tangents, in the structure of the targets.
+
+        Raises
+        ------
+        NotDifferentiable
+            When no result depends on the arguments.
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x, y: x * y, 2.0, 3.0)
+        >>> float(t.build_jvp(t.inputs).forward(2.0, 3.0, (1.0, 10.0)))
+        23.0
+        """
+        views, structure = self._targets(targets)
+        program, tangents = with_tangents(self._program, self._dynamic_outputs(), views)
+        leaves = list(range(len(self._trace.leaves)))
+        args, kwargs = with_leaves(self._structure, leaves)
+        named = [("tangent", k) for k in range(len(views))]
+        order, arguments = leaves_of(((*args, with_leaves(structure, [_Token(n) for n in named])), kwargs))
+        described = [self._trace.leaves[x] if not isinstance(x, _Token) else
+                     Leaf("array", views[x.name[1]].shape, program.values.dtype) for x in order]
+        places = {x if not isinstance(x, _Token) else x.name: k for k, x in enumerate(order)}
+        dynamic = [places[k] for k in self._trace.dynamic] + [places[n] for n in named]
+        results = iter(range(len(self._program.outputs), len(self._program.outputs) + len(tangents)))
+        which = [next(results) if isinstance(w, int) else (np.zeros_like(w[0]),) for w in self._trace.results]
+        dtypes = [d if np.dtype(d).kind == "f" else program.values.dtype for d in self._trace.result_dtypes]
+        outputs = [*program.outputs, *tangents]
+        parts = (which, dtypes, self._trace.structure)
+        return self._longer(program, outputs, parts, value, described, dynamic, arguments)
+
+    def prune(self, targets=None, of=None) -> Tape:
+        """Build the list that computes the targets alone, without what they do not need.
+
+        With `of`, the textbook's other pruning: only ancestors of the output that descend from the targets stay.
+
+        Parameters
+        ----------
+        targets : Variable, slot number, or nested containers of them, optional
+            What to compute; by default the results. With `of`, what the new list is a function of; by default the arguments.
+        of : Variable, slot number, or nested containers of them, optional
+            The outputs.
+
+        Returns
+        -------
+        Tape
+            Of the same arguments. With `of`, its arguments are the targets (a tuple gives as many arguments), its result is in
+            the structure of `of`, and all else that it needs is constant, with the values of the last forward sweep.
+
+        Raises
+        ------
+        NotDifferentiable
+            With `of`, when a target is a part of a variable, or assigned to after it was read.
+
+        Examples
+        --------
+        >>> import numpy as np, tape
+        >>> t = tape.record(lambda x: (np.sin(x), np.cos(x)), 1.0)
+        >>> len(t), len(t.prune(t.results[0]))
+        (2, 1)
+        >>> t = tape.record(lambda x, y: np.sin(x) * np.exp(y), 0.0, 1.0)
+        >>> between = t.prune(t.inputs[1], of=t.results)
+        >>> len(t), len(between), float(between.forward(5.0))
+        (3, 2, 0.0)
+        """
+        if of is not None:
+            return self._between(self._float_inputs() if targets is None else targets, of)
+        listing = Listing.of(self._program)
+        if targets is None:
+            return self._rewritten(simplified(listing, (dead_code,)), self._trace.results, self._trace.result_dtypes,
+                                   self._trace.structure, self._structure)
+        leaves, structure = leaves_of(targets)
+        views = [self._view_of(target) for target in leaves]
+        listing.outputs = [result_of(self._program, view) for view in views]
+        return self._rewritten(simplified(listing, (dead_code,)), list(range(len(views))),
+                               [self._program.values.dtype] * len(views), structure, self._structure)
+
+    def _between(self, targets, of) -> Tape:
+        """The list of the outputs `of` as a function of the targets, at the values of now."""
+        numbers = [int(self._program.slot_of(view.cell)) for view in self._targets(targets)[0]]
+        for number in numbers:
+            self._graph.check_single(number)
+        wanted, structure = leaves_of(of)
+        outputs = [result_of(self._program, self._view_of(v)) for v in wanted]
+        listing = self._graph.between(numbers, outputs, self._constant_of)
+        pruned = self._of_variables(listing, targets, with_leaves(structure, list(range(len(wanted)))))
+        for cells, number in zip(pruned._workspace.inputs, numbers, strict=True):
+            cells[...] = self._value_of(number)
+        pruned._rewound = True
+        return pruned
+
+    def _constant_of(self, number: int) -> np.ndarray:
+        self._graph.check_single(number)  # an argument that is assigned to no longer holds what the list began with
+        return self._value_of(number)
+
+    def simplify(self, passes=None) -> Tape:
+        """Build an equal list of fewer instructions.
+
+        Constants are folded, equal expressions computed once, copies and what no result needs left out, known forms
+        rewritten (``log(sum(exp(x)))`` without overflow). Derivatives of the new list are those of the old.
+
+        Parameters
+        ----------
+        passes : sequence of callables, optional
+            Which passes of `tape.transforms.simplify` to run, in order; by default all.
+
+        Returns
+        -------
+        Tape
+            Of the same arguments and results.
+
+        Examples
+        --------
+        >>> import numpy as np, tape
+        >>> t = tape.record(lambda x: np.sin(x) * np.sin(x), 1.0)
+        >>> len(t), len(t.simplify())
+        (3, 2)
+        """
+        listing = simplified(Listing.of(self._program), ALL if passes is None else passes)
+        return self._rewritten(listing, self._trace.results, self._trace.result_dtypes, self._trace.structure, self._structure)
+
+    def _targets(self, targets):
+        """Views of whole slots, and the structure of the targets."""
+        if not any(isinstance(w, int) for w in self._trace.results):
+            raise NotDifferentiable("no result of this tape depends on its arguments")
+        leaves, structure = leaves_of(self._float_inputs() if targets is None else targets)
+        views = [self._view_of(leaf) for leaf in leaves]
+        for view in views:
+            if self._program.slot_view(int(self._program.slot_of(view.cell))) != view:
+                raise NotDifferentiable(f"a target of shape {view.shape} is a part of a variable: expected a whole one")
+        return views, structure
+
+    def _float_inputs(self):
+        inputs = tuple(self._variable(self._program.inputs[k]) for k in self._trace.wrt)
+        return inputs[0] if len(inputs) == 1 else inputs
+
+    def _dynamic_outputs(self):
+        return [w for w in self._trace.results if isinstance(w, int)]
+
+    def _with_outputs(self, program, adjoints, structure, value):
+        outputs = [*program.outputs, *adjoints]
+        first = len(program.outputs)
+        parts = list(range(first, len(outputs))), [program.values.dtype] * len(adjoints), structure
+        return self._longer(program, outputs, parts, value, self._trace.leaves, self._trace.dynamic, self._structure)
+
+    def _longer(self, program, outputs, parts, value, leaves, dynamic, arguments):
+        """The tape of a longer program, whose results are those described by `parts`, after this tape's own with `value`."""
+        which, dtypes, structure = parts
+        if value:
+            own = with_leaves(self._trace.structure, [0] * len(self._trace.results))
+            structure = leaves_of((own, with_leaves(structure, [0] * len(which))))[1]
+            which, dtypes = [*self._trace.results, *which], [*self._trace.result_dtypes, *dtypes]
+        listing = Listing.of(program)
+        listing.outputs = [result_of(program, view) for view in outputs]
+        kept = sorted({w for w in which if isinstance(w, int)})
+        listing.outputs = [listing.outputs[w] for w in kept]
+        listing = simplified(listing)
+        which = [kept.index(w) if isinstance(w, int) else w for w in which]
+        return self._rewritten(listing, which, dtypes, structure, arguments, leaves, dynamic)
+
+    def _rewritten(self, listing, which, dtypes, structure, arguments, leaves=None, dynamic=None):
+        """A tape of a list made from this one's."""
+        program = listing.program()
+        program.check()
+        old = self._trace
+        guards = np.flatnonzero(program.code[:, OPCODE] == program.table.opcode["guard"]).tolist()
+        outcomes = old.outcomes if len(guards) == len(old.guards) else ()
+        dynamic = old.dynamic if dynamic is None else dynamic
+        trace = Trace(program, leaves or old.leaves, dynamic, old.wrt, list(which), list(dtypes), structure, outcomes, guards)
+        built = Tape(trace, arguments)
+        for cells, known in zip(built._workspace.inputs, self._workspace.inputs, strict=False):
+            cells[...] = known  # what this tape ran with; a sweep that needs more than these runs forward first
+        built._rewound = True
+        built._names = self._names if arguments == self._structure else ()
+        return built
+
+    def report(self) -> Report:
+        """Look at the last run: its kinks, undefined derivatives and first NaN or infinity; and say how large the list is.
+
+        The list is walked once more, slowly, from the arguments of the last forward sweep and the seed of the last `reverse`
+        (one where there was none): a kink or an undefined derivative is met where an adjoint that is not zero goes through it.
+
+        Returns
+        -------
+        Report
+            With the attributes `kinks`, `undefined`, `first_nonfinite`, `first_nonfinite_adjoint`, `guards`, `instructions`,
+            `operations`, `slots`, `cells`, `bytes` and `loops`; `str` gives it as text.
+
+        Raises
+        ------
+        tape.GuardFailed
+            When the list is not the function's at the arguments it holds, as after a `forward` that said so.
+
+        Examples
+        --------
+        >>> import numpy as np, tape
+        >>> t = tape.record(lambda x: np.sum(np.sqrt(np.abs(x))), np.array([4.0, 0.0]))
+        >>> print(t.report())
+        4 instructions (1 abs, 1 accumulate, 1 sqrt, 1 zero), 4 slots, ... cells, ... bytes
+        0 guards, 0 loops
+          undefined: sqrt(0) at ... (1 of 2 elements) has the derivative inf
+          kink: abs(0) at ... (1 of 2 elements); x = 0: the partial is 0
+          first adjoint that is not finite: sqrt(0) at ... (1 of 2 elements) has the derivative inf
+        """
+        wrt = [self._program.inputs[k] for k in self._trace.wrt]
+        seeds = self._output_seeds(self._seeded or self._seeds(1.0)) if self._dynamic_outputs() else []
+        pairs = list(zip(self._program.outputs, seeds, strict=False))
+        found = inspect(self._program, self._initial_values(), pairs, wrt)
+        if found is None:
+            raise GuardFailed("a branch of Python code is decided otherwise than when it was recorded, so the list says "
+                              "nothing of the function at these arguments; record again with them")
+        return Report.of(self._program, found)
+
+    def draw(self, path=None, values: bool = True, gradients: bool = True, fold: bool | None = None) -> GraphPicture:
+        """Draw the computational graph, with the values and gradients of the last sweeps; see `tape.draw.draw`.
+
+        Examples
+        --------
+        >>> import tape
+        >>> t = tape.record(lambda x, y, z: (x + y) * z, -2.0, 5.0, -4.0)
+        >>> [(node.title, node.value, node.gradient) for node in t.draw().nodes]
+        [('x', '-2', '∂ -4'), ('y', '5', '∂ -4'), ('z', '-4', '∂ 3'), ('+', '3', '∂ -4'), ('×', '-12', '∂ 1')]
+        """
+        return draw(self, path, values, gradients, fold)
+
+    # ------------------------------------------------------------------ check, save
+
+    def check(self) -> None:
+        """Raise `tape.InvalidTape`, naming instruction, operation and operand, unless the list is well formed."""
+        self._program.check()
+
+    def save(self, path) -> None:
+        """Write the list to one file, which `tape.load` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Name of the file; ".npz" is appended when it does not end so.
+
+        Raises
+        ------
+        NotDifferentiable
+            When an argument or a result is neither number nor array, or nested in other containers than tuples, lists
+            and dicts.
+        """
+        saving.save(self._trace, self._structure, path)
+
+
+def record(f, *args, **kwargs) -> Tape:
+    """Record the Wengert list of a function at these arguments.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code of floats, arrays and nested containers of them.
+    *args, **kwargs
+        Its arguments; every float among them can be differentiated.
+
+    Returns
+    -------
+    Tape
+        With the values of this call in place.
+
+    Raises
+    ------
+    NotDifferentiable
+        When `f` uses a function without a rule.
+
+    Examples
+    --------
+    >>> import tape
+    >>> print(tape.record(lambda x: x * x + 1.0, 3.0))
+    list of 2 instructions, 5 cells of float64
+    %0 = input ()
+    %2 = constant 1.0
+    %1 = mul %0 %0  # ...
+    %3 = add %1 %2  # ...
+    return %3
+    """
+    structure = leaves_of((args, kwargs))[1]
+    if is_jitted(f):
+        if kwargs:
+            raise NotDifferentiable("tape.record of a jitted function: expected positional arguments")
+        trace, workspace = recorded_trace(f, args, _float_arguments(args))
+    else:
+        trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
+    trace.program.check()
+    recorded = Tape(trace, structure, workspace)
+    recorded._names = parameter_names(f, len(args))
+    return recorded
+
+
+def _float_arguments(args) -> tuple[int, ...]:
+    """Numbers of the arguments that are made of floats alone."""
+    numbers = []
+    for number, argument in enumerate(args):
+        leaves, _ = leaves_of(argument)
+        if leaves and all(isinstance(x, float) or getattr(getattr(x, "dtype", None), "kind", "") == "f" for x in leaves):
+            numbers.append(number)
+    return tuple(numbers)
+
+
+def load(path) -> Tape:
+    """Read a list that `Tape.save` wrote; nothing in the file is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Name of the file.
+
+    Returns
+    -------
+    Tape
+        Its constants are in place, its inputs are zero: call `forward` first.
+
+    Raises
+    ------
+    tape.InvalidTape
+        When the file is truncated or was tampered with; the message names file, instruction, operation and operand.
+    FileNotFoundError
+        When there is no such file.
+
+    Examples
+    --------
+    >>> import os, tempfile, tape
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = os.path.join(directory, "cube.npz")
+    ...     tape.record(lambda x: x**3, 2.0).save(path)
+    ...     t = tape.load(path)
+    >>> float(t.forward(3.0))
+    27.0
+    """
+    return Tape(*saving.load(path))
+
+
+class _Token:
+    """A leaf that stands for a tangent while a structure is put together."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array[...]
+    view.flags.writeable = False
+    return view
+
+
+def _as_float(leaf: Leaf) -> Leaf:
+    """A leaf whose adjoint is wanted: integers have a float one."""
+    kind = leaf.dtype
+    floating = kind is float or getattr(kind, "kind", "") == "f"
+    return leaf if floating else Leaf(leaf.kind, leaf.shape, np.dtype(np.float64))
