@@ -16,9 +16,9 @@ from numba.core.caching import FunctionCache
 
 @functools.cache
 def package_digest() -> str:
-    """Hexadecimal hash of this package's source and of the versions of Numba and llvmlite."""
+    """Hexadecimal hash of this package's source, wings included, and of the versions of Numba and llvmlite."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
+    for path in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -9,7 +9,7 @@ from tape import scipy
 from tape.control.loops import cond, fori, while_loop
 from tape.control.operations import JittedOperation, checkpoint, operation, scan
 from tape.derivatives.checking import check_grads
-from tape.derivatives.gradients import grad, stop_gradient, value_and_grad
+from tape.derivatives.gradients import grad, value_and_grad
 from tape.derivatives.jacobians import hessian, jacobian
 from tape.derivatives.products import hessian_operator, hvp, jvp, vjp
 from tape.draw import draw_gradients, gradient_norms
@@ -26,7 +26,7 @@ from tape.errors import (
 from tape.jitted.derivatives import workspace_limit
 from tape.native.batch import batch
 from tape.native.compiled import Compiled, compile
-from tape.recording.arrays import RecordedArray
+from tape.recording.arrays import RecordedArray, stop_gradient
 from tape.recording.recorder import memory_limit
 from tape.reports.report import Report
 from tape.reports.strictness import strict

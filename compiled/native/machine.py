@@ -128,8 +128,6 @@ def cache_directory() -> pathlib.Path:
 def versions() -> bytes:
     """Hash of all that machine code depends on beside its IR: the sources that emit it, versions, and the processor."""
     digest = hashlib.sha256(package_digest().encode())
-    for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
     digest.update(repr((llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())).encode())
     return digest.digest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compiled.cache import kernel
+from compiled.sweeps.forward import walk as forward_walk
 from compiled.sweeps.planes import Update
 from compiled.sweeps.steps import structural_intrinsic, walk_intrinsics
 from compiled.sweeps.sweep import make_array_step
@@ -32,8 +33,6 @@ def make_tangent(table):
     It walks up together with a forward sweep's results: cells that an assignment overwrites must hold what they held when
     the instruction ran, so it runs each instruction's value and then its tangent.
     """
-    from compiled.sweeps.forward import walk as forward_walk
-
     value_scalar, value_plane = walk_intrinsics("forward", table, forward_walk, buffers=1)
     tangent_scalar, tangent_plane = walk_intrinsics("tangent", table, walk, buffers=2)
     value_structural = structural_intrinsic(table, "forward")

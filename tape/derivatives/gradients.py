@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
-
 from tape.derivatives.nested import nested_value_and_grad
-from tape.eager.variables import EagerVariable
 from tape.jitted.derivatives import is_jitted, jitted_grad, jitted_value_and_grad
-from tape.recording.arguments import argument_numbers, arranged, check_argument_numbers, leaves_of, with_leaves
-from tape.recording.arrays import RecordedArray
+from tape.recording.arguments import argument_numbers, arranged, check_argument_numbers
 from tape.recording.recorder import current_recorder
 from tape.recording.traces import traces_of
-from tape.running.tiers import tiered_gradient
+from tape.running.tiers import report, tiered_gradient
 
 
 def value_and_grad(f, argnums=0, replay=True):
@@ -67,7 +63,7 @@ def value_and_grad(f, argnums=0, replay=True):
         value, gradients = tiered_gradient(traces, args, kwargs, numbers)
         return value, arranged(gradients, args, numbers, argnums)
 
-    value_and_gradient.report = traces.report
+    value_and_gradient.report = functools.partial(report, traces)
     return value_and_gradient
 
 
@@ -107,37 +103,3 @@ def grad(f, argnums=0, replay=True):
 
     gradient.report = both.report
     return gradient
-
-
-def stop_gradient(x):
-    """Return `x` as a constant: no derivative flows through it.
-
-    Parameters
-    ----------
-    x : array, float, or nested containers of them
-        Plain or recorded.
-
-    Returns
-    -------
-    same as x
-        The same values.
-
-    Examples
-    --------
-    >>> import tape
-    >>> float(tape.grad(lambda x: x * tape.stop_gradient(x))(3.0))
-    3.0
-    """
-    if isinstance(x, RecordedArray):
-        recorder = x.recorder
-        out = recorder.new_slot(x.shape)
-        recorder.elementwise("stop", [x.view], x.shape, out)
-        return RecordedArray(recorder, out, x.dtype)
-    if isinstance(x, EagerVariable):
-        return x.detach()
-    if isinstance(x, (float, int, np.ndarray, np.generic)):
-        return x
-    leaves, structure = leaves_of(x)
-    if leaves == [x]:
-        return x
-    return with_leaves(structure, [stop_gradient(leaf) for leaf in leaves])

@@ -27,7 +27,7 @@ from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import current_recorder
 from tape.recording.traces import traces_of
 from tape.reports.strictness import verify
-from tape.running.tiers import run
+from tape.running.tiers import lists_of, run
 from tape.transforms.differentiate import pull_back
 
 
@@ -217,11 +217,11 @@ class _Lists:
 
     def pull(self, seeds):
         """As of `_Sweeps`."""
-        return self.trace.lists.run("vjp", self.leaves, seeds, checked=False)[len(seeds) :]
+        return lists_of(self.trace).run("vjp", self.leaves, seeds, checked=False)[len(seeds) :]
 
     def push(self, tangents):
         """As of `_Sweeps`."""
-        return self.trace.lists.run("jvp", self.leaves, tangents, checked=False)[len(self.program.outputs) :]
+        return lists_of(self.trace).run("jvp", self.leaves, tangents, checked=False)[len(self.program.outputs) :]
 
 
 def _nested_jacobian(f, numbers, args, kwargs):

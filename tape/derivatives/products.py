@@ -13,16 +13,16 @@ from numba.extending import overload
 from compiled.active.preparation import original_of
 from compiled.active.pullbacks import MakePullback, PushTangents
 from compiled.sweeps.engine import ENGINE
-from tape.derivatives.gradients import grad, stop_gradient
+from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
 from tape.recording.arguments import arranged, check_argument_numbers, leaves_of, like_argument, single_argument, with_leaves
-from tape.recording.arrays import RecordedArray
+from tape.recording.arrays import RecordedArray, stop_gradient
 from tape.recording.recorder import current_recorder
 from tape.recording.traces import Trace, Workspace, traces_of
 from tape.reports.strictness import verify
-from tape.running.tiers import run
+from tape.running.tiers import lists_of, run, tier_of
 from tape.transforms.differentiate import pull_back, push_forward
 
 
@@ -94,7 +94,7 @@ def _vjp_with_loops(traces, trace, results, primals, numbers):
 
     def pullback(seed):
         seeds = _dynamic(_seeds(seed, value), trace)
-        adjoints = trace.lists.run("vjp", leaves, seeds)[len(trace.program.outputs) :]
+        adjoints = lists_of(trace).run("vjp", leaves, seeds)[len(trace.program.outputs) :]
         return arranged(trace.like_arguments(adjoints), primals, numbers, numbers)
 
     return value, pullback
@@ -197,7 +197,7 @@ def jvp(f, primals, tangents):
         else:
             out.append(np.zeros(np.shape(which[0]))[()])
     trace.idle.append(workspace)
-    trace.tier("jvp").spent(time.perf_counter() - begin)
+    tier_of(trace, "jvp").spent(time.perf_counter() - begin)
     verify("jvp", trace, _inputs(trace, primals, {}), leaves, out, leaves_of(value)[0])
     return value, with_leaves(trace.structure, out)
 
@@ -299,7 +299,7 @@ class _HessianProduct:
         if products is None:
             products = _PreparedProduct(trace, workspace)(leaves)
             trace.idle.append(workspace)
-            trace.tier("hvp").spent(time.perf_counter() - begin)
+            tier_of(trace, "hvp").spent(time.perf_counter() - begin)
             verify("hvp", trace, _inputs(trace, args, kwargs), leaves, products)
         else:
             trace.check_scalar("tape.hvp")
@@ -325,7 +325,7 @@ class _HessianProduct:
             return
         trace.check_scalar("tape.hvp")
         leaves = leaves_of((args, kwargs))[0]
-        yield trace, lambda vectors: trace.like_arguments(trace.lists.run("hvp", leaves, vectors, checked=False))
+        yield trace, lambda vectors: trace.like_arguments(lists_of(trace).run("hvp", leaves, vectors, checked=False))
 
 
 class _PreparedProduct:

@@ -22,6 +22,7 @@ from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import Promote, Recorder
 from tape.recording.traces import Trace, Workspace
 from tape.reports.strictness import verify
+from tape.running.tiers import lists_of
 
 MOST_LISTS = 32
 """Lists that a thread keeps."""
@@ -171,7 +172,7 @@ def gradients_of(result: Result, seed: np.ndarray) -> list[tuple]:
     trace, workspace = _ready(computation)
     if trace.program.bodies:  # the sweeps do not go into calls
         leaves = [given.value for given in computation.givens]
-        results = trace.lists.run("vjp", leaves, [seed], checked=False)
+        results = lists_of(trace).run("vjp", leaves, [seed], checked=False)
         gradients = trace.like_arguments(results[1:])
     else:
         workspace.output_adjoints[0][...] = seed

@@ -19,7 +19,7 @@ from tape.eager.shared_memory import SharedMemory
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import check_differentiable, describe, leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray
-from tape.recording.dispatch import has_rule, no_rule
+from tape.recording.dispatch import TAKEN_OVER, has_rule, no_rule
 from tape.recording.lines import user_line
 from tape.recording.methods import add_methods
 from tape.recording.recorder import refuse_subclass
@@ -451,3 +451,5 @@ def _check_rule(function) -> None:
 
 add_methods(EagerVariable, ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take",
                             "clip", "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod"))
+
+TAKEN_OVER[EagerVariable] = computed

@@ -19,10 +19,10 @@ from numba.core.registry import CPUDispatcher
 from numba.extending import typeof_impl
 
 from compiled.active.derivatives import ForwardJacobian, Gradient, Jacobian, Pullback, Pushforward, ReverseJacobian
-from compiled.active.digest import digest
 from compiled.active.operations import Operation
 from compiled.active.preparation import options_of
 from compiled.active.workspace import limit_workspaces
+from compiled.cache import package_digest
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import argument_numbers
 from tape.recording.arrays import RecordedArray
@@ -69,7 +69,7 @@ class _DerivativeCache(FunctionCache):
         self._label = label
 
     def _index_key(self, signature, codegen):
-        return (*super()._index_key(signature, codegen), self._label, digest())
+        return (*super()._index_key(signature, codegen), self._label, package_digest())
 
 
 def remembered(function, key, make):

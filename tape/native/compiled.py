@@ -18,6 +18,7 @@ from compiled.table.layout import GUARD_FAILED, STATUS_BITS
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
+from tape.native.batch import compile_lanes
 from tape.recording.arguments import (
     argument_numbers,
     check_argument_numbers,
@@ -452,8 +453,6 @@ def compile(f, *example_args, argnums=0, lanes=None):
     if not example_args:
         raise NotDifferentiable("tape.compile: expected example arguments after the function")
     if lanes is not None:
-        from tape.native.batch import compile_lanes
-
         return compile_lanes(f, example_args, argnums, lanes)
     return Compiled(f, example_args, argnums)
 

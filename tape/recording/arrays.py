@@ -1,8 +1,8 @@
 """Recorded arrays: they write a list while ordinary NumPy code runs on them.
 
 What is here: `record`, which records one elementwise instruction as NumPy would compute it, and the `RecordedArray`, which
-stands for some cells of the list. What is not: which NumPy function is which list (`tape.rules`),
-indexing (`tape.rules.indexing`).
+stands for some cells of the list. What is not: which NumPy function, and which index, is which list: the rules (`tape.rules`)
+stand in the tables of `dispatch.py`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import operator
 
 import numpy as np
+import optree
 
 from compiled.lists.memory import View
 from compiled.table.instructions import TABLE, Number
 from tape.errors import NotDifferentiable
 from tape.recording import integers
+from tape.recording.dispatch import SYNTAX, TAKEN_OVER, call_function
 from tape.recording.lines import asked_by_user, called_by_scipy, user_line
 from tape.recording.methods import add_methods
 from tape.recording.python_numbers import divided, power
+from tape.recording.recorded import Recorded, is_python_number
 from tape.recording.recorder import SQUARES_OF_ROOTS, Recorder, broadcast_shape, current_recorder
 
 _result_dtypes: dict = {}
@@ -163,14 +166,17 @@ def plain(x):
         return x
     if isinstance(x, (list, tuple)):
         if any(isinstance(item, (RecordedArray, list, tuple)) for item in x):
-            from tape.rules.arrays import stacked
-
-            return stacked(x)
+            return SYNTAX["stacked"](x)
         return plain(np.asarray(x))
     raise NotDifferentiable(f"an operand of type {type(x).__name__}: expected an array or a number, got {x!r:.80}")
 
 
-class RecordedArray(Number):
+def is_bool(x) -> bool:
+    """Whether an operand is made of booleans."""
+    return isinstance(x, bool) or getattr(x, "dtype", None) == np.dtype(bool)
+
+
+class RecordedArray(Recorded, Number):
     """An array that records what is done with it; behaves as a NumPy array does.
 
     Made by the functions that differentiate or record. Indexing, transposing and reshaping give views that alias as
@@ -189,14 +195,8 @@ class RecordedArray(Number):
            [1., 1., 1.]])
     """
 
-    __slots__ = ("dtype", "plain_type", "recorder", "view", "writeable")
+    __slots__ = ()
     __hash__ = None
-
-    def __init__(self, recorder: Recorder, view: View, dtype, plain_type=None, writeable: bool = True):
-        self.recorder, self.view, self.dtype = recorder, view, dtype
-        self.writeable = writeable  # as NumPy's flag: views of what may not be changed, and broadcast ones, are read-only
-        # float, int or bool where the plain call has a number of Python's own; np.ndarray where it has an array without axes.
-        self.plain_type = plain_type
 
     @property
     def __class__(self):
@@ -316,18 +316,15 @@ class RecordedArray(Number):
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        from tape.rules.ufuncs import call_ufunc
-
         try:
-            return call_ufunc(ufunc, method, inputs, kwargs)
+            return SYNTAX["ufunc"](ufunc, method, inputs, kwargs)
         except NotDifferentiable:
             if any(map(_is_foreign, inputs)):
                 return NotImplemented
             raise
 
     def __array_function__(self, function, types, args, kwargs):
-        from tape.recording.dispatch import call_function
-
+        recorder_of(args)  # refuses arrays of another recording
         return call_function(function, args, kwargs)
 
     # ------------------------------------------------------------------ operators that the table does not name
@@ -431,14 +428,10 @@ class RecordedArray(Number):
     # ------------------------------------------------------------------ indexing and assignment
 
     def __getitem__(self, index):
-        from tape.rules.indexing import get
-
-        return get(self, index)
+        return SYNTAX["get"](self, index)
 
     def __setitem__(self, index, value):
-        from tape.rules.indexing import put
-
-        put(self, index, value)
+        SYNTAX["put"](self, index, value)
 
     def _in_place(self, result):
         """Put `result` into these cells; a scalar, like NumPy's, is replaced instead."""
@@ -479,14 +472,6 @@ def _bitwise(operation, ufunc, *operands):
     if all(map(is_python_number, operands)) and any(_kind_of(x) is int for x in operands):
         return integers.computed(operation, operands)
     return ufunc(*operands)
-
-
-def is_python_number(x) -> bool:
-    """Whether this is, or stands for, a number of Python's own, so that Python's rules hold for it."""
-    return x.plain_type in _PYTHON_TYPES if isinstance(x, RecordedArray) else type(x) in _PYTHON_TYPES
-
-
-_PYTHON_TYPES = (float, int, bool)
 
 
 def _is_foreign(x) -> bool:
@@ -562,3 +547,37 @@ RecordedArray.copy = _copy
 RecordedArray.__copy__, RecordedArray.__deepcopy__ = lambda self: _copy(self, "K"), _deepcopy
 RecordedArray.flatten, RecordedArray.astype = _flatten, _astype
 RecordedArray.sort, RecordedArray.fill, RecordedArray.compress = _sort, _fill, _compress
+
+
+def stop_gradient(x):
+    """Return `x` as a constant: no derivative flows through it.
+
+    Parameters
+    ----------
+    x : array, float, or nested containers of them
+        Plain or recorded.
+
+    Returns
+    -------
+    same as x
+        The same values.
+
+    Examples
+    --------
+    >>> import tape
+    >>> float(tape.grad(lambda x: x * tape.stop_gradient(x))(3.0))
+    3.0
+    """
+    if isinstance(x, RecordedArray):
+        recorder = x.recorder
+        out = recorder.new_slot(x.shape)
+        recorder.elementwise("stop", [x.view], x.shape, out)
+        return RecordedArray(recorder, out, x.dtype)
+    if x.__class__ in TAKEN_OVER:
+        return x.detach()
+    if isinstance(x, (float, int, np.ndarray, np.generic)):
+        return x
+    leaves, structure = optree.tree_flatten(x)
+    if leaves == [x]:
+        return x
+    return optree.tree_unflatten(structure, [stop_gradient(leaf) for leaf in leaves])

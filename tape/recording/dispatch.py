@@ -1,7 +1,7 @@
-"""The tables of rules: which NumPy function, and which ufunc, is recorded by which function.
+"""The tables of rules: which NumPy function, ufunc or piece of syntax is recorded by which function.
 
-What is not here: the rules themselves (`ufuncs.py`, `reductions.py`, `arrays.py` and those that name them), which enter
-themselves. What is in neither table raises NotDifferentiable with the nearest alternative.
+What is not here: the rules themselves (`tape.rules`), which enter themselves, so that recorded arrays, which ask these tables,
+need not know them. What is in no table raises NotDifferentiable with the nearest alternative.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 
 from compiled.table.instructions import TABLE
 from tape.errors import NotDifferentiable
-from tape.recording.arrays import recorder_of
 from tape.recording.integers import computed, is_integral
 from tape.recording.recorder import current_recorder, refuse_subclass
 
@@ -22,6 +21,33 @@ FUNCTIONS: dict = {}
 
 UFUNCS: dict = {}
 """Name of a ufunc that is not just the row of the table that names it → the function that records it."""
+
+
+SYNTAX: dict = {}
+"""Piece of Python's syntax, or of NumPy's protocols → the function that records it: "get" (``x[i]``), "put" (``x[i] = v``),
+"stacked" (nested lists), "ufunc" (``__array_ufunc__``), "write" (``out=``)."""
+
+TAKEN_OVER: dict = {}
+"""Another type of arrays → ``call(function, args, kwargs)``, which calls functions of ours that are given such arrays."""
+
+
+def records(syntax):
+    """Decorator: this records a piece of syntax."""
+
+    def register(rule):
+        SYNTAX[syntax] = rule
+        return rule
+
+    return register
+
+
+def taken_over(leaves):
+    """What calls a function of ours on these arguments in its place, where one is of an array type that asked for it."""
+    for leaf in leaves:
+        call = TAKEN_OVER.get(leaf.__class__)
+        if call is not None:
+            return call
+    return None
 
 
 def implements(*functions):
@@ -40,7 +66,6 @@ def call_function(function, args, kwargs):
     name = f"{function.__module__}.{function.__name__}"
     if rule is None:
         raise no_rule(name)
-    recorder_of(args)  # refuses arrays of another recording
     for x in args:
         refuse_subclass(x)
     out, args, kwargs = _out_apart(rule, args, kwargs)
@@ -56,9 +81,7 @@ def call_function(function, args, kwargs):
         raise NotDifferentiable(f"{name}: {error}; this argument is not supported on recorded arrays") from None
     if out is None:
         return result
-    from tape.rules.writing import write
-
-    return write(out, result, function.__name__)
+    return SYNTAX["write"](out, result, function.__name__)
 
 
 def _out_apart(rule, args, kwargs):

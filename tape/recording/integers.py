@@ -4,7 +4,7 @@ What is here: the bounds that a recording keeps of the integers in its cells, an
 them. Cells are floats: they hold integers up to 2**53 (2**24 in float32) exactly. A result that provably lies within that
 range is an instruction like any other; where it only happens to, a guard says so; where it does not, its operands become
 constants of the list, under a guard that asks for their values, and NumPy (or Python) computes it. Narrow integers wrap by
-arithmetic of the list. What is not here: how an instruction is written (`tape.tracing`).
+arithmetic of the list. What is not here: how an instruction is written (`arrays.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import operator
 
 import numpy as np
+
+from tape.recording.recorded import Recorded
 
 Interval = tuple[int, int]
 
@@ -109,10 +111,8 @@ def checked_python_integer(x, dtype):
 
     A recorded one that may be refused becomes plain, under a guard.
     """
-    from tape.recording.arrays import RecordedArray
-
     kind = np.iinfo(dtype)
-    if isinstance(x, RecordedArray):
+    if isinstance(x, Recorded):
         interval = x.recorder.interval(x.view)
         if x.plain_type is not int or (kind.bits > 32 and kind.min < 0) or (interval and _within(interval, kind)):
             return x
@@ -124,11 +124,9 @@ def checked_python_integer(x, dtype):
 
 def concrete(x):
     """A recorded operand as plain integers, under a guard that a replay must find the same ones; others as they are."""
-    from tape.recording.arrays import RecordedArray
-
     if type(x) in (list, tuple):
         return type(x)(concrete(item) for item in x)
-    if not isinstance(x, RecordedArray):
+    if not isinstance(x, Recorded):
         return x
     values = x.recorder.guard(x.view).astype(x.dtype)
     return x.plain_type(values) if x.plain_type in (int, bool) else values[()]
@@ -173,38 +171,30 @@ def _within(interval, kind):
 
 def _guarded(result, function, args, kwargs, low, high):
     """Whether a result lies within bounds now, which becomes a guard; so do all sums on the way to it."""
-    from tape.recording.arrays import record
-
     terms = function(*map(_magnitude, args), **kwargs) if function in SUMS else _magnitude(result)
-    inside = record("lt", (terms, float(high)))
+    inside = result.apply("lt", (terms, float(high)))
     if low == 0:
-        inside = record("and", (inside, record("le", (0.0, _as_float(result)))))
+        inside = result.apply("and", (inside, result.apply("le", (0.0, _as_float(result)))))
     inside = np.all(inside)
     return bool(inside.recorder.guard(inside.view))
 
 
 def _magnitude(x):
     """Absolute values of integers as floats; of other arguments themselves."""
-    from tape.recording.arrays import RecordedArray, record
-
-    if isinstance(x, RecordedArray):
-        return record("abs", (_as_float(x),))
+    if isinstance(x, Recorded):
+        return x.apply("abs", (_as_float(x),))
     return np.abs(x).astype(float) if isinstance(x, np.ndarray) else x
 
 
 def _as_float(x):
-    from tape.recording.arrays import RecordedArray
-
-    return RecordedArray(x.recorder, x.view, x.recorder.dtype)
+    return type(x)(x.recorder, x.view, x.recorder.dtype)
 
 
 def _wrapped(result, kind):
     """Integers brought into the range of their dtype modulo its size; exact, as that is a power of two."""
-    from tape.recording.arrays import RecordedArray, record
-
     size, low = 2.0**kind.bits, float(kind.min)
     x = _as_float(result)
-    turns = record("floor", (record("mul", (record("sub", (x, low)), 1.0 / size)),))
-    x = record("sub", (x, record("mul", (turns, size))))
+    turns = x.apply("floor", (x.apply("mul", (x.apply("sub", (x, low)), 1.0 / size)),))
+    x = x.apply("sub", (x, x.apply("mul", (turns, size))))
     result.recorder.set_interval(x.view, (int(kind.min), int(kind.max)))
-    return RecordedArray(result.recorder, x.view, result.dtype)
+    return type(result)(result.recorder, x.view, result.dtype)

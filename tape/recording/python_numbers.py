@@ -1,7 +1,7 @@
 """Where numbers of Python's own differ from NumPy's: they raise errors, and powers of negative ones are complex.
 
 What is here: division and powers of recorded scalars that stand for them. What is not: everything else that scalars do
-(`tracing.py`).
+(`arrays.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import math
 import numpy as np
 
 from tape.errors import NotDifferentiable
+from tape.recording.integers import computed
 from tape.recording.lines import user_line
+from tape.recording.recorded import Recorded, is_python_number
 
 
 def divided(what: str, x, y):
@@ -20,14 +22,13 @@ def divided(what: str, x, y):
     Raises ZeroDivisionError where Python would; of a recorded divisor under a guard that it is, or is not, zero. Where there
     are no values, in the bodies of loops, division gives infinities and NaN instead.
     """
-    from tape.recording.arrays import RecordedArray, is_python_number
-
     row, ufunc = _DIVISIONS[what]
+    apply = (x if isinstance(x, Recorded) else y).apply
     if not (is_python_number(x) and is_python_number(y)):
-        return RecordedArray.apply(row, (x, y)) if what == "division" else ufunc(x, y)
-    if y == 0 if not isinstance(y, RecordedArray) else not is_nonzero(y):
+        return apply(row, (x, y)) if what == "division" else ufunc(x, y)
+    if y == 0 if not isinstance(y, Recorded) else not is_nonzero(y):
         raise ZeroDivisionError(_MESSAGES[what])
-    return RecordedArray.apply(row, (x, y))
+    return apply(row, (x, y))
 
 
 _DIVISIONS = {"division": ("div", np.true_divide), "floor division": ("floor_divide", np.floor_divide),
@@ -50,15 +51,11 @@ def is_nonzero(x) -> bool:
 
 def power(x, y):
     """x**y by the operator."""
-    from tape.recording.arrays import RecordedArray, is_python_number
-
     if not (is_python_number(x) and is_python_number(y)):
         # NumPy's operator, unlike its function, squares arrays, which for booleans is of another dtype.
         return np.square(x) if np.ndim(x) and type(y) is int and y == 2 else np.power(x, y)
-    recorded = x if isinstance(x, RecordedArray) else y
+    recorded = x if isinstance(x, Recorded) else y
     if all(_is_python_integer(v) for v in (x, y)):
-        from tape.recording.integers import computed
-
         return computed(lambda x, y: x**y, (x, y))
     result = np.power(x, y)
     result.plain_type = float

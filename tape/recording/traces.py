@@ -7,7 +7,6 @@ The cache is bounded, safe to use from several threads, and trusts nothing that 
 from __future__ import annotations
 
 import collections
-import functools
 import itertools
 import threading
 import weakref
@@ -100,6 +99,8 @@ class Trace:
         Leaf → bounds of its integers, for which the list was made.
     fixed : dict
         Leaf → its value: integers that cells do not hold exactly are constants of the list.
+    runners : dict
+        What runs derivatives of the list, by their names; `running.tiers` fills it.
     """
 
     program: Program
@@ -116,7 +117,7 @@ class Trace:
     state: list | None = None
     memory: ArgumentMemory | None = None
     used: int = 0
-    tiers: dict[str, Any] = field(default_factory=dict)
+    runners: dict[str, Any] = field(default_factory=dict)
     sparsity: dict[str, Any] = field(default_factory=dict)
     idle: collections.deque = field(default_factory=lambda: collections.deque(maxlen=IDLE_WORKSPACES))
 
@@ -130,32 +131,10 @@ class Trace:
         self._like_arguments = all(self.leaves[self.dynamic[k]].kind == "array"
                            and self.leaves[self.dynamic[k]].dtype == self.program.values.dtype for k in self.wrt)
 
-    @functools.cached_property
-    def lists(self):
-        """What runs derivatives of a list with loops: lists that compute them, made from it."""
-        from tape.running.tiers import lists_of
-
-        return lists_of(self)
-
-    def tier(self, name: str):
-        """How derivative `name` of the list is run, see `tiers.Tier`."""
-        if name not in self.tiers:
-            from tape.running.tiers import Tier
-
-            self.tiers[name] = Tier(self, name)
-        return self.tiers[name]
-
     def explain(self, workspace: Workspace, leaves: list) -> None:
         """Raise what the sweeps find wrong with arguments for which native code stopped."""
         self.load(workspace, leaves)
         raise_status(self.forward(workspace), self.program)
-
-    def report(self) -> str:
-        """Size of the list, and which tier has run it."""
-        arguments = ", ".join(str(leaf.shape) for leaf in self.leaves if leaf.kind != "static")
-        tiers = "; ".join(tier.report() for tier in self.tiers.values() if tier.seconds or tier.native) or "recorded"
-        return (f"arguments of shapes {arguments}: {len(self.program.code)} instructions, {self.program.values.nbytes} bytes "
-                f"of values, {len(self.guards)} guards; {tiers}")
 
     def workspace(self) -> Workspace:
         """Take an idle workspace, or make one; hand it back with `idle.append`."""
@@ -366,10 +345,9 @@ class Traces:
             self._keep(key, trace)
         return trace, workspace
 
-    def report(self) -> str:
-        """What is recorded for the function, and which tier runs it: a line a list."""
-        lists = [trace for group in self._groups.values() for trace in group]
-        return "\n".join([f"{len(lists)} lists", *(f"  {trace.report()}" for trace in lists)])
+    def __iter__(self):
+        """The lists that are kept."""
+        return (trace for group in list(self._groups.values()) for trace in group)
 
     def _key(self, structure, described, argnums):
         key = (argnums, structure, tuple(described))

@@ -11,7 +11,7 @@ import numpy as np
 from compiled.lists.memory import View
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, plain, record
-from tape.recording.dispatch import FUNCTIONS, implements
+from tape.recording.dispatch import FUNCTIONS, implements, records
 from tape.recording.recorder import current_recorder
 from tape.rules import contractions
 from tape.rules.indexing import located
@@ -127,6 +127,7 @@ def _real(array, *_, **__):
 # ---------------------------------------------------------------------- joining
 
 
+@records("stacked")
 def stacked(items):
     """A nested list of numbers and recorded arrays as one array, as `numpy.array` would make it."""
     return np.stack([stacked(x) if isinstance(x, (list, tuple)) else x for x in items])

@@ -21,6 +21,7 @@ from compiled.table.layout import OPERAND, OUTPUT
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray, recorder_of
+from tape.recording.dispatch import taken_over
 from tape.recording.recorder import Promote, current_recorder, plain_ground
 from tape.transforms.differentiate import FORWARD, REVERSE, Stretch, pull_back
 
@@ -63,11 +64,10 @@ class TracedOperation:
         return rule
 
     def __call__(self, *args, **kwargs):
-        from tape.eager.variables import EagerVariable, computed
-
         leaves = leaves_of((args, kwargs))[0]
-        if any(isinstance(leaf, EagerVariable) for leaf in leaves):
-            return computed(self, args, kwargs)
+        other = taken_over(leaves)
+        if other is not None:
+            return other(self, args, kwargs)
         has_rule = self.rule is not None or self.tangent_rule is not None
         if not has_rule:
             return self.function(*args, **kwargs)

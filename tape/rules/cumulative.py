@@ -9,12 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from tape.errors import NotDifferentiable
-from tape.recording.arrays import RecordedArray, plain
+from tape.recording.arrays import RecordedArray, is_bool, plain
 from tape.recording.dispatch import implements
 from tape.rules.arrays import first_recorded
 from tape.rules.contractions import as_recorded
 from tape.rules.reductions import summed_dtype
-from tape.rules.ufuncs import is_bool
 
 
 def scanned(combine, x, axis):

@@ -1,12 +1,12 @@
-"""Control flow and state in recorded code: dropout."""
+"""Dropout: a random mask drawn anew at each replay."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tape.eager.variables import EagerVariable, computed
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, evaluated, record
+from tape.recording.dispatch import taken_over
 from tape.recording.recorder import current_recorder
 
 
@@ -55,8 +55,9 @@ def dropout(x, rate, seed):
     integer = isinstance(seed, (int, np.integer)) or getattr(seed, "dtype", np.dtype(float)).kind in "iu"
     if not integer or isinstance(seed, bool):
         raise NotDifferentiable(f"tape.dropout: expected an integer seed, got {seed!r:.60}")
-    if isinstance(x, EagerVariable):
-        return computed(dropout, (x, rate, np.asarray(seed)), {})  # an array, so that another seed needs no other list
+    other = taken_over((x,))
+    if other is not None:
+        return other(dropout, (x, rate, np.asarray(seed)), {})  # an array, so that another seed needs no other list
     if current_recorder() is None:
         return evaluated(lambda recorded: dropout(recorded, rate, seed), np.asarray(x))
     recorder = current_recorder()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape.eager.variables import EagerVariable, computed
 from tape.recording.arrays import RecordedArray, evaluated, record
+from tape.recording.dispatch import taken_over
 
 
 def _elementwise(name, x):
     if isinstance(x, RecordedArray):
         return record(name, (x,))
-    if isinstance(x, EagerVariable):
-        return computed(_elementwise, (name, x), {})
+    other = taken_over((x,))
+    if other is not None:
+        return other(_elementwise, (name, x), {})
     array = np.asarray(x)
     return evaluated(lambda recorded: record(name, (recorded,)), array)
 

@@ -15,11 +15,13 @@ import numpy as np
 from compiled.lists.memory import View, contiguous
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, plain, record, recorder_of
+from tape.recording.dispatch import records
 from tape.recording.integers import exact_limit, fits, is_integral
 from tape.recording.lines import user_line
 from tape.recording.recorder import broadcast_strides
 
 
+@records("get")
 def get(array: RecordedArray, index) -> RecordedArray:
     """`array[index]`."""
     recorder_of((array,))
@@ -33,6 +35,7 @@ def get(array: RecordedArray, index) -> RecordedArray:
     return gather(RecordedArray(array.recorder, view, array.dtype), positions)
 
 
+@records("put")
 def put(array: RecordedArray, index, value) -> None:
     """`array[index] = value`."""
     recorder = recorder_of((array,))

@@ -11,7 +11,7 @@ import numpy as np
 
 from compiled.lists.memory import View
 from tape.errors import NotDifferentiable
-from tape.recording.arrays import RecordedArray, record
+from tape.recording.arrays import RecordedArray, record, stop_gradient
 from tape.recording.dispatch import FUNCTIONS, implements
 from tape.recording.integers import settled
 
@@ -208,8 +208,6 @@ def logsumexp(a, axis=None, b=None, keepdims=False):
     >>> tape.grad(tape.logsumexp)(np.array([0.0, 0.0]))
     array([0.5, 0.5])
     """
-    from tape.derivatives.gradients import stop_gradient
-
     largest = stop_gradient(np.max(a, axis=axis, keepdims=True))
     largest = np.where(np.isfinite(largest), largest, 0.0)
     terms = np.exp(a - largest)

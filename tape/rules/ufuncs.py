@@ -11,14 +11,16 @@ import numpy as np
 
 from compiled.table.instructions import TABLE
 from tape.errors import NotDifferentiable
-from tape.recording.arrays import RecordedArray, plain, record, recorder_of, result_dtype
-from tape.recording.dispatch import UFUNCS, no_rule
+from tape.recording.arrays import RecordedArray, is_bool, plain, record, recorder_of, result_dtype
+from tape.recording.dispatch import UFUNCS, no_rule, records
 from tape.recording.integers import computed, is_integral
 from tape.rules import contractions
+from tape.rules.cumulative import accumulate
 from tape.rules.reductions import logsumexp
 from tape.rules.writing import ufunc_at, writable, write
 
 
+@records("ufunc")
 def call_ufunc(ufunc, method, inputs, kwargs):
     """Record a NumPy or SciPy ufunc (`__array_ufunc__`)."""
     name = ufunc.__name__
@@ -47,8 +49,6 @@ def _called(ufunc, method, inputs, kwargs):
         a, b = (plain(x) for x in inputs)
         return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
     if method == "accumulate":
-        from tape.rules.cumulative import accumulate
-
         return accumulate(ufunc, *inputs, **kwargs)
     if method != "__call__":
         raise NotDifferentiable(f"numpy.{name}.{method}: not supported; nearest: numpy.{name} itself, or sum, prod, max, min")
@@ -84,11 +84,6 @@ def _reduce(ufunc, array, axis=0, **kwargs):
     if ufunc.__name__ not in reducers:
         raise NotDifferentiable(f"numpy.{ufunc.__name__}.reduce: not supported; supported: {', '.join(reducers)}")
     return reducers[ufunc.__name__](array, axis=axis, **kwargs)
-
-
-def is_bool(x):
-    """Whether an operand is made of booleans."""
-    return isinstance(x, bool) or getattr(x, "dtype", None) == np.dtype(bool)
 
 
 def _logical(row, name):

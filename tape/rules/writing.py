@@ -10,7 +10,7 @@ import numpy as np
 
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, plain, record
-from tape.recording.dispatch import implements
+from tape.recording.dispatch import implements, records
 from tape.rules.arrays import along_axis
 from tape.rules.indexing import (
     _broadcast,
@@ -34,6 +34,7 @@ def writable(array, name) -> RecordedArray:
     return array
 
 
+@records("write")
 def write(target, result, name, where=True) -> RecordedArray:
     """Put the result of function `name` into `target`, as ``out=`` does, and return it.
 

@@ -61,7 +61,7 @@ class Tier:
         if self.seconds < self.price and chosen != "always":
             return
         self.refused = "TAPE_NATIVE=0" if chosen == "0" else ""
-        if not self.refused and len(self.trace.lists.program.code) > MOST_INSTRUCTIONS:
+        if not self.refused and len(lists_of(self.trace).program.code) > MOST_INSTRUCTIONS:
             self.refused = "too long for native code"
         if self.refused:
             return
@@ -74,8 +74,8 @@ class Tier:
             self.native = NativeGradient(self.trace)
             self._function = self.native.function
         else:
-            self._function = getattr(self.trace.lists, self.name)
-            self.native = functools.partial(self.trace.lists.run, self.name)
+            self._function = getattr(lists_of(self.trace), self.name)
+            self.native = functools.partial(lists_of(self.trace).run, self.name)
         self.compiling = time.perf_counter() - begin
 
     def report(self) -> str:
@@ -112,8 +112,38 @@ class NativeGradient:
         return self.trace.result_dtypes[0].type(results[0]) if self.count else self.trace.results[0][0]
 
 
-def lists_of(trace: Trace):
-    """The derivatives' lists of a trace, run as `TAPE_NATIVE` says."""
+def tier_of(trace: Trace, name: str) -> Tier:
+    """How derivative `name` of a list is run."""
+    tier = trace.runners.get(name)
+    if tier is None:
+        tier = trace.runners[name] = Tier(trace, name)
+    return tier
+
+
+def report(traces: Traces) -> str:
+    """What is recorded for a function, and which tier runs it: a line a list."""
+    lists = [f"  {_report(trace)}" for trace in traces]
+    return "\n".join([f"{len(lists)} lists", *lists])
+
+
+def _report(trace):
+    """Size of a list, and which tier has run it."""
+    arguments = ", ".join(str(leaf.shape) for leaf in trace.leaves if leaf.kind != "static")
+    tiers = [runner for runner in trace.runners.values() if isinstance(runner, Tier)]
+    said = "; ".join(tier.report() for tier in tiers if tier.seconds or tier.native) or "recorded"
+    return (f"arguments of shapes {arguments}: {len(trace.program.code)} instructions, {trace.program.values.nbytes} bytes "
+            f"of values, {len(trace.guards)} guards; {said}")
+
+
+def lists_of(trace: Trace) -> Lists:
+    """The lists that compute derivatives of a trace, made from it once, run as `TAPE_NATIVE` says."""
+    lists = trace.runners.get("lists")
+    if lists is None:
+        lists = trace.runners["lists"] = _lists(trace)
+    return lists
+
+
+def _lists(trace):
     chosen, bodies = mode(), trace.program.bodies
     # Steps of a loop are too many for the sweeps, which run a list with calls alone as well as any other. A list without
     # either has been on the sweeps for long enough when it comes here.
@@ -159,15 +189,15 @@ def run(traces: Traces, args, kwargs, numbers, name, extra=()):
     """
     key, leaves, found = traces.find(args, kwargs, numbers)
     for trace in found:
-        native = trace.tier(name).native
+        native = tier_of(trace, name).native
         results = native(leaves, extra) if native is not None else None
         if results is not None:
             return trace, None, results
     trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
     if not trace.program.bodies:
         return trace, workspace, None
-    trace.tier(name).compile()
-    results = trace.tier(name).native(leaves, extra)
+    tier_of(trace, name).compile()
+    results = tier_of(trace, name).native(leaves, extra)
     if results is None:
         trace.explain(workspace, leaves)
     return trace, workspace, results
@@ -177,14 +207,14 @@ def tiered_gradient(traces: Traces, args, kwargs, numbers):
     """Value and gradients' leaves of a scalar function, by whichever tier the list has reached."""
     key, leaves, found = traces.find(args, kwargs, numbers)
     for trace in found:
-        native = trace.tier("value_and_grad").native
+        native = tier_of(trace, "value_and_grad").native
         result = native(leaves) if native is not None else None
         if result is not None:
             return result
     begin = time.perf_counter()
     trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
     trace.seed_scalar(workspace, "tape.grad")
-    tier = trace.tier("value_and_grad")
+    tier = tier_of(trace, "value_and_grad")
     if trace.program.bodies:
         tier.compile()
         return tier.native(leaves) or trace.explain(workspace, leaves)

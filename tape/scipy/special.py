@@ -12,6 +12,7 @@ import operator
 import numpy as np
 
 from tape.errors import NotDifferentiable
+from tape.recording.arrays import stop_gradient
 from tape.rules.reductions import logsumexp
 
 __all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "softmax"]
@@ -19,8 +20,6 @@ __all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "softmax"]
 
 def _shifted(x, axis):
     """x less its largest element, which is a constant to derivatives: it cancels in what follows."""
-    from tape.derivatives.gradients import stop_gradient
-
     return x - stop_gradient(np.max(x, axis=axis, keepdims=True))
 
 
