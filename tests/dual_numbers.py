@@ -1,14 +1,15 @@
 """Derivatives of jitted functions by dual numbers in Python: slow, independent of what is tested, and exact at every branch.
 
 A judge that differences are not: of solvers that stop at a tolerance, of kinks (the branch that is taken is the one that the
-jitted function takes), of large and small arguments. `derivatives` runs the Python bodies of a jitted function and of all that it
-calls, on numbers that carry their derivatives along all arguments. What dual numbers know no rule for raises.
+jitted function takes), of large and small arguments. `derivatives` runs the Python bodies of a jitted function and of all that
+it calls, on numbers that carry their derivatives along all arguments. What dual numbers know no rule for raises.
 """
 
 import builtins
 import cmath
 import math
 import types
+import typing
 
 import numpy as np
 from numba.core.dispatcher import Dispatcher
@@ -16,15 +17,33 @@ from scipy import special
 
 ROOT = 2 / math.sqrt(math.pi)
 RULES = {
-    "exp": lambda x, m: m.exp(x), "expm1": lambda x, m: m.exp(x), "log": lambda x, m: 1 / x, "log10": lambda x, m: 1 / (x * math.log(10)),
-    "log2": lambda x, m: 1 / (x * math.log(2)), "log1p": lambda x, m: 1 / (1 + x), "sqrt": lambda x, m: 0.5 / m.sqrt(x),
-    "cbrt": lambda x, m: 1 / (3 * math.cbrt(x) ** 2), "sin": lambda x, m: m.cos(x), "cos": lambda x, m: -m.sin(x),
-    "tan": lambda x, m: 1 / m.cos(x) ** 2, "sinh": lambda x, m: m.cosh(x), "cosh": lambda x, m: m.sinh(x),
-    "tanh": lambda x, m: 1 / m.cosh(x) ** 2, "asin": lambda x, m: 1 / m.sqrt(1 - x * x), "acos": lambda x, m: -1 / m.sqrt(1 - x * x),
-    "atan": lambda x, m: 1 / (1 + x * x), "asinh": lambda x, m: 1 / m.sqrt(1 + x * x), "acosh": lambda x, m: 1 / m.sqrt(x * x - 1),
-    "atanh": lambda x, m: 1 / (1 - x * x), "fabs": lambda x, m: math.copysign(1.0, x), "erf": lambda x, m: ROOT * math.exp(-x * x),
-    "erfc": lambda x, m: -ROOT * math.exp(-x * x), "gamma": lambda x, m: math.gamma(x) * special.digamma(x),
-    "lgamma": lambda x, m: special.digamma(x), "radians": lambda x, m: math.pi / 180, "degrees": lambda x, m: 180 / math.pi,
+    "exp": lambda x, m: m.exp(x),
+    "expm1": lambda x, m: m.exp(x),
+    "log": lambda x, m: 1 / x,
+    "log10": lambda x, m: 1 / (x * math.log(10)),
+    "log2": lambda x, m: 1 / (x * math.log(2)),
+    "log1p": lambda x, m: 1 / (1 + x),
+    "sqrt": lambda x, m: 0.5 / m.sqrt(x),
+    "cbrt": lambda x, m: 1 / (3 * math.cbrt(x) ** 2),
+    "sin": lambda x, m: m.cos(x),
+    "cos": lambda x, m: -m.sin(x),
+    "tan": lambda x, m: 1 / m.cos(x) ** 2,
+    "sinh": lambda x, m: m.cosh(x),
+    "cosh": lambda x, m: m.sinh(x),
+    "tanh": lambda x, m: 1 / m.cosh(x) ** 2,
+    "asin": lambda x, m: 1 / m.sqrt(1 - x * x),
+    "acos": lambda x, m: -1 / m.sqrt(1 - x * x),
+    "atan": lambda x, m: 1 / (1 + x * x),
+    "asinh": lambda x, m: 1 / m.sqrt(1 + x * x),
+    "acosh": lambda x, m: 1 / m.sqrt(x * x - 1),
+    "atanh": lambda x, m: 1 / (1 - x * x),
+    "fabs": lambda x, m: math.copysign(1.0, x),
+    "erf": lambda x, m: ROOT * math.exp(-x * x),
+    "erfc": lambda x, m: -ROOT * math.exp(-x * x),
+    "gamma": lambda x, m: math.gamma(x) * special.digamma(x),
+    "lgamma": lambda x, m: special.digamma(x),
+    "radians": lambda x, m: math.pi / 180,
+    "degrees": lambda x, m: 180 / math.pi,
 }
 """Derivatives of functions of one number, by their names in `math`; m is `math` or, for complex numbers, `cmath`."""
 
@@ -48,8 +67,8 @@ class Unknown(Exception):
 class Dual:
     """A number, its derivatives along each of the arguments, and the comparisons of equals that it took part in."""
 
-    ties = []
-    """What every run of `derivatives` empties: comparisons of equal values whose derivatives differ, where there may be a kink."""
+    ties: typing.ClassVar = []
+    """Comparisons of equal values whose derivatives differ, where there may be a kink, in the last run of `derivatives`."""
 
     def __init__(self, value, slope):
         self.value, self.slope = value, slope
@@ -245,7 +264,7 @@ def function_of(name, plain):
                 return out
             raise Unknown(name)
         if short in ("floor", "ceil", "trunc", "rint", "round"):
-            return {"floor": x.__floor__, "ceil": x.__ceil__, "trunc": x.__int__, "rint": x.__round__, "round": x.__round__}[short]()
+            return getattr(x, {"trunc": "__int__", "rint": "__round__"}.get(short, f"__{short}__"))()
         if short in ("isnan", "isinf", "isfinite"):
             return getattr(math, short)(x.value)
         if short == "log" and len(args) == 2:
@@ -386,7 +405,7 @@ class Bodies:
         if x is float:
             return Float
         if x is np.sum:
-            return lambda values: builtins.sum(np.asarray(values, dtype=object).ravel()) if has_duals(values) else np.sum(values)
+            return lambda x: builtins.sum(np.asarray(x, dtype=object).ravel()) if has_duals(x) else np.sum(x)
         return x
 
 

@@ -196,7 +196,7 @@ class Filled(Emitter):
 
 
 class Lifted(Emitter):
-    """A copy of an array of plain numbers as an array of numbers that carry derivatives; anything else as it is.
+    """A plain number, or a copy of an array of them, as what carries derivatives; anything else as it is.
 
     Parameters
     ----------
@@ -216,12 +216,16 @@ class Lifted(Emitter):
     def signature(self, typingctx, args):
         """See `Emitter`."""
         (given,) = args
+        if isinstance(types.unliteral(given), types.Float):
+            return signature(with_bottom(self.kind, types.unliteral(given)), given)
         made = types.Array(with_bottom(self.kind, given.dtype), given.ndim, "C") if self._is_lifted(given) else given
         return signature(made, given)
 
     def emit(self, context, builder, signature, args):
         """See `Emitter`."""
         given, made = signature.args[0], signature.return_type
+        if isinstance(types.unliteral(given), types.Float):
+            return context.cast(builder, args[0], given, made)
         if not self._is_lifted(given):
             context.nrt.incref(builder, given, args[0])
             return args[0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import operator
 
 from numba.core import errors, types
-from numba.core.imputils import lower_cast
-from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.core.imputils import lower_cast, lower_getattr
+from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global
 
 from compiled.active.expressions import Expression, Node, leaf, refusal
 from compiled.active.functions import COMPARISONS, ELEMENTWISE, IN_PLACE
 from compiled.active.numbers import Emission
-from compiled.active.types import Differential, depth, differential_of
+from compiled.active.types import Differential, bottom, depth, differential_of
 
 
 @lower_cast(types.Float, Differential)
@@ -21,6 +21,29 @@ from compiled.active.types import Differential, depth, differential_of
 def _cast(context, builder, from_kind, to_kind, value):
     emission = Emission(context, builder)
     return emission.value(to_kind, emission.number(from_kind, value))
+
+
+@infer_getattr
+class _Parts(AttributeTemplate):
+    """The real part of a number is itself, the imaginary one a plain 0, as Numba has it for floats."""
+
+    key = Differential
+
+    def resolve_real(self, kind):
+        return kind
+
+    def resolve_imag(self, kind):
+        return bottom(kind)
+
+
+@lower_getattr(Differential, "real")
+def _real(context, builder, kind, value):
+    return value
+
+
+@lower_getattr(Differential, "imag")
+def _imag(context, builder, kind, value):
+    return context.get_constant(bottom(kind), 0.0)
 
 
 def _register(function):
@@ -33,6 +56,9 @@ def _register(function):
         def generic(self, args, kws):
             if kws or not any(map(differential_of, args)):
                 return None
+            if any(isinstance(getattr(k, "dtype", types.unliteral(k)), types.Complex) for k in args):
+                raise errors.TypingError(f"tape: {getattr(function, '__name__', function)} of a number that is being "
+                                         "differentiated and a complex one: only real numbers have derivatives here")
             if len(args) not in expressions:
                 expressions[len(args)] = Expression(Node(function, [leaf(k) for k in range(len(args))]),
                                                     in_place=function in IN_PLACE)

@@ -13,6 +13,7 @@ What is not here: what the calls do.
 from __future__ import annotations
 
 import collections
+import dis
 import operator
 import types as python_types
 import weakref
@@ -372,7 +373,15 @@ class _Reach:
                 self._mark_storage(method.value)
             elif isinstance(resolved(self.definitions, value.func), Dispatcher):
                 for variable in value.args:
-                    self._mark_storage(variable)
+                    if not self._is_list(variable) or may_write(resolved(self.definitions, value.func)):
+                        self._mark_storage(variable)
+
+    def _is_list(self, variable) -> bool:
+        """Whether a variable is a list that this function has written out."""
+        value = self._single(variable)
+        if isinstance(value, ir.Var):
+            return self._is_list(value)
+        return isinstance(value, ir.Expr) and (value.op == "build_list" or any(map(self._is_list, repeated(value))))
 
     def _single(self, variable):
         found = self.definitions.get(variable.name, ())
@@ -401,7 +410,9 @@ class _Reach:
         if value.op in ("phi", "build_tuple", "build_list"):
             variables = value.incoming_values if value.op == "phi" else value.items
             marked = [self._mark_storage(v, seen=seen) for v in variables if isinstance(v, ir.Var)]
-            return any(marked)
+            return any(marked) or (value.op == "build_list" and not any(self._is_integer(v) for v in variables))
+        if repeated(value):
+            return self._mark_storage(value.lhs, seen=seen) or self._mark_storage(value.rhs, seen=seen)
         if value.op == "call":
             if is_kind_of(resolved(self.definitions, value.func), CREATIONS):
                 return True
@@ -409,6 +420,31 @@ class _Reach:
             if isinstance(method, ir.Expr) and method.op == "getattr" and resolved(self.definitions, value.func) is None:
                 return self._mark_storage(method.value, seen=seen)
         return False
+
+
+    def _is_integer(self, variable) -> bool:
+        value = self._single(variable)
+        return isinstance(value, ir.Const) and isinstance(value.value, int)
+
+
+def repeated(value) -> list:
+    """What may be a list that is repeated, as in `[0.0] * 3`: operands of a product."""
+    return [value.lhs, value.rhs] if value.op == "binop" and value.fn is operator.mul else []
+
+
+def may_write(function, seen=()) -> bool:
+    """Whether a jitted function, or one that it calls, may put something into an argument."""
+    if function in seen:
+        return False
+    body = function.py_func
+    for instruction in dis.get_instructions(body):
+        name = instruction.argval
+        if instruction.opname in ("STORE_SUBSCR", "STORE_SLICE") or name in ("append", "extend", "insert"):
+            return True
+        called = body.__globals__.get(name) if isinstance(name, str) else None
+        if isinstance(called, Dispatcher) and may_write(called, (*seen, function)):
+            return True
+    return bool(body.__closure__)
 
 
 # -------------------------------------------------------------------------------------------------- rewriting
@@ -771,6 +807,8 @@ class _Statements:
         """The expression, with our functions in place of NumPy's and the user's."""
         if value.op == "call":
             return self._call(value, loc)
+        if value.op == "build_list":
+            return self._list(value, loc)
         if value.op == "binop" and value.fn in REPLACEMENTS and (value.lhs in self.reach or value.rhs in self.reach):
             return ir.Expr.call(self._global(_prepared(REPLACEMENTS[value.fn]), loc), [value.lhs, value.rhs], (), loc)
         return value
@@ -815,18 +853,39 @@ class _Statements:
             return value
         return ir.Expr.call(self._global(_made["array"](tuple(shape), self.rewriter.kind), loc), items, (), loc)
 
+    def _list(self, value, loc):
+        """A list that is to hold such numbers holds them from the start."""
+        if self._target_of(value) not in self.reach.names:
+            return value
+        return ir.Expr.build_list([self._lifted(item, loc) for item in value.items], loc)
+
+    def _lifted(self, variable, loc):
+        """The number as one with derivatives, if it is a plain one."""
+        if variable in self.reach:
+            return variable
+        made = ir.Var(self.block.scope, mk_unique_var("$tape_lifted"), loc)
+        call = ir.Expr.call(self._global(_made["lift"](self.rewriter.kind), loc), [variable], (), loc)
+        self.body.append(ir.Assign(call, made, loc))
+        return made
+
     def _method(self, value, loc):
         found = self.definitions.get(value.func.name, ())
         method = found[0] if len(found) == 1 else None
+        if isinstance(method, ir.Expr) and method.op == "getattr" and method.value in self.reach and method.attr in (
+                "append", "insert"):
+            return ir.Expr.call(value.func, [*value.args[:-1], self._lifted(value.args[-1], loc)], value.kws, loc, value.vararg)
         if isinstance(method, ir.Expr) and method.op == "getattr" and method.value in self.reach and method.attr in METHODS:
             function = self._global(_prepared(METHODS[method.attr]), loc)
             return ir.Expr.call(function, [method.value, *value.args], value.kws, loc, value.vararg)
         return value
 
+    def _target_of(self, value):
+        """Name of what an expression is assigned to."""
+        return next((name for name, found in self.definitions.items() if any(v is value for v in found)), None)
+
     def _creation(self, value, function, loc):
         """Give an array that is to hold such numbers their type."""
-        target = next((name for name, found in self.definitions.items() if any(v is value for v in found)), None)
-        if target not in self.reach.names:
+        if self._target_of(value) not in self.reach.names:
             return value
         position, keywords = CREATIONS[function], dict(value.kws)
         given = value.args[position] if len(value.args) > position else keywords.get("dtype")
