@@ -146,7 +146,7 @@ class Dual:
             size = abs(self.value)
             return Dual(size, (self.value.conjugate() * self.slope).real / size)
         self._compare(0.0)
-        return -self if self.value < 0 else self
+        return -self if self.value < 0 else self if self.value > 0 else Dual(abs(self.value), 0.0 * self.slope)
 
     def _compare(self, other):
         b = dual(other)
@@ -290,6 +290,24 @@ def function_of(name, plain):
     return with_duals
 
 
+def extreme(plain):
+    """`min` or `max` that shares the derivative half and half between two numbers that tie, as the README has it."""
+
+    def with_duals(*args, **kws):
+        if not has_duals(args):
+            return plain(*args, **kws)
+        best, *others = args if len(args) > 1 else np.ravel(args[0])
+        for other in others:
+            a, b = dual(best), dual(other)
+            if a == b:
+                best = Dual(a.value, 0.5 * (a.slope + b.slope))
+            elif plain(a.value, b.value) == b.value:
+                best = other
+        return best
+
+    return with_duals
+
+
 class _FloatType(type):
     def __instancecheck__(cls, x):
         return isinstance(x, (float, Dual))
@@ -404,9 +422,15 @@ class Bodies:
             return function_of(getattr(x, "__name__", name), x)
         if x is float:
             return Float
+        if x is min or x is max:
+            return extreme(x)
         if x is np.sum:
             return lambda x: builtins.sum(np.asarray(x, dtype=object).ravel()) if has_duals(x) else np.sum(x)
         return x
+
+
+PLAIN = {"float": float, "min": min, "max": max}
+"""Built-in functions that know no dual numbers."""
 
 
 class _Space(dict):
@@ -417,7 +441,7 @@ class _Space(dict):
         self._bodies, self._of = bodies, space
 
     def __missing__(self, name):
-        found = float if name == "float" and name not in self._of else self._of[name]
+        found = PLAIN[name] if name in PLAIN and name not in self._of else self._of[name]
         self[name] = made = self._bodies._known(name, found)
         return made
 

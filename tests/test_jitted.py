@@ -684,3 +684,10 @@ def test_products_with_parameters_left_to_their_defaults():
     assert tape.jvp(f, (1.5,), (1.0,)) == (1.125, 1.5)
     value, back = tape.vjp(f, 1.5)
     assert (value, back(1.0)) == (1.125, (1.5,))
+
+
+def test_numbers_looked_for_in_tuples():
+    f = njit(lambda x, y: x * x if x in (y, 2.0 * y, 3) else 5.0 * x)
+    assert tape.grad(f)(4.0, 2.0) == 8.0
+    assert tape.grad(f)(3.0, 2.0) == 6.0
+    assert tape.grad(f)(5.0, 2.0) == 5.0

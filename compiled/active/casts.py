@@ -7,6 +7,7 @@ import operator
 from numba.core import errors, types
 from numba.core.imputils import lower_cast, lower_getattr
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global
+from numba.extending import overload
 
 from compiled.active.expressions import Expression, Node, leaf, refusal
 from compiled.active.functions import COMPARISONS, ELEMENTWISE, IN_PLACE
@@ -21,6 +22,17 @@ from compiled.active.types import Differential, bottom, depth, differential_of
 def _cast(context, builder, from_kind, to_kind, value):
     emission = Emission(context, builder)
     return emission.value(to_kind, emission.number(from_kind, value))
+
+
+@overload(operator.contains)
+def _contains(values, item):
+    """Whether a tuple holds a number, where either carries derivatives: Numba's own knows its own numbers only."""
+    if not isinstance(values, types.BaseTuple) or not len(values) or not any(map(differential_of, [*values, item])):
+        return None
+    found = " or ".join(f"values[{k}] == item" for k in range(len(values)))
+    space = {}
+    exec(f"def contains(values, item):\n    return {found}\n", space)
+    return space["contains"]
 
 
 @infer_getattr
