@@ -691,3 +691,26 @@ def test_numbers_looked_for_in_tuples():
     assert tape.grad(f)(4.0, 2.0) == 8.0
     assert tape.grad(f)(3.0, 2.0) == 6.0
     assert tape.grad(f)(5.0, 2.0) == 5.0
+
+
+@pytest.mark.parametrize("x", [0.5, 2.5, 7.0])
+def test_extremes_of_tuples(x):
+    assert tape.grad(njit(lambda x, y: x * min((x, y, 3.0))))(x, 2.0) == (2 * x if x < 2 else 2.0)
+    assert tape.grad(njit(lambda x, y: x * max((5, y, x))))(x, 2.0) == (2 * x if x > 5 else 5.0)
+
+
+def test_branches_for_arguments_that_are_none_are_not_compiled():
+    @njit
+    def squares(x, out=None):
+        if out is None:
+            out = np.zeros(x.size)
+        else:
+            out[:] = 0.0
+        for k in range(x.size):
+            out[k] += x[k] * x[k]
+        return out
+
+    x = np.array([1.0, 2.0, 3.0])
+    for f in (njit(lambda x: squares(x).sum()), njit(lambda x: squares(x, None).sum())):
+        np.testing.assert_array_equal(tape.grad(f)(x), 2 * x)
+        np.testing.assert_array_equal(tape.hessian(f)(x), 2 * np.eye(3))

@@ -9,9 +9,10 @@ from numba.core.imputils import lower_cast, lower_getattr
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global
 from numba.extending import overload
 
-from compiled.active.expressions import Expression, Node, leaf, refusal
+from compiled.active.expressions import Expression, leaf, refusal
 from compiled.active.functions import COMPARISONS, ELEMENTWISE, IN_PLACE
 from compiled.active.numbers import Emission
+from compiled.active.preparation import folded
 from compiled.active.types import Differential, bottom, depth, differential_of
 
 
@@ -24,15 +25,34 @@ def _cast(context, builder, from_kind, to_kind, value):
     return emission.value(to_kind, emission.number(from_kind, value))
 
 
+def _written_out(name, parameters, result):
+    """The function whose one expression is written out for a tuple of a known length."""
+    space = {}
+    exec(f"def {name}({parameters}):\n    return {result}\n", space)
+    return space[name]
+
+
+def _is_tuple_of_them(values, *others) -> bool:
+    return isinstance(values, types.BaseTuple) and len(values) > 1 and any(map(differential_of, [*values, *others]))
+
+
 @overload(operator.contains)
 def _contains(values, item):
     """Whether a tuple holds a number, where either carries derivatives: Numba's own knows its own numbers only."""
-    if not isinstance(values, types.BaseTuple) or not len(values) or not any(map(differential_of, [*values, item])):
-        return None
-    found = " or ".join(f"values[{k}] == item" for k in range(len(values)))
-    space = {}
-    exec(f"def contains(values, item):\n    return {found}\n", space)
-    return space["contains"]
+    if _is_tuple_of_them(values, item):
+        return _written_out("contains", "values, item", " or ".join(f"values[{k}] == item" for k in range(len(values))))
+
+
+def _extreme_of_tuple(function):
+    @overload(function)
+    def _extreme(values):
+        if _is_tuple_of_them(values):
+            items = ", ".join(f"values[{k}]" for k in range(len(values)))
+            return _written_out("extreme", "values", f"{function.__name__}({items})")
+
+
+_extreme_of_tuple(min)
+_extreme_of_tuple(max)
 
 
 @infer_getattr
@@ -72,7 +92,7 @@ def _register(function):
                 raise errors.TypingError(f"tape: {getattr(function, '__name__', function)} of a number that is being "
                                          "differentiated and a complex one: only real numbers have derivatives here")
             if len(args) not in expressions:
-                expressions[len(args)] = Expression(Node(function, [leaf(k) for k in range(len(args))]),
+                expressions[len(args)] = Expression(folded(function, [leaf(k) for k in range(len(args))]),
                                                     in_place=function in IN_PLACE)
             if not all(isinstance(k, Differential) or isinstance(types.unliteral(k), (types.Number, types.Boolean, types.Array))
                        for k in args):

@@ -26,7 +26,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.imputils import lower_constant
 from numba.core.ir_utils import build_definitions, merge_adjacent_blocks, mk_unique_var
 from numba.core.registry import CPUDispatcher
-from numba.core.untyped_passes import InlineInlinables, ReconstructSSA
+from numba.core.untyped_passes import DeadBranchPrune, InlineInlinables, ReconstructSSA
 from numba.extending import typeof_impl
 
 from compiled.active.expressions import Expression, Node, leaf
@@ -111,6 +111,8 @@ class DifferentialCompiler(CompilerBase):
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
         manager.add_pass_after(InlineSmallFunctions, InlineInlinables)
         manager.add_pass_after(PrepareStatements, ReconstructSSA)
+        # Numba prunes once more here, by conditions that look like its own: what our pass leaves of them does not.
+        manager.add_pass_after(DeadBranchPrune, ReconstructSSA)
         manager.finalize()
         return [manager]
 
