@@ -27,7 +27,7 @@ from published import TooLong, floats_of, jitted_functions, recorded_calls, scal
 import tape
 
 PACKAGES = ("fluids", "chemicals")
-STEP = 32
+STEP = 64
 """Of how many functions one is tried by default."""
 
 CELLS = 6
