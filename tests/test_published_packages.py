@@ -4,7 +4,7 @@ Skipped where the packages (extra `published`) are not installed. What is called
 `dual_numbers`, and where those know no rule, differences. The outcome of a call is
 
 - "right";
-- "kink": right, and the slopes on the two sides differ; at a comparison of equals either side's slope is right, elsewhere only
+- "kink": right, and the slopes on the two sides differ (or the value jumps); at a comparison of equals either side's slope is right, elsewhere only
   that of the branch that was taken;
 - "rough": dual numbers cannot run it and its differences do not converge, so that nothing judges it;
 - "refused": an error of ours says why;
@@ -22,6 +22,7 @@ import warnings
 import dual_numbers
 import numpy as np
 import pytest
+from numba import njit
 from published import TooLong, floats_of, jitted_functions, recorded_calls, scalar, time_limit
 
 import tape
@@ -190,6 +191,36 @@ def sweep(package, chosen):
                     wrong.append(f"{name}{args}: {why}")
     assert not wrong, "\n".join(wrong)
     return counts
+
+
+@njit
+def _solved(x, table):
+    root = 1.0
+    while abs(root * root - x) > 1e-3:
+        root = 0.5 * (root + x / root)
+    return min(root, 2.0) * table[1] + (0.0 if x < 3.0 else x)
+
+
+def test_the_judge():
+    table = np.array([1.0, 2.0])
+    for x in (1.7, 3.0, 3.5, 5.0):
+        value, slopes, ties = dual_numbers.derivatives(_solved, (x, table), (0, 1))
+        got, (slope, of_table) = tape.value_and_grad(_solved, (0, 1))(x, table)
+        assert got == value
+        np.testing.assert_allclose([slope, *of_table], slopes, rtol=1e-14)
+        assert ties == (x == 3.0)
+        assert outcome(_solved, (x, table)) == ("kink" if x == 3.0 else "right", "")
+
+
+def test_the_judge_finds_wrong_gradients(monkeypatch):
+    right = tape.value_and_grad(_solved, (0, 1))
+
+    def slightly_wrong(*args):
+        value, (slope, of_table) = right(*args)
+        return value, (slope * (1 + 1e-5), of_table)
+
+    monkeypatch.setattr(tape, "value_and_grad", lambda *_: slightly_wrong)
+    assert outcome(_solved, (1.7, np.array([1.0, 2.0])))[0] == "wrong"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
