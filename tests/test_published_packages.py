@@ -4,8 +4,8 @@ Skipped where the packages (extra `published`) are not installed. What is called
 `dual_numbers`, and where those know no rule, differences. The outcome of a call is
 
 - "right";
-- "kink": right, and the slopes on the two sides differ (or the value jumps); at a comparison of equals either side's slope is right, elsewhere only
-  that of the branch that was taken;
+- "kink": right, and the slopes on the two sides differ (or the value jumps); at a comparison of equals either side's slope is
+  right, elsewhere only that of the branch that was taken;
 - "rough": dual numbers cannot run it and its differences do not converge, so that nothing judges it;
 - "refused": an error of ours says why;
 - "uncallable": Numba, or the formula at these numbers, cannot compute it, or its result has no floats;
