@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from compiled.forking import cached_property
 from compiled.forward import make_forward
 from compiled.instructions import TABLE

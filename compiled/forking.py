@@ -15,7 +15,7 @@ from llvmlite.binding import ffi
 from numba.core.compiler_lock import global_compiler_lock
 
 
-class cached_property(functools.cached_property):
+class cached_property(functools.cached_property):  # noqa: N801  named as the one it stands for
     """`functools.cached_property` as it is from Python 3.12 on: without a lock that is held while the property is computed.
 
     Threads that meet may each compute it; all get the one that was there first.

@@ -78,7 +78,8 @@ os._exit(0)
 def run(program, *arguments, **variables):
     """Run a program in a process of its own; it must end well."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    done = subprocess.run([sys.executable, "-c", program, *arguments], env=variables, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
