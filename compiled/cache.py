@@ -13,6 +13,8 @@ import numba
 from numba import njit
 from numba.core.caching import FunctionCache
 
+from compiled.numba_loading import load_numba
+
 
 @functools.cache
 def package_digest() -> str:
@@ -53,5 +55,6 @@ def kernel(table):
 
 def cached(dispatcher, digest: str):
     """Keep what a jitted function is compiled to on disk, under `digest` of all that it depends on; returns the function."""
+    load_numba()
     dispatcher._cache = _KernelCache(dispatcher.py_func, digest)
     return dispatcher

@@ -23,6 +23,7 @@ from compiled.active.digest import digest
 from compiled.active.operations import Operation
 from compiled.active.preparation import options_of
 from compiled.active.workspace import limit_workspaces
+from compiled.numba_loading import load_numba
 from tape.arguments import argument_numbers
 from tape.errors import NotDifferentiable
 from tape.tracing import RecordedArray
@@ -55,6 +56,7 @@ class Derivative(CPUDispatcher):
     is_derivative = True
 
     def _compile_for_args(self, *args, **kws):
+        load_numba()
         try:
             return super()._compile_for_args(*args, **kws)
         except errors.TypingError as error:

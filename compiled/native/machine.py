@@ -20,6 +20,7 @@ from numba.core.registry import cpu_target
 from numba.misc.appdirs import AppDirs
 
 from compiled.cache import package_digest
+from compiled.numba_loading import load_numba
 
 MOST_FILES = 2000
 """Object files kept on disk; the oldest go first."""
@@ -46,6 +47,7 @@ def target_machine(portable: bool = False, cpu: str = "native") -> llvm.TargetMa
 
 @functools.cache
 def _add_symbols() -> None:
+    load_numba()
     cpu_target.target_context  # noqa: B018  Numba registers BLAS and its other symbols here
     for name in PYTHON_SYMBOLS:
         llvm.add_symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value)
