@@ -13,7 +13,7 @@ import re
 import numpy as np
 from numba import njit
 from numba.core import errors
-from numba.core.caching import FunctionCache, NullCache
+from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
 from numba.extending import typeof_impl
@@ -23,6 +23,7 @@ from compiled.active.digest import digest
 from compiled.active.operations import Operation
 from compiled.active.preparation import options_of
 from compiled.active.workspace import limit_workspaces
+from compiled.cache import PlacedCache, place
 from compiled.numba_loading import load_numba
 from tape.arguments import argument_numbers
 from tape.errors import NotDifferentiable
@@ -63,7 +64,7 @@ class Derivative(CPUDispatcher):
             raise NotDifferentiable(_explained(error, self.__name__)) from error
 
 
-class _DerivativeCache(FunctionCache):
+class _DerivativeCache(PlacedCache):
     """Numba's cache on disk, in the files of the user's function, under a key with what the derivative depends on."""
 
     def __init__(self, function, label):
@@ -252,7 +253,7 @@ def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = 
     made.__name__ = body.__name__
     if not isinstance(function._cache, NullCache):
         key = f"{label} {make!r} {source} {_computes(function)}"
-        made._cache = _DerivativeCache(_original(function), hashlib.sha256(key.encode()).hexdigest())
+        place(made, lambda: _DerivativeCache(_original(function), hashlib.sha256(key.encode()).hexdigest()))
     made.original, made.emitter, made.count = function, make, len(parameters)
     return made
 
