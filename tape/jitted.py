@@ -22,6 +22,7 @@ from compiled.active.derivatives import ForwardJacobian, Gradient, Jacobian, Pul
 from compiled.active.digest import digest
 from compiled.active.operations import Operation
 from compiled.active.preparation import options_of
+from compiled.active.resting import free_resting
 from compiled.active.workspace import limit_workspaces
 from compiled.cache import PlacedCache, place
 from compiled.numba_loading import load_numba
@@ -86,6 +87,8 @@ def remembered(function, key, make):
 def workspace_limit(nbytes: int | None) -> None:
     """Limit the memory of each list that a derivative of a jitted function writes, in the whole process.
 
+    What lists have that are not at work, and is more than that, is freed.
+
     Parameters
     ----------
     nbytes : int or None
@@ -108,6 +111,8 @@ def workspace_limit(nbytes: int | None) -> None:
     >>> tape.workspace_limit(None)
     """
     limit_workspaces(nbytes)
+    if nbytes is not None:
+        free_resting()
 
 
 def jitted_value_and_grad(function, argnums) -> Derivative:

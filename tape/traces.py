@@ -44,6 +44,9 @@ MOST_TRACES = 256
 IDLE_WORKSPACES = 8
 """Workspaces kept for one list; more are made when more threads run it at once."""
 
+IDLE_BYTES = 1 << 28
+"""Memory of the workspaces kept for one list, where that is more than one of them."""
+
 _lock = Lock()
 """Around the moments in which lists of functions are kept; one for all, as a child process has to find it free."""
 
@@ -120,9 +123,11 @@ class Trace:
     used: int = 0
     tiers: dict[str, Any] = field(default_factory=dict)
     sparsity: dict[str, Any] = field(default_factory=dict)
-    idle: collections.deque = field(default_factory=lambda: collections.deque(maxlen=IDLE_WORKSPACES))
+    idle: collections.deque = field(init=False)
 
     def __post_init__(self):
+        nbytes = 2 * self.program.values.nbytes + 1  # values and adjoints
+        self.idle = collections.deque(maxlen=min(max(IDLE_BYTES // nbytes, 1), IDLE_WORKSPACES))
         kinds = [self.leaves[k].dtype for k in self.dynamic]
         self._integers = [k for k, kind in zip(self.dynamic, kinds, strict=True)
                           if kind is int or (kind is not float and kind.kind in "iu")]
