@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 from compiled import loops
 from compiled.engine import ENGINE
+from compiled.forking import cached_property
 from compiled.layout import GUARD_FAILED, OPCODE, OPERAND, OPERANDS, OUTPUT, STATUS_BITS
 from compiled.listing import Listing
 from compiled.memory import View
@@ -171,7 +170,7 @@ class Tape:
 
     # ------------------------------------------------------------------ the textbook's graph
 
-    @functools.cached_property
+    @cached_property
     def _graph(self) -> Graph:
         return Graph(Listing.of(self._program))
 

@@ -7,9 +7,7 @@ The cache is bounded, safe to use from several threads, and trusts nothing that 
 from __future__ import annotations
 
 import collections
-import functools
 import itertools
-import threading
 import weakref
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 
 from compiled import loops
 from compiled.engine import ENGINE
+from compiled.forking import Lock, cached_property
 from compiled.layout import GUARD_FAILED, OPERAND, STATUS_BITS
 from compiled.memory import View, has_distinct_cells
 from compiled.program import Program
@@ -44,6 +43,12 @@ MOST_TRACES = 256
 
 IDLE_WORKSPACES = 8
 """Workspaces kept for one list; more are made when more threads run it at once."""
+
+IDLE_BYTES = 1 << 28
+"""Memory of the workspaces kept for one list, where that is more than one of them."""
+
+_lock = Lock()
+"""Around the moments in which lists of functions are kept; one for all, as a child process has to find it free."""
 
 
 class Workspace:
@@ -118,9 +123,11 @@ class Trace:
     used: int = 0
     tiers: dict[str, Any] = field(default_factory=dict)
     sparsity: dict[str, Any] = field(default_factory=dict)
-    idle: collections.deque = field(default_factory=lambda: collections.deque(maxlen=IDLE_WORKSPACES))
+    idle: collections.deque = field(init=False)
 
     def __post_init__(self):
+        nbytes = 2 * self.program.values.nbytes + 1  # values and adjoints
+        self.idle = collections.deque(maxlen=min(max(IDLE_BYTES // nbytes, 1), IDLE_WORKSPACES))
         kinds = [self.leaves[k].dtype for k in self.dynamic]
         self._integers = [k for k, kind in zip(self.dynamic, kinds, strict=True)
                           if kind is int or (kind is not float and kind.kind in "iu")]
@@ -130,7 +137,7 @@ class Trace:
         self._like_arguments = all(self.leaves[self.dynamic[k]].kind == "array"
                            and self.leaves[self.dynamic[k]].dtype == self.program.values.dtype for k in self.wrt)
 
-    @functools.cached_property
+    @cached_property
     def lists(self):
         """What runs derivatives of a list with loops: lists that compute them, made from it."""
         from tape.tiers import lists_of
@@ -315,7 +322,6 @@ class Traces:
             self._function = lambda: function
         self._groups: dict[Any, list[Trace]] = {}
         self._checks_integers, self._replay_calls = checks_integers, replay
-        self._lock = threading.Lock()
         self._clock = itertools.count()
         self._states: State | None = None
 
@@ -408,7 +414,7 @@ class Traces:
         return None
 
     def _keep(self, key, trace):
-        with self._lock:
+        with _lock:
             trace.used = next(self._clock)
             group = [t for t in self._groups.get(key, []) if t.state == trace.state]
             for other in group:
@@ -557,7 +563,6 @@ def _plain_key(args, argnums):
 
 
 _known: weakref.WeakKeyDictionary[Any, Traces] = weakref.WeakKeyDictionary()
-_known_lock = threading.Lock()
 
 
 def traces_of(function, replay=True) -> Traces:
@@ -565,7 +570,7 @@ def traces_of(function, replay=True) -> Traces:
     if not replay:
         return Traces(function, replay=False)
     try:
-        with _known_lock:
+        with _lock:
             return _known.setdefault(function, Traces(function))
     except TypeError:  # not hashable, or it cannot be referred to weakly
         return Traces(function)

@@ -4,12 +4,14 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from numba import float32, njit, types
 
 import tape
+from compiled.active.workspace import ADJOINT_BYTES, BUSY, HEADERS, PARTIAL_BYTES
 
 FLAGS = (True, {"reassoc", "nsz"}, {"nnan", "ninf"}, {"contract", "arcp", "afn"})
 
@@ -163,3 +165,40 @@ def test_a_limit_holds_for_workspaces_that_have_grown():
     finally:
         tape.workspace_limit(None)
     assert gradient(1.0, 100_000) == before
+
+
+def test_memory_of_all_threads_comes_back():
+    """Also of workspaces that other threads made, and that no later call takes."""
+    gradient = tape.grad(decay)
+    gradient(1.0, 10)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: gradient(1.0, 1_000_000), range(24)))
+    assert HEADERS[1:, PARTIAL_BYTES].max() > 1_000_000
+    tape.workspace_limit(1_000_000)
+    try:
+        assert HEADERS[1:, [PARTIAL_BYTES, ADJOINT_BYTES]].max() <= 1_000_000
+        assert not HEADERS[1:, BUSY].any()
+        assert gradient(1.0, 10) > 0.9
+    finally:
+        tape.workspace_limit(None)
+
+
+@pytest.mark.parametrize("f", [lambda x, y: np.sin(x) * y + x / y, lambda x, y: x * 2 + y**3,
+                               lambda x, y: np.exp(x) if y > 1 else x * y, lambda x, y: np.float32(0.1) * x + 0.1 * y])
+def test_float32_scalars(f):
+    """Values are the plain function's bit for bit, in its types; derivatives are float32 numbers, to a rounding or two."""
+    x, y = np.float32(0.3), np.float32(1.7)
+    jitted = njit(f)
+    both = tape.value_and_grad(jitted, (0, 1))
+    value, gradients = both(x, y)
+    assert type(value) is type(jitted(x, y))
+    assert value == jitted(x, y)
+    exact = tape.grad(njit(f), (0, 1))(float(x), float(y))
+    np.testing.assert_allclose(gradients, exact, rtol=3e-7)
+    assert all(float(np.float32(g)) == g for g in gradients)
+    value, tangent = tape.jvp(jitted, (x, y), (np.float32(1.0), np.float32(0.0)))
+    assert (value, tangent) == (jitted(x, y), pytest.approx(exact[0], rel=3e-7))
+    inside = njit(lambda x, y: both(x, y))
+    assert inside(x, y) == (value, gradients)
+    kind = jitted.nopython_signatures[0].return_type
+    assert inside.nopython_signatures[0].return_type == types.Tuple([kind, types.UniTuple(types.float32, 2)])
