@@ -138,7 +138,7 @@ class _Batch:
             raise ValueError(f"tape.batch: threads: expected a number from 1 on, or None, got {threads!r}")
         self.f, self.axes, self.summed, self.lanes = f, _checked_axes(in_axes), summed, lanes
         self.threads = min(threads, most_threads()) if threads else most_threads()
-        self.jitted: dict[Any, Trace] = {}
+        self.jitted: dict[Any, Trace | None] = {}
         self.lock = threading.Lock()
 
     def __call__(self, args, kwargs):
@@ -200,14 +200,17 @@ class _Batch:
             return None
         key = tuple(_identity(leaf) if b else describe(leaf) for leaf, b in zip(leaves_of(args)[0], built_in, strict=True))
         key = (samples.structure, key)
-        trace = self.jitted.get(key)
-        if trace is None:
+        if key in self.jitted:
+            return self.jitted[key]
+        try:
             trace, _ = recorded_trace(self.f, args, numbers)
             trace.program.check()
-            with self.lock:
-                if len(self.jitted) >= MOST_JITTED:
-                    self.jitted.clear()
-                self.jitted[key] = trace
+        except NotDifferentiable:
+            trace = None  # what a list cannot hold, as single precision, goes sample by sample
+        with self.lock:
+            if len(self.jitted) >= MOST_JITTED:
+                self.jitted.clear()
+            self.jitted[key] = trace
         return trace
 
     def _native(self, trace, samples):

@@ -202,22 +202,29 @@ class Lifted(Emitter):
     ----------
     kind : Differential
         Type of the numbers.
+    numbers : bool
+        Whether to lift single floats instead, and leave arrays as they are.
     """
 
-    def __init__(self, kind):
-        self.kind = kind
+    def __init__(self, kind, numbers=False):
+        self.kind, self.numbers = kind, numbers
 
     def __repr__(self):
         return f"lifted to {self.kind}"
 
     def _is_lifted(self, given) -> bool:
+        if self.numbers:
+            return isinstance(given, types.Float)
         return isinstance(given, types.Array) and isinstance(given.dtype, types.Float)
 
     def signature(self, typingctx, args):
         """See `Emitter`."""
         (given,) = args
-        made = types.Array(with_bottom(self.kind, given.dtype), given.ndim, "C") if self._is_lifted(given) else given
-        return signature(made, given)
+        if not self._is_lifted(given):
+            return signature(given, given)
+        if self.numbers:
+            return signature(with_bottom(self.kind, given), given)
+        return signature(types.Array(with_bottom(self.kind, given.dtype), given.ndim, "C"), given)
 
     def emit(self, context, builder, signature, args):
         """See `Emitter`."""
@@ -225,6 +232,8 @@ class Lifted(Emitter):
         if not self._is_lifted(given):
             context.nrt.incref(builder, given, args[0])
             return args[0]
+        if self.numbers:
+            return context.cast(builder, args[0], given, made)
 
         def element(kind, value, wanted, *_):
             return context.cast(builder, value, kind, wanted)
