@@ -6,6 +6,7 @@ sample. What is not: machine code for lanes and threads (`compiled.native`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any, NamedTuple
 
@@ -138,7 +139,7 @@ class _Batch:
             raise ValueError(f"tape.batch: threads: expected a number from 1 on, or None, got {threads!r}")
         self.f, self.axes, self.summed, self.lanes = f, _checked_axes(in_axes), summed, lanes
         self.threads = min(threads, most_threads()) if threads else most_threads()
-        self.jitted: dict[Any, Trace] = {}
+        self.jitted: dict[Any, Trace | None] = {}
 
     def __call__(self, args, kwargs):
         samples = self._samples(args, kwargs)
@@ -199,13 +200,16 @@ class _Batch:
             return None
         key = tuple(_identity(leaf) if b else describe(leaf) for leaf, b in zip(leaves_of(args)[0], built_in, strict=True))
         key = (samples.structure, key)
-        trace = self.jitted.get(key)
-        if trace is None:
+        with contextlib.suppress(KeyError):
+            return self.jitted[key]
+        try:
             trace, _ = recorded_trace(self.f, args, numbers)
             trace.program.check()
-            if len(self.jitted) >= MOST_JITTED:
-                self.jitted.clear()
-            self.jitted[key] = trace
+        except NotDifferentiable:
+            trace = None  # what a list cannot hold, as single precision, goes sample by sample
+        if len(self.jitted) >= MOST_JITTED:
+            self.jitted.clear()
+        self.jitted[key] = trace
         return trace
 
     def _native(self, trace, samples):

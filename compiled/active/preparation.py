@@ -40,6 +40,11 @@ PLAIN_ATTRIBUTES = {"shape", "size", "ndim", "strides", "itemsize", "nbytes"}
 PLAIN_CALLS = {len, range, np.ndim, np.shape, np.size, np.argmax, np.argmin, np.argsort, isinstance, print, type, str} | PLAIN
 """Functions whose result carries no derivative."""
 
+MAKING = {np.arange, np.linspace, np.array, np.copy, np.where, np.zeros_like, np.ones_like, np.full_like, np.empty_like,
+          np.concatenate, np.cumsum, np.dot, np.outer, np.clip, np.eye, np.identity, np.diag, np.roll, np.repeat, np.vstack,
+          np.hstack, np.stack, np.sort, np.diff, np.sum, *ELEMENTWISE}
+"""Functions whose result is an array of its own memory (or no array)."""
+
 CREATIONS = {np.zeros: 1, np.empty: 1, np.ones: 1, np.full: 2}
 """Functions that create arrays, and the position of their dtype."""
 
@@ -400,9 +405,24 @@ class _Reach:
                 found |= self._mark_storage(value, seen=seen)
             elif isinstance(value, ir.Expr):
                 found |= self._mark_behind(value, seen)
+                if self._makes(value) and self._single(variable) is value:
+                    # An array of plain numbers so far, of which nobody else has the memory: a copy takes its place.
+                    self.lifted.add(variable.name)
+                    found = True
         if found:
             self.names.add(variable.name)
         return found
+
+    def _makes(self, value) -> bool:
+        """Whether a value, if it is an array, is in memory of its own."""
+        if value.op in ("binop", "unary"):
+            return True
+        if value.op != "call":
+            return False
+        method = self._single(value.func)
+        if resolved(self.definitions, value.func) is None and isinstance(method, ir.Expr) and method.op == "getattr":
+            return method.attr in ("copy", "astype")
+        return is_kind_of(resolved(self.definitions, value.func), MAKING)
 
     def _mark_behind(self, value, seen) -> bool:
         if value.op in ("getitem", "static_getitem", "getattr", "exhaust_iter"):
@@ -579,7 +599,7 @@ class _Statements:
                 self._barrier()
             self._settle(value.list_vars())
             statement = ir.Assign(self._exchanged(value, statement.loc), statement.target, statement.loc)
-            if value.op == "getitem":
+            if value.op == "getitem" and statement.target.name not in self.rewriter.declared:
                 self.loads[statement.target.name] = "getitem", value.value.name, self._key(value.index)
         elif (isinstance(value, ir.Var) and value.name in self.waiting and self.waiting[value.name].scalar
               and statement.target.name not in self.rewriter.declared):
@@ -739,8 +759,12 @@ class _Statements:
         packed = ir.Var(self.block.scope, mk_unique_var("$tape_values"), loc)
         self.body.append(ir.Assign(call, packed, loc))
         for k, statement in enumerate(statements):
-            item = ir.Expr.static_getitem(packed, k, None, loc)
-            self.body.append(ir.Assign(item, statement.target, statement.loc))
+            item, target = ir.Expr.static_getitem(packed, k, None, loc), statement.target
+            if target.name in self.rewriter.declared:  # which an assignment converts to, and an item of a tuple does not
+                target = ir.Var(self.block.scope, mk_unique_var("$tape_value"), loc)
+            self.body.append(ir.Assign(item, target, statement.loc))
+            if target is not statement.target:
+                self.body.append(ir.Assign(target, statement.target, statement.loc))
 
     def _is_outside(self, variable) -> bool:
         """Whether a variable has its one value from another block."""
@@ -753,6 +777,8 @@ class _Statements:
 
     def _constant(self, variable):
         """The number that a variable is known to be, or None."""
+        if variable.name in self.rewriter.declared:
+            return None
         found = self.definitions.get(variable.name, ())
         value = found[0] if len(found) == 1 else None
         if isinstance(value, (ir.Const, ir.Global, ir.FreeVar)) and type(value.value) in (int, float):
@@ -763,8 +789,10 @@ class _Statements:
         return self._constant(value) if isinstance(value, ir.Var) else None
 
     def _original(self, variable) -> str:
-        """The first name of what has several."""
+        """The first name of what has several, and the same type under all."""
         found = self.definitions.get(variable.name, ())
+        if variable.name in self.rewriter.declared:
+            return variable.name
         if len(found) == 1 and isinstance(found[0], ir.Var) and len(self.definitions.get(found[0].name, ())) == 1:
             return self._original(found[0])
         return variable.name
@@ -830,10 +858,20 @@ class _Statements:
         if function is np.empty_like:
             return ir.Expr.call(self._global(np.zeros_like, loc), value.args, value.kws, loc, value.vararg)
         if is_kind_of(function, REPLACEMENTS):
-            return ir.Expr.call(self._global(_prepared(REPLACEMENTS[function]), loc), value.args, value.kws, loc, value.vararg)
+            args = [self._reached_number(x, loc) for x in value.args]
+            return ir.Expr.call(self._global(_prepared(REPLACEMENTS[function]), loc), args, value.kws, loc, value.vararg)
         if isinstance(function, Dispatcher):
             return ir.Expr.call(self._global(twin(function), loc), value.args, value.kws, loc, value.vararg)
         return value
+
+    def _reached_number(self, variable, loc):
+        """A number as it will be when type inference knows more: an array that is made with it cannot change its type."""
+        if variable not in self.reach or variable.name in self.reach.arrays:
+            return variable
+        lift = self._global(_made["lift"](self.rewriter.kind, arrays=False), loc)
+        lifted = ir.Var(self.block.scope, mk_unique_var("$tape_number"), loc)
+        self.body.append(ir.Assign(ir.Expr.call(lift, [variable], (), loc), lifted, loc))
+        return lifted
 
     def _array(self, value, loc):
         """`np.array` of a list of numbers or of lists of them: a call with all of them."""
