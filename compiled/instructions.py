@@ -770,7 +770,7 @@ ROWS = (
     Row("rint", 1, np.rint, (None,), "intrinsic:rint", ("rint",), domain=(POSITIVE,), kinks="the partial is 0 everywhere",
         at_kink=(lambda x, o: f.eq(f.abs(x - f.trunc(x)), 0.5),)),
     Row("fmod", 2, np.fmod, (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.rint((x - o) / y))),
-        "libm:fmod", ("fmod",), "same", domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
+        "elementary:fmod", ("fmod",), "same", domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
         kinks="where x / y is whole: the partials from the right", at_kink=(_at_multiple, _at_multiple)),
     Row("mod", 2, lambda x, y: _with_sign_of(f.fmod(x, y), y),
         (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.floor_divide(x, y))), numpy=("remainder",),
