@@ -342,7 +342,7 @@ class Traces:
             leaves = args
         else:
             leaves, structure = leaves_of((args, kwargs))
-            key = self._key((structure, _orders((args, kwargs))), [describe(leaf) for leaf in leaves], argnums)
+            key = self._key((structure, _orders((args, kwargs)) if _has_orders(structure) else ()), [describe(leaf) for leaf in leaves], argnums)
         traces = self._groups.get(key)
         if traces:
             return key, leaves, self._fresh(traces, leaves, () if leaves is args else objects_of(leaves))
@@ -518,6 +518,12 @@ class Traces:
 def _own(constant):
     """A constant result, as the caller's own: another call gives it again."""
     return constant.copy() if isinstance(constant, np.ndarray) else constant
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_orders(structure) -> bool:
+    """Whether a structure has dicts of more than one key."""
+    return (structure.num_children > 1 and issubclass(structure.type, dict)) or any(map(_has_orders, structure.children()))
 
 
 def _orders(tree):
