@@ -205,7 +205,8 @@ class Emitter:
             return [self.where(condition, x, y) for x, y in zip(replacement(self, *arguments), values, strict=True)]
         start = self.builder.block
         with self.builder.if_then(self._any(condition), likely=False):
-            packed = self.builder.call(self._out_of_line(name, replacement, [v.type for v in values], len(arguments)), arguments)
+            function = self._out_of_line(name, replacement, [v.type for v in values], len(arguments))
+            packed = self.builder.call(function, arguments)
             chosen = [self.where(condition, self.builder.extract_value(packed, i), v) for i, v in enumerate(values)]
             end = self.builder.block
         return [self._joined(x, end, y, start) for x, y in zip(chosen, values, strict=True)]

@@ -34,7 +34,7 @@ class SharedMemory:
         self._views.append((weakref.ref(view), index))
 
     def views(self) -> list[tuple]:
-        """Views that are alive, each with its index, or None, and without an index the positions of its elements in the array."""
+        """Views that are alive, each with its index, or else None and the positions of its elements in the array."""
         alive = [(reference(), index) for reference, index in self._views]
         return [(view, index, positions_in(view.data, self.root.data) if index is None else None)
                 for view, index in alive if view is not None]

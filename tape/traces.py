@@ -7,6 +7,7 @@ The cache is bounded, safe to use from several threads, and trusts nothing that 
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import weakref
 from dataclasses import dataclass, field
@@ -342,7 +343,8 @@ class Traces:
             leaves = args
         else:
             leaves, structure = leaves_of((args, kwargs))
-            key = self._key((structure, _orders((args, kwargs)) if _has_orders(structure) else ()), [describe(leaf) for leaf in leaves], argnums)
+            orders = _orders((args, kwargs)) if _has_orders(structure) else ()
+            key = self._key((structure, orders), [describe(leaf) for leaf in leaves], argnums)
         traces = self._groups.get(key)
         if traces:
             return key, leaves, self._fresh(traces, leaves, () if leaves is args else objects_of(leaves))
