@@ -62,6 +62,7 @@ MODEST = (spread(0.1, 4.0), spread(1e-3, 1e3))
 
 RANGES = {
     "sqrt": (POSITIVES,), "root_of_squares": (POSITIVES,), "log": (POSITIVES,), "log_of_sum": (POSITIVES,),
+    "log_slope": (POSITIVES, POSITIVES),
     "square_of_root": (POSITIVES,), "log2": (POSITIVES,), "log10": (POSITIVES,),
     "cbrt": (WHOLE,), "log1p": ((*POSITIVES, spread(-1e-300, -0.9), near(-1.0, 1e-15, 0.1)),),
     "exp": (EXPONENTS,), "expm1": (EXPONENTS,), "exp2": (EXPONENTS,), "sinh": (EXPONENTS,), "cosh": (EXPONENTS,),

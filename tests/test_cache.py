@@ -33,8 +33,8 @@ event.register("numba:compile", Counter())
 
 SMALL_SWEEP = COUNTED + """
 import numpy as np
-from compiled.engine import Engine
-from compiled.instructions import TABLE, Table
+from compiled.sweeps.engine import Engine
+from compiled.table.instructions import TABLE, Table
 from compiled.structural import STRUCTURAL_ROWS
 few = Table([TABLE[name] for name in ("zero", "copy", "accumulate", "assign", "add", "mul", "sin")] + list(STRUCTURAL_ROWS[:3]))
 if sys.argv[1] == "other":
@@ -77,7 +77,7 @@ def test_import_compiles_nothing(tmp_path):
     """Neither `import tape` nor recording's modules; and no kernel is loaded from disk."""
     program = COUNTED + """
 import tape
-from compiled.engine import ENGINE
+from compiled.sweeps.engine import ENGINE
 print(json.dumps([len(compiled), sorted(vars(ENGINE))]))
 """
     count, made = output_of(program, cache=tmp_path)
@@ -100,7 +100,7 @@ def test_a_second_process_finds_the_kernels(tmp_path):
 
 def test_the_digest_is_that_of_every_process():
     """It holds no address and no order of a hash."""
-    program = "import json; from compiled.instructions import TABLE; print(json.dumps(TABLE.digest()))"
+    program = "import json; from compiled.table.instructions import TABLE; print(json.dumps(TABLE.digest()))"
     assert {output_of(program), output_of(program), TABLE.digest()} == {TABLE.digest()}
 
 

@@ -3,6 +3,7 @@ that scalars, loops and vectors have the same results."""
 
 import ctypes
 import itertools
+import math
 
 import mpmath
 import numpy as np
@@ -24,6 +25,7 @@ LARGEST_ERROR = {
     "tanh": 2.0, "sech2": 3.0, "exp_product": 1.0,
     "pow": 1.0, "cbrt": 1.0, "hypot": 1.0, "sin": 1.0, "cos": 1.0, "tan": 1.0, "arcsin": 1.0, "arccos": 1.0,
     "arctan": 2.0, "arctan2": 2.0, "erf": 2.0, "erfc": 4.0, "ndtr": 4.0, "arcsinh": 2.0, "arccosh": 2.0, "arctanh": 2.0,
+    "fmod": 0.0,
 }
 """In units of the last place, as the docstrings of the functions state."""
 
@@ -53,6 +55,16 @@ def powers_of(x, low, high):
     return x, random.uniform(low, high, len(x)) / np.log2(x)
 
 
+WHOLE = [random.integers(0, 9, SAMPLES), 2.0 ** random.uniform(0, 56, SAMPLES), np.full(SAMPLES, 2.0**52)]
+
+
+def near_multiples(whole):
+    """Numbers that are products of whole numbers and others, or the neighbours of these; and the others."""
+    y = np.where(random.random(SAMPLES) < 0.2, np.maximum(TINY * 1e-250, 5e-324), SIGNS * np.exp(9 * NORMAL))
+    x = np.trunc(whole) * y
+    return np.nextafter(x, random.choice([-np.inf, 0.0, np.inf], SAMPLES)), y
+
+
 RANGES = {
     "exp": [random.uniform(-745, 709.7, SAMPLES), random.uniform(-746, -700, SAMPLES), NORMAL, TINY],
     "expm1": [random.uniform(-60, 709.7, SAMPLES), NORMAL, TINY, -TINY],
@@ -79,6 +91,7 @@ RANGES = {
     "arctanh": [random.uniform(-1, 1, SAMPLES), -TINY, 1 - TINY[TINY > 1e-15]],
     "erf": [2 * NORMAL, random.uniform(0.9, 1.1, SAMPLES), random.uniform(-6.2, 6.2, SAMPLES), TINY],
     "erfc": [2 * NORMAL, random.uniform(-7.0, 27.3, SAMPLES), random.uniform(26.0, 27.3, SAMPLES), TINY, -TINY],
+    "fmod": [(NORMAL, NORMAL[::-1]), (HUGE, HUGE[::-1]), (LARGE, NORMAL), (TINY, TINY[::-1]), *map(near_multiples, WHOLE)],
     "ndtr": [3 * NORMAL, random.uniform(-38.6, 9.0, SAMPLES), random.uniform(-38.6, -37.0, SAMPLES), TINY, -TINY],
 }
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 1e308,
@@ -88,7 +101,8 @@ SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 0.5, -0
 PAIRS = tuple(np.array(column) for column in zip(*itertools.product(SPECIAL, SPECIAL), strict=True))
 MPMATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "pow": "power",
           "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "ndtr": "ncdf"}
-UNNAMED = {"sech2": lambda x: mpmath.sech(x) ** 2, "exp_product": lambda x, y: mpmath.exp(x * y),
+UNNAMED = {"fmod": lambda x, y: mpmath.mpf(math.fmod(x, y)),
+           "sech2": lambda x: mpmath.sech(x) ** 2, "exp_product": lambda x, y: mpmath.exp(x * y),
            "log2": lambda x: mpmath.log(x, 2), "exp2": lambda x: mpmath.power(2, x),
            "cbrt": lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x))}
 
@@ -269,7 +283,7 @@ def test_every_row_takes_vectors(row, dtype, width):
         np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("name", ["pow", "sin", "cos", "tan", "hypot", "exp2", "arcsin"])
+@pytest.mark.parametrize("name", ["pow", "sin", "cos", "tan", "hypot", "exp2", "arcsin", "fmod"])
 def test_error_free_products_do_not_need_a_fused_instruction(name, monkeypatch):
     """Dekker's product is as exact, so that processors without one have the same accuracy."""
     monkeypatch.setattr(emitter, "has_fused_multiply_add", lambda: False)

@@ -594,3 +594,123 @@ def test_a_parameter_of_a_loop_that_is_computed_before_it():
         return np.sum(u * u)
 
     np.testing.assert_allclose(tape.grad(f, (0, 1))(X.copy(), 0.4)[1], central(lambda a: f(X.copy(), a), 0.4, 1e-6), rtol=1e-7)
+
+
+@njit
+def _fill(values, x):
+    for k in range(len(values)):
+        values[k] += k * x * x
+
+
+@njit
+def _repeated(x):
+    values = [0.0] * 3
+    values[1] = x * x
+    return values[1] * x + values[0]
+
+
+@njit
+def _written_out(x):
+    values = [1.0, 2.0]
+    values[0] *= x
+    return values[0] * values[1] * x * x / 2.0
+
+
+@njit
+def _comprehension(x):
+    values = [0.0 for _ in range(3)]
+    values[2] = x**3
+    return values[2] + values[1]
+
+
+@njit
+def _appended(x):
+    values = []
+    values.append(0.0)
+    values.append(x)
+    return values[1] ** 3 + values[0]
+
+
+@njit
+def _filled_elsewhere(x):
+    values = [0.0] * 2
+    _fill(values, x)
+    _fill(values, x)
+    return values[1] * x / 2.0
+
+
+@njit
+def _chosen(x):
+    places = [0] * 3
+    places[0] += 1
+    values = [0.0] * 3
+    values[places[0]] = x * x
+    return values[1] * x
+
+
+@pytest.mark.parametrize("f", [_repeated, _written_out, _comprehension, _appended, _filled_elsewhere, _chosen])
+def test_lists_of_plain_numbers_are_written_into(f):
+    assert f(1.5) == 1.5**3
+    assert tape.grad(f)(1.5) == pytest.approx(3 * 1.5**2)
+    assert tape.hessian(f)(1.5) == pytest.approx(6 * 1.5)
+
+
+def test_real_parts_and_complex_numbers():
+    real = njit(lambda x: x.real * x + x.imag)
+    assert tape.grad(real)(1.5) == 3.0
+    assert tape.hessian(real)(1.5) == 2.0
+    for f in (njit(lambda x: (x + 0.0j).real), njit(lambda x: abs(2.0j * x)), njit(lambda x: (x**1j).real)):
+        with pytest.raises(tape.NotDifferentiable, match="complex"):
+            tape.grad(f)(1.5)
+
+
+def test_results_that_may_be_none():
+    @njit
+    def f(x):
+        if x < 0.0:
+            return None
+        return x * x
+
+    assert tape.value_and_grad(f)(1.5) == (2.25, 3.0)
+    assert tape.jvp(f, (1.5,), (1.0,)) == (2.25, 3.0)
+    assert tape.hessian(f)(1.5) == 2.0
+    for derivative in (tape.grad(f), tape.hessian(f), lambda x: tape.jvp(f, (x,), (1.0,))):
+        with pytest.raises(TypeError, match="None"):
+            derivative(-1.0)
+
+
+def test_products_with_parameters_left_to_their_defaults():
+    f = njit(lambda x, n=0.5: x * x * n)
+    assert tape.jvp(f, (1.5,), (1.0,)) == (1.125, 1.5)
+    value, back = tape.vjp(f, 1.5)
+    assert (value, back(1.0)) == (1.125, (1.5,))
+
+
+def test_numbers_looked_for_in_tuples():
+    f = njit(lambda x, y: x * x if x in (y, 2.0 * y, 3) else 5.0 * x)
+    assert tape.grad(f)(4.0, 2.0) == 8.0
+    assert tape.grad(f)(3.0, 2.0) == 6.0
+    assert tape.grad(f)(5.0, 2.0) == 5.0
+
+
+@pytest.mark.parametrize("x", [0.5, 2.5, 7.0])
+def test_extremes_of_tuples(x):
+    assert tape.grad(njit(lambda x, y: x * min((x, y, 3.0))))(x, 2.0) == (2 * x if x < 2 else 2.0)
+    assert tape.grad(njit(lambda x, y: x * max((5, y, x))))(x, 2.0) == (2 * x if x > 5 else 5.0)
+
+
+def test_branches_for_arguments_that_are_none_are_not_compiled():
+    @njit
+    def squares(x, out=None):
+        if out is None:
+            out = np.zeros(x.size)
+        else:
+            out[:] = 0.0
+        for k in range(x.size):
+            out[k] += x[k] * x[k]
+        return out
+
+    x = np.array([1.0, 2.0, 3.0])
+    for f in (njit(lambda x: squares(x).sum()), njit(lambda x: squares(x, None).sum())):
+        np.testing.assert_array_equal(tape.grad(f)(x), 2 * x)
+        np.testing.assert_array_equal(tape.hessian(f)(x), 2 * np.eye(3))

@@ -4,12 +4,14 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from numba import float32, njit, types
 
 import tape
+from compiled.active.workspace import ADJOINT_BYTES, BUSY, HEADERS, PARTIAL_BYTES
 
 FLAGS = (True, {"reassoc", "nsz"}, {"nnan", "ninf"}, {"contract", "arcp", "afn"})
 
@@ -132,6 +134,81 @@ def test_declared_types_of_names(declared):
     np.testing.assert_allclose(gradient, tape.grad(njit(f.py_func))(0.3, 0.7), rtol=1e-5)
 
 
+def renamed(x):
+    t = x
+    return x * t
+
+
+def beside_another(x):
+    s = math.log1p(x * x)
+    t = 1.0 / (1.5 + np.square(s))
+    return s + t
+
+
+def read_twice(x):
+    a = np.array([x, x * x])
+    t = a[0]
+    u = a[0]
+    return t * u
+
+
+def a_constant(x):
+    t = 0.1
+    return t * x + x**t
+
+
+@pytest.mark.parametrize("f", [renamed, beside_another, read_twice, a_constant])
+@pytest.mark.parametrize("kind", [float32, types.float64], ids=str)
+def test_a_name_of_declared_type_is_no_other_name_of_its_value(f, kind):
+    declared = njit(locals={"t": kind})(f)
+    value, gradient = tape.value_and_grad(declared)(0.3)
+    assert value == declared(0.3)
+    np.testing.assert_allclose(gradient, tape.grad(njit(f))(0.3), rtol=1e-5)
+    np.testing.assert_allclose(tape.jacobian(declared, mode="forward")(0.3), gradient, rtol=1e-6)
+
+
+AT_LAST = ["np.sum(c * t)", "np.sum(np.where(c > 0.5, t, c))", "np.sum(np.clip(c, -t, t))", "np.sum(c[::-1] - t)"]
+
+
+@pytest.mark.parametrize("first", ["0", "0.0"])
+@pytest.mark.parametrize("result", AT_LAST)
+def test_numbers_that_a_loop_makes_differentiated_beside_plain_arrays(result, first):
+    if first == "0" and ("where" in result or "clip" in result):
+        pytest.skip("integers there are asked to be floats from the start")
+    space = {"np": np}
+    exec("def f(x):\n    c = np.arange(3.0)\n"
+         f"    t = {first}\n    for i in range(3):\n        t = t + x * i\n    return {result}", space)
+    f = njit(space["f"])
+    value, gradient = tape.value_and_grad(f)(1.7)
+    assert value == f(1.7)
+    np.testing.assert_allclose(gradient, (f(1.7 + 1e-6) - f(1.7 - 1e-6)) / 2e-6, rtol=1e-7)
+
+
+MADE = ["np.arange(3.0)", "d.copy()", "d * 2.0", "np.linspace(0.0, 1.0, 3)", "np.where(d > 1.5, d, 1.0)", "np.zeros_like(d)",
+        "(d + 1.0)[::-1]", "d + d if x > 0.0 else d.copy()", "np.eye(3)[0]"]
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_plain_arrays_made_in_the_function_take_differentiated_numbers(made):
+    space = {"np": np}
+    exec(f"def f(x, d):\n    c = {made}\n    e = c\n    c[0] = x\n    c[1:] *= x\n"
+         "    return np.sum(c * e * np.arange(3.0)) + np.sum(e ** 2) + d[0]", space)
+    f, d = njit(space["f"]), np.array([1.0, 2.0, 3.0])
+    value, gradient = tape.value_and_grad(f)(1.7, d)
+    assert value == f(1.7, d)
+    np.testing.assert_allclose(gradient, (f(1.7 + 1e-6, d) - f(1.7 - 1e-6, d)) / 2e-6, rtol=1e-7)
+    np.testing.assert_array_equal(d, [1.0, 2.0, 3.0])
+
+
+def test_batches_of_what_lists_cannot_hold():
+    f = njit(lambda x: np.sum(x * x) * np.float32(0.3))
+    x = np.arange(6.0).reshape(2, 3)
+    for samples in (x, x.astype(np.float32)):
+        values, gradients = tape.batch(tape.value_and_grad(f))(samples)
+        np.testing.assert_array_equal(values, [f(sample) for sample in samples])
+        np.testing.assert_array_equal(gradients, [tape.grad(f)(sample) for sample in samples])
+
+
 def test_errors_of_division_are_the_functions_own():
     callee = njit(error_model="numpy")(lambda x: x / (x - 1.0))
     f = njit(lambda x: 1.0 / callee(x))
@@ -163,3 +240,40 @@ def test_a_limit_holds_for_workspaces_that_have_grown():
     finally:
         tape.workspace_limit(None)
     assert gradient(1.0, 100_000) == before
+
+
+def test_memory_of_all_threads_comes_back():
+    """Also of workspaces that other threads made, and that no later call takes."""
+    gradient = tape.grad(decay)
+    gradient(1.0, 10)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: gradient(1.0, 1_000_000), range(24)))
+    assert HEADERS[1:, PARTIAL_BYTES].max() > 1_000_000
+    tape.workspace_limit(1_000_000)
+    try:
+        assert HEADERS[1:, [PARTIAL_BYTES, ADJOINT_BYTES]].max() <= 1_000_000
+        assert not HEADERS[1:, BUSY].any()
+        assert gradient(1.0, 10) > 0.9
+    finally:
+        tape.workspace_limit(None)
+
+
+@pytest.mark.parametrize("f", [lambda x, y: np.sin(x) * y + x / y, lambda x, y: x * 2 + y**3,
+                               lambda x, y: np.exp(x) if y > 1 else x * y, lambda x, y: np.float32(0.1) * x + 0.1 * y])
+def test_float32_scalars(f):
+    """Values are the plain function's bit for bit, in its types; derivatives are float32 numbers, to a rounding or two."""
+    x, y = np.float32(0.3), np.float32(1.7)
+    jitted = njit(f)
+    both = tape.value_and_grad(jitted, (0, 1))
+    value, gradients = both(x, y)
+    assert type(value) is type(jitted(x, y))
+    assert value == jitted(x, y)
+    exact = tape.grad(njit(f), (0, 1))(float(x), float(y))
+    np.testing.assert_allclose(gradients, exact, rtol=3e-7)
+    assert all(float(np.float32(g)) == g for g in gradients)
+    value, tangent = tape.jvp(jitted, (x, y), (np.float32(1.0), np.float32(0.0)))
+    assert (value, tangent) == (jitted(x, y), pytest.approx(exact[0], rel=3e-7))
+    inside = njit(lambda x, y: both(x, y))
+    assert inside(x, y) == (value, gradients)
+    kind = jitted.nopython_signatures[0].return_type
+    assert inside.nopython_signatures[0].return_type == types.Tuple([kind, types.UniTuple(types.float32, 2)])

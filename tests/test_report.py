@@ -457,3 +457,20 @@ def test_a_derivative_that_is_lost_in_an_infinity_is_said(f, x, place, native, m
 def test_infinities_that_lose_nothing_are_not_said(f, x, slope, native, monkeypatch):
     monkeypatch.setenv("TAPE_NATIVE", native)
     assert tape.grad(f)(x) == slope
+
+
+@pytest.mark.parametrize(("f", "x", "place"), [
+    (lambda x: np.log1p(np.exp(x)), 800.0, r"exp\(800\)"),
+    (lambda x: np.sum(np.log(np.sum(np.exp(x)))), np.array([1.0, 900.0]), r"exp\(900\) .*1 of 2 elements"),
+])
+def test_a_compiled_function_says_it_too(f, x, place):
+    c = tape.compile(f, x)
+    with pytest.warns(tape.UndefinedGradientWarning, match="may lack what goes through " + place):
+        assert np.all(c.value_and_grad(x)[1] == 0.0)
+    with pytest.warns(tape.UndefinedGradientWarning, match="may lack what goes through|not finite|not defined"):
+        c.jvp((x,), (np.ones_like(x),))
+
+
+def test_compiled_functions_are_silent_where_nothing_is_lost():
+    assert tape.compile(lambda x: x**2, 1.0).value_and_grad(1e200)[1] == 2e200
+    assert tape.compile(lambda x: 1.0 / (1.0 + np.exp(x)), 1.0).value_and_grad(800.0)[1] == 0.0

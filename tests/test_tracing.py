@@ -12,6 +12,7 @@ import pytest
 from counting import Counter
 
 import tape
+from tape.recording import traces
 
 X = np.array([0.3, 0.5, 0.9])
 
@@ -560,3 +561,15 @@ def test_dropout_refuses(rate, seed, error):
         tape.dropout(X, rate, seed)
     with pytest.raises(error, match=r"tape\.dropout: expected"):
         tape.grad(lambda x: np.sum(tape.dropout(x, rate, seed)))(X)
+
+
+@pytest.mark.parametrize(("n", "most"), [(1000, 8), (100_000, 1), (300_000, 1)])
+def test_large_workspaces_are_not_all_kept(n, most, monkeypatch):
+    """Many threads at once make many workspaces of a list; at rest they take a bounded memory, or are one."""
+    monkeypatch.setattr(traces, "IDLE_BYTES", 4_000_000)
+    function = lambda x: np.sum(x * x)  # referred to weakly
+    trace, workspace = traces.Traces(function).run((np.ones(n),), {}, (0,))
+    at_work = [workspace, *(trace.workspace() for _ in range(11))]
+    for workspace in at_work:
+        trace.idle.append(workspace)
+    assert len(trace.idle) == most

@@ -284,7 +284,7 @@ def naive_cross_entropy(x, y):
     return -np.sum(y * np.log(np.exp(x) / np.sum(np.exp(x))))
 
 
-@pytest.mark.parametrize(("f", "most"), [(cross_entropy, 18), (naive_cross_entropy, 21)])
+@pytest.mark.parametrize(("f", "most"), [(cross_entropy, 13), (naive_cross_entropy, 17)])
 def test_softmax_with_cross_entropy(f, most):
     x, y = np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 0.0])
     t = tape.record(f, x, y)
@@ -299,7 +299,7 @@ def test_softmax_with_cross_entropy_ends_in_probabilities_minus_labels():
     after = names(t.build_grad(t.inputs[0]))
     # 1 / sum, which is 0 for a sum of nothing and NaN where its logarithm is, times each exponential, and the labels taken off.
     assert after[after.index("accumulate") + 1 :] == [
-        "log_of_sum", "neg", "eq", "div", "eq", "where", "where", "adjoint_product", "add"]
+        "neg", "log_slope", "adjoint_product", "add"]
 
 
 # ---------------------------------------------------------------------- build_grad, build_jvp

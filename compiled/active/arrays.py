@@ -196,35 +196,40 @@ class Filled(Emitter):
 
 
 class Lifted(Emitter):
-    """A copy of an array of plain numbers as an array of numbers that carry derivatives; anything else as it is.
+    """A plain number, or a copy of an array of them, as what carries derivatives; anything else as it is.
 
     Parameters
     ----------
     kind : Differential
         Type of the numbers.
+    arrays : bool
+        Whether arrays are copied so, or left as they are.
     """
 
-    def __init__(self, kind):
-        self.kind = kind
+    def __init__(self, kind, arrays=True):
+        self.kind, self.arrays = kind, arrays
 
     def __repr__(self):
         return f"lifted to {self.kind}"
 
-    def _is_lifted(self, given) -> bool:
-        return isinstance(given, types.Array) and isinstance(given.dtype, types.Float)
-
     def signature(self, typingctx, args):
         """See `Emitter`."""
         (given,) = args
-        made = types.Array(with_bottom(self.kind, given.dtype), given.ndim, "C") if self._is_lifted(given) else given
-        return signature(made, given)
+        plain = types.unliteral(given)
+        if isinstance(plain, types.Float):
+            return signature(with_bottom(self.kind, plain), given)
+        if self.arrays and isinstance(plain, types.Array) and isinstance(plain.dtype, types.Float):
+            return signature(types.Array(with_bottom(self.kind, plain.dtype), plain.ndim, "C"), given)
+        return signature(given, given)
 
     def emit(self, context, builder, signature, args):
         """See `Emitter`."""
         given, made = signature.args[0], signature.return_type
-        if not self._is_lifted(given):
+        if made == given:
             context.nrt.incref(builder, given, args[0])
             return args[0]
+        if not isinstance(made, types.Array):
+            return context.cast(builder, args[0], given, made)
 
         def element(kind, value, wanted, *_):
             return context.cast(builder, value, kind, wanted)

@@ -84,17 +84,26 @@ class Derivative(Emitter):
         for k in self.argnums:
             inner[k] = activated(args[k], change, self.name, k)
         call = types.Dispatcher(twin(self.function)).get_call_type(typingctx, tuple(inner), {})
+        if isinstance(call.return_type, types.Optional):  # `call` raises where it is None
+            call = call.replace(return_type=call.return_type.type)
         return inner, call
 
     def call(self, context, builder, inner, call, values, workspace):
         """Call the twin; the workspace is handed back if it raises."""
         overload = twin(self.function).overloads[call.args]
         context.add_linking_libs([overload.library])
-        cast = [context.cast(builder, v, a, b) for v, a, b in zip(values, inner, call.args, strict=True)]
-        status, result = context.call_internal_no_propagate(builder, overload.fndesc, call, cast)
+        omitted = call.args[len(inner):]  # parameters that have their defaults
+        cast = [context.cast(builder, v, a, b) for v, a, b in zip(values, inner, call.args, strict=False)]
+        cast += [context.get_dummy_value() for _ in omitted]
+        given = overload.signature.return_type
+        status, result = context.call_internal_no_propagate(builder, overload.fndesc, call.replace(return_type=given), cast)
         with builder.if_then(status.is_error, likely=False):
             release(workspace)
             context.call_conv.return_status_propagate(builder, status)
+        if isinstance(given, types.Optional):
+            with builder.if_then(status.is_none, likely=False):
+                release(workspace)
+                context.call_conv.return_user_exc(builder, TypeError, (f"{self.name}: expected a number, got None as result",))
         return result
 
     def workspace(self, context, builder, base, kinds, args):

@@ -122,10 +122,22 @@ class Expression(Emitter):
 
     def _promoted(self, args):
         """With an array among the leaves, reached numbers as they will be: the type of an array cannot change any more."""
-        if not any(isinstance(kind, types.Array) for kind in args) or not all(map(_is_elementwise, args)):
+        arrays = [kind for kind in args if isinstance(kind, types.Array)]
+        if not arrays or not all(map(_is_elementwise, args)):
             return args
-        return tuple(join(self.reached[k], kind) if k in self.reached and isinstance(kind, types.Float) else kind
+        numbers = types.Float
+        if not any(isinstance(kind.dtype, types.Integer) for kind in arrays) and not self._raises_to_leaf():
+            numbers = types.Float, types.Integer  # a name may be an integer first: beside floats, it computes as a float
+        return tuple(join(self.reached[k], types.unliteral(kind)) if k in self.reached and isinstance(kind, numbers) else kind
                      for k, kind in enumerate(args))
+
+    def _raises_to_leaf(self) -> bool:
+        """Whether a reached leaf is an exponent: powers with integers have a kernel of their own."""
+        def search(node):
+            is_power = FUNCTIONS.get(node.function) == "pow"
+            return (is_power and node.children[1].leaf in self.reached) or any(map(search, node.children))
+
+        return any(map(search, self.roots))
 
     def _signature(self, typingctx, args):
         if not all(map(_is_elementwise, args)) or not any(map(differential_of, args)):

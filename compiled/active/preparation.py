@@ -13,6 +13,7 @@ What is not here: what the calls do.
 from __future__ import annotations
 
 import collections
+import dis
 import operator
 import types as python_types
 import weakref
@@ -25,7 +26,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.imputils import lower_constant
 from numba.core.ir_utils import build_definitions, merge_adjacent_blocks, mk_unique_var
 from numba.core.registry import CPUDispatcher
-from numba.core.untyped_passes import InlineInlinables, ReconstructSSA
+from numba.core.untyped_passes import DeadBranchPrune, InlineInlinables, ReconstructSSA
 from numba.extending import typeof_impl
 
 from compiled.active.expressions import Expression, Node, leaf
@@ -38,6 +39,11 @@ PLAIN_ATTRIBUTES = {"shape", "size", "ndim", "strides", "itemsize", "nbytes"}
 
 PLAIN_CALLS = {len, range, np.ndim, np.shape, np.size, np.argmax, np.argmin, np.argsort, isinstance, print, type, str} | PLAIN
 """Functions whose result carries no derivative."""
+
+MAKING = {np.arange, np.linspace, np.array, np.copy, np.where, np.zeros_like, np.ones_like, np.full_like, np.empty_like,
+          np.concatenate, np.cumsum, np.dot, np.outer, np.clip, np.eye, np.identity, np.diag, np.roll, np.repeat, np.vstack,
+          np.hstack, np.stack, np.sort, np.diff, np.sum, *ELEMENTWISE}
+"""Functions whose result is an array of its own memory (or no array)."""
 
 CREATIONS = {np.zeros: 1, np.empty: 1, np.ones: 1, np.full: 2}
 """Functions that create arrays, and the position of their dtype."""
@@ -110,6 +116,8 @@ class DifferentialCompiler(CompilerBase):
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
         manager.add_pass_after(InlineSmallFunctions, InlineInlinables)
         manager.add_pass_after(PrepareStatements, ReconstructSSA)
+        # Numba prunes once more here, by conditions that look like its own: what our pass leaves of them does not.
+        manager.add_pass_after(DeadBranchPrune, ReconstructSSA)
         manager.finalize()
         return [manager]
 
@@ -372,7 +380,15 @@ class _Reach:
                 self._mark_storage(method.value)
             elif isinstance(resolved(self.definitions, value.func), Dispatcher):
                 for variable in value.args:
-                    self._mark_storage(variable)
+                    if not self._is_list(variable) or may_write(resolved(self.definitions, value.func)):
+                        self._mark_storage(variable)
+
+    def _is_list(self, variable) -> bool:
+        """Whether a variable is a list that this function has written out."""
+        value = self._single(variable)
+        if isinstance(value, ir.Var):
+            return self._is_list(value)
+        return isinstance(value, ir.Expr) and (value.op == "build_list" or any(map(self._is_list, repeated(value))))
 
     def _single(self, variable):
         found = self.definitions.get(variable.name, ())
@@ -389,9 +405,24 @@ class _Reach:
                 found |= self._mark_storage(value, seen=seen)
             elif isinstance(value, ir.Expr):
                 found |= self._mark_behind(value, seen)
+                if self._makes(value) and self._single(variable) is value:
+                    # An array of plain numbers so far, of which nobody else has the memory: a copy takes its place.
+                    self.lifted.add(variable.name)
+                    found = True
         if found:
             self.names.add(variable.name)
         return found
+
+    def _makes(self, value) -> bool:
+        """Whether a value, if it is an array, is in memory of its own."""
+        if value.op in ("binop", "unary"):
+            return True
+        if value.op != "call":
+            return False
+        method = self._single(value.func)
+        if resolved(self.definitions, value.func) is None and isinstance(method, ir.Expr) and method.op == "getattr":
+            return method.attr in ("copy", "astype")
+        return is_kind_of(resolved(self.definitions, value.func), MAKING)
 
     def _mark_behind(self, value, seen) -> bool:
         if value.op in ("getitem", "static_getitem", "getattr", "exhaust_iter"):
@@ -401,7 +432,9 @@ class _Reach:
         if value.op in ("phi", "build_tuple", "build_list"):
             variables = value.incoming_values if value.op == "phi" else value.items
             marked = [self._mark_storage(v, seen=seen) for v in variables if isinstance(v, ir.Var)]
-            return any(marked)
+            return any(marked) or (value.op == "build_list" and not any(self._is_integer(v) for v in variables))
+        if repeated(value):
+            return self._mark_storage(value.lhs, seen=seen) or self._mark_storage(value.rhs, seen=seen)
         if value.op == "call":
             if is_kind_of(resolved(self.definitions, value.func), CREATIONS):
                 return True
@@ -409,6 +442,31 @@ class _Reach:
             if isinstance(method, ir.Expr) and method.op == "getattr" and resolved(self.definitions, value.func) is None:
                 return self._mark_storage(method.value, seen=seen)
         return False
+
+
+    def _is_integer(self, variable) -> bool:
+        value = self._single(variable)
+        return isinstance(value, ir.Const) and isinstance(value.value, int)
+
+
+def repeated(value) -> list:
+    """What may be a list that is repeated, as in `[0.0] * 3`: operands of a product."""
+    return [value.lhs, value.rhs] if value.op == "binop" and value.fn is operator.mul else []
+
+
+def may_write(function, seen=()) -> bool:
+    """Whether a jitted function, or one that it calls, may put something into an argument."""
+    if function in seen:
+        return False
+    body = function.py_func
+    for instruction in dis.get_instructions(body):
+        name = instruction.argval
+        if instruction.opname in ("STORE_SUBSCR", "STORE_SLICE") or name in ("append", "extend", "insert"):
+            return True
+        called = body.__globals__.get(name) if isinstance(name, str) else None
+        if isinstance(called, Dispatcher) and may_write(called, (*seen, function)):
+            return True
+    return bool(body.__closure__)
 
 
 # -------------------------------------------------------------------------------------------------- rewriting
@@ -541,7 +599,7 @@ class _Statements:
                 self._barrier()
             self._settle(value.list_vars())
             statement = ir.Assign(self._exchanged(value, statement.loc), statement.target, statement.loc)
-            if value.op == "getitem":
+            if value.op == "getitem" and statement.target.name not in self.rewriter.declared:
                 self.loads[statement.target.name] = "getitem", value.value.name, self._key(value.index)
         elif (isinstance(value, ir.Var) and value.name in self.waiting and self.waiting[value.name].scalar
               and statement.target.name not in self.rewriter.declared):
@@ -701,8 +759,12 @@ class _Statements:
         packed = ir.Var(self.block.scope, mk_unique_var("$tape_values"), loc)
         self.body.append(ir.Assign(call, packed, loc))
         for k, statement in enumerate(statements):
-            item = ir.Expr.static_getitem(packed, k, None, loc)
-            self.body.append(ir.Assign(item, statement.target, statement.loc))
+            item, target = ir.Expr.static_getitem(packed, k, None, loc), statement.target
+            if target.name in self.rewriter.declared:  # which an assignment converts to, and an item of a tuple does not
+                target = ir.Var(self.block.scope, mk_unique_var("$tape_value"), loc)
+            self.body.append(ir.Assign(item, target, statement.loc))
+            if target is not statement.target:
+                self.body.append(ir.Assign(target, statement.target, statement.loc))
 
     def _is_outside(self, variable) -> bool:
         """Whether a variable has its one value from another block."""
@@ -715,6 +777,8 @@ class _Statements:
 
     def _constant(self, variable):
         """The number that a variable is known to be, or None."""
+        if variable.name in self.rewriter.declared:
+            return None
         found = self.definitions.get(variable.name, ())
         value = found[0] if len(found) == 1 else None
         if isinstance(value, (ir.Const, ir.Global, ir.FreeVar)) and type(value.value) in (int, float):
@@ -725,8 +789,10 @@ class _Statements:
         return self._constant(value) if isinstance(value, ir.Var) else None
 
     def _original(self, variable) -> str:
-        """The first name of what has several."""
+        """The first name of what has several, and the same type under all."""
         found = self.definitions.get(variable.name, ())
+        if variable.name in self.rewriter.declared:
+            return variable.name
         if len(found) == 1 and isinstance(found[0], ir.Var) and len(self.definitions.get(found[0].name, ())) == 1:
             return self._original(found[0])
         return variable.name
@@ -771,6 +837,8 @@ class _Statements:
         """The expression, with our functions in place of NumPy's and the user's."""
         if value.op == "call":
             return self._call(value, loc)
+        if value.op == "build_list":
+            return self._list(value, loc)
         if value.op == "binop" and value.fn in REPLACEMENTS and (value.lhs in self.reach or value.rhs in self.reach):
             return ir.Expr.call(self._global(_prepared(REPLACEMENTS[value.fn]), loc), [value.lhs, value.rhs], (), loc)
         return value
@@ -790,10 +858,20 @@ class _Statements:
         if function is np.empty_like:
             return ir.Expr.call(self._global(np.zeros_like, loc), value.args, value.kws, loc, value.vararg)
         if is_kind_of(function, REPLACEMENTS):
-            return ir.Expr.call(self._global(_prepared(REPLACEMENTS[function]), loc), value.args, value.kws, loc, value.vararg)
+            args = [self._reached_number(x, loc) for x in value.args]
+            return ir.Expr.call(self._global(_prepared(REPLACEMENTS[function]), loc), args, value.kws, loc, value.vararg)
         if isinstance(function, Dispatcher):
             return ir.Expr.call(self._global(twin(function), loc), value.args, value.kws, loc, value.vararg)
         return value
+
+    def _reached_number(self, variable, loc):
+        """A number as it will be when type inference knows more: an array that is made with it cannot change its type."""
+        if variable not in self.reach or variable.name in self.reach.arrays:
+            return variable
+        lift = self._global(_made["lift"](self.rewriter.kind, arrays=False), loc)
+        lifted = ir.Var(self.block.scope, mk_unique_var("$tape_number"), loc)
+        self.body.append(ir.Assign(ir.Expr.call(lift, [variable], (), loc), lifted, loc))
+        return lifted
 
     def _array(self, value, loc):
         """`np.array` of a list of numbers or of lists of them: a call with all of them."""
@@ -815,18 +893,39 @@ class _Statements:
             return value
         return ir.Expr.call(self._global(_made["array"](tuple(shape), self.rewriter.kind), loc), items, (), loc)
 
+    def _list(self, value, loc):
+        """A list that is to hold such numbers holds them from the start."""
+        if self._target_of(value) not in self.reach.names:
+            return value
+        return ir.Expr.build_list([self._lifted(item, loc) for item in value.items], loc)
+
+    def _lifted(self, variable, loc):
+        """The number as one with derivatives, if it is a plain one."""
+        if variable in self.reach:
+            return variable
+        made = ir.Var(self.block.scope, mk_unique_var("$tape_lifted"), loc)
+        call = ir.Expr.call(self._global(_made["lift"](self.rewriter.kind), loc), [variable], (), loc)
+        self.body.append(ir.Assign(call, made, loc))
+        return made
+
     def _method(self, value, loc):
         found = self.definitions.get(value.func.name, ())
         method = found[0] if len(found) == 1 else None
+        if isinstance(method, ir.Expr) and method.op == "getattr" and method.value in self.reach and method.attr in (
+                "append", "insert"):
+            return ir.Expr.call(value.func, [*value.args[:-1], self._lifted(value.args[-1], loc)], value.kws, loc, value.vararg)
         if isinstance(method, ir.Expr) and method.op == "getattr" and method.value in self.reach and method.attr in METHODS:
             function = self._global(_prepared(METHODS[method.attr]), loc)
             return ir.Expr.call(function, [method.value, *value.args], value.kws, loc, value.vararg)
         return value
 
+    def _target_of(self, value):
+        """Name of what an expression is assigned to."""
+        return next((name for name, found in self.definitions.items() if any(v is value for v in found)), None)
+
     def _creation(self, value, function, loc):
         """Give an array that is to hold such numbers their type."""
-        target = next((name for name, found in self.definitions.items() if any(v is value for v in found)), None)
-        if target not in self.reach.names:
+        if self._target_of(value) not in self.reach.names:
             return value
         position, keywords = CREATIONS[function], dict(value.kws)
         given = value.args[position] if len(value.args) > position else keywords.get("dtype")

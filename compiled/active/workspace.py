@@ -59,7 +59,8 @@ POINTER = I8.as_pointer()
 def limit_workspaces(nbytes: int | None) -> None:
     """Limit the memory of each list that a jitted derivative writes; None for no limit.
 
-    What workspaces hold beyond the limit goes back: that of those at rest before their next call (see `acquire`).
+    What workspaces hold beyond the limit goes back: that of those at work now before their next call (see `acquire`), that
+    of those at rest at once (`resting.py`).
     """
     HEADERS[0, LIMIT] = 0 if nbytes is None else max(int(nbytes), 1)
 
@@ -172,7 +173,7 @@ def acquire(context, builder, kind):
             workspace.store(number, constant(1))
         for number in (LOST, TOP):
             workspace.store(number, constant(0))
-        _give_back(workspace, size + 5)
+        give_back(workspace, size + 5)
         room = builder.udiv(workspace.load(PARTIAL_BYTES), constant(size))
         cells = workspace.load(CELL_CAPACITY)
         workspace.store(CAPACITY, builder.select(builder.icmp_unsigned("<", room, cells), room, cells))
@@ -182,7 +183,7 @@ def acquire(context, builder, kind):
     return Workspace(context, builder, builder.call(function, []))
 
 
-def _give_back(workspace: Workspace, pair: int) -> None:
+def give_back(workspace: Workspace, pair: int) -> None:
     """Free the buffers of a list that is larger than the limit, which may have been set since it grew.
 
     `pair`: bytes of a pair in the call that begins.
@@ -192,10 +193,10 @@ def _give_back(workspace: Workspace, pair: int) -> None:
     held = builder.add(workspace.load(PARTIAL_BYTES), builder.mul(workspace.load(CELL_CAPACITY), constant(5)))
     with builder.if_then(builder.icmp_unsigned(">", held, limit), likely=False):
         free = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [POINTER]), "NRT_Free")
-        for number in (PARTIALS, CELLS, COUNTS, ADJOINTS):
+        for number in (PARTIALS, CELLS, COUNTS, ADJOINTS, ARENA):
             builder.call(free, [workspace.pointer(number, I8)])
             workspace.store(number, constant(0))
-        for number in (PARTIAL_BYTES, CELL_CAPACITY, ADJOINT_BYTES):
+        for number in (PARTIAL_BYTES, CELL_CAPACITY, ADJOINT_BYTES, ARENA_BYTES):
             workspace.store(number, constant(0))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from compiled.functions import error_function, exponentials, powers, trigonometry
+from compiled.functions import error_function, exponentials, powers, remainder, trigonometry
 from compiled.functions.emitter import F64, Emitter, with_width
 
 FUNCTIONS = {
@@ -24,11 +24,12 @@ FUNCTIONS = {
     "sin": trigonometry.sin, "cos": trigonometry.cos, "tan": trigonometry.tan, "arcsin": trigonometry.asin,
     "arccos": trigonometry.acos, "arctan": trigonometry.atan, "arctan2": trigonometry.arctan2, "erf": error_function.erf,
     "erfc": error_function.erfc, "ndtr": error_function.ndtr,
-    "arcsinh": exponentials.asinh, "arccosh": exponentials.acosh, "arctanh": exponentials.atanh,
+    "fmod": remainder.fmod, "arcsinh": exponentials.asinh, "arccosh": exponentials.acosh, "arctanh": exponentials.atanh,
 }
 
-BRANCHING = ("sin", "cos", "tan")
-"""Functions with a branch around what is seldom needed, which take two or three times as long when they are straight."""
+BRANCHING = ("sin", "cos", "tan", "fmod")
+"""Functions with a branch around what is seldom needed: they take two or three times as long when they are straight, or, as
+`fmod`, never are."""
 
 
 def emit(builder, name: str, values, straight=True):

@@ -104,6 +104,9 @@ class Emitter:
     def floor(self, x):
         return intrinsic(self.builder, "floor", [x])
 
+    def trunc(self, x):
+        return intrinsic(self.builder, "trunc", [x])
+
     def copysign(self, x, y):
         return intrinsic(self.builder, "copysign", [x, y])
 
@@ -193,16 +196,17 @@ class Emitter:
 
     # ------------------------------------------------------------------ what is seldom needed
 
-    def replaced(self, condition, values, name, replacement, argument):
-        """`values` with those of `replacement(emitter, argument)` in the lanes where `condition` holds.
+    def replaced(self, condition, values, name, replacement, *arguments):
+        """`values` with those of `replacement(emitter, *arguments)` in the lanes where `condition` holds.
 
         A branch around the call of one copy of the replacement's code, unless the code is to be straight.
         """
         if self.straight:
-            return [self.where(condition, x, y) for x, y in zip(replacement(self, argument), values, strict=True)]
+            return [self.where(condition, x, y) for x, y in zip(replacement(self, *arguments), values, strict=True)]
         start = self.builder.block
         with self.builder.if_then(self._any(condition), likely=False):
-            packed = self.builder.call(self._out_of_line(name, replacement, [v.type for v in values]), [argument])
+            function = self._out_of_line(name, replacement, [v.type for v in values], len(arguments))
+            packed = self.builder.call(function, arguments)
             chosen = [self.where(condition, self.builder.extract_value(packed, i), v) for i, v in enumerate(values)]
             end = self.builder.block
         return [self._joined(x, end, y, start) for x, y in zip(chosen, values, strict=True)]
@@ -219,20 +223,31 @@ class Emitter:
         mask = self.builder.bitcast(condition, ir.IntType(self.width))
         return self.builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, 0))
 
-    def _out_of_line(self, name, replacement, results):
+    def _out_of_line(self, name, replacement, results, count):
         name, module = f"tape.{name}.{type_name(self.number_type)}", self.builder.module
         if name in module.globals:
             return module.globals[name]
-        function = ir.Function(module, ir.FunctionType(ir.LiteralStructType(results), [self.number_type]), name)
+        function = ir.Function(module, ir.FunctionType(ir.LiteralStructType(results), [self.number_type] * count), name)
         function.linkage = "internal"
         for attribute in ("nounwind", "noinline", "cold"):
             function.attributes.add(attribute)
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         packed = ir.Constant(function.function_type.return_type, ir.Undefined)
-        for i, value in enumerate(replacement(Emitter(builder, self.width), function.args[0])):
+        for i, value in enumerate(replacement(Emitter(builder, self.width), *function.args)):
             packed = builder.insert_value(packed, value, i)
         builder.ret(packed)
         return function
+
+    def lane_by_lane(self, function, *arguments):
+        """`function(builder, *numbers)` of each lane."""
+        if not self.width:
+            return function(self.builder, *arguments)
+        result = ir.Constant(self.number_type, ir.Undefined)
+        for i in range(self.width):
+            lane = ir.Constant(I32, i)
+            numbers = [self.builder.extract_element(x, lane) for x in arguments]
+            result = self.builder.insert_element(result, function(self.builder, *numbers), lane)
+        return result
 
     def lookup(self, name, rows, index):
         """The row of the table `rows` that each lane's `index` points at, as one number a column."""

@@ -7,7 +7,6 @@ What is not: which list it is (`tape.lists`).
 from __future__ import annotations
 
 import ctypes
-import functools
 import hashlib
 import math
 import pickle
@@ -19,6 +18,7 @@ from numba.core import cgutils, types
 
 from compiled.active.emitter import Emitter as Callable
 from compiled.errors import GuardFailed
+from compiled.forking import cached_property
 from compiled.lists.calls import Call
 from compiled.lists.listing import Listing
 from compiled.native import machine
@@ -147,7 +147,7 @@ class NativeFunction:
         """Of the function for C."""
         return self.loaded.address(self.name)
 
-    @functools.cached_property
+    @cached_property
     def ctypes(self):
         """The function for C, as ctypes calls it."""
         number = ctypes.c_double if self.signature.number == "double" else ctypes.c_float
@@ -158,7 +158,7 @@ class NativeFunction:
         function.owner = self  # the code lives as long as the function
         return function
 
-    @functools.cached_property
+    @cached_property
     def low_level_callable(self):
         """The function as SciPy's compiled code calls it."""
         from scipy import LowLevelCallable
@@ -174,7 +174,7 @@ class NativeFunction:
         function.owner = self
         return LowLevelCallable(function, signature=scipy)
 
-    @functools.cached_property
+    @cached_property
     def jitted(self):
         """The function for jitted code: arguments, then arrays for the results that C takes pointers for."""
         call = NativeCall(self)

@@ -5,21 +5,20 @@ What is here: the target machine, the optimiser's pipeline, loading. What is not
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import pathlib
 import tempfile
-import warnings
 
 import llvmlite.binding as llvm
 import numpy as np
 from numba.core.registry import cpu_target
 from numba.misc.appdirs import AppDirs
 
-from compiled.cache import package_digest
+from compiled.cache import is_private, package_digest, warn_uncached
+from compiled.numba_loading import load_numba
 
 MOST_FILES = 2000
 """Object files kept on disk; the oldest go first."""
@@ -46,6 +45,7 @@ def target_machine(portable: bool = False, cpu: str = "native") -> llvm.TargetMa
 
 @functools.cache
 def _add_symbols() -> None:
+    load_numba()
     cpu_target.target_context  # noqa: B018  Numba registers BLAS and its other symbols here
     for name in PYTHON_SYMBOLS:
         llvm.add_symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value)
@@ -136,25 +136,11 @@ def _cache_file(key: str) -> pathlib.Path:
     return cache_directory() / (hashlib.sha256(versions() + key.encode()).hexdigest() + ".o")
 
 
-def is_private(path) -> bool:
-    """Whether a file or folder is the user's own, and nobody else can write to it; where there are no owners, it is."""
-    if os.name != "posix":
-        return True
-    status = os.stat(path)
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
-
-
-@functools.cache
-def _warn_of(folder) -> None:
-    warnings.warn(f"{folder}: others can write there, so no machine code is loaded from it or kept in it; take their rights "
-                  "away (chmod go-w), or set TAPE_CACHE_DIR to a folder of your own", RuntimeWarning, stacklevel=2)
-
-
 def _read(path) -> bytes | None:
     """The object code in a file, or None unless it is whole and nobody else can have put it there."""
     try:
         if not is_private(path.parent):
-            _warn_of(path.parent)
+            warn_uncached(f"others can write to {path.parent}")
             return None
         content = path.read_bytes() if is_private(path) else b""
     except OSError:
@@ -165,7 +151,7 @@ def _read(path) -> bytes | None:
 
 def _write(path, code: bytes) -> None:
     """Keep object code on disk where that is possible; other processes see the whole file or none."""
-    with contextlib.suppress(OSError):
+    try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not is_private(path.parent):
             return
@@ -181,3 +167,5 @@ def _write(path, code: bytes) -> None:
         files = sorted(path.parent.glob("*.o"), key=lambda file: file.stat().st_mtime)
         for file in files[: max(0, len(files) - MOST_FILES)]:
             file.unlink(missing_ok=True)
+    except OSError as error:
+        warn_uncached(str(error))

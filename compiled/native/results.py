@@ -7,9 +7,10 @@ back to the system as soon as they are freed. What is here: arrays whose memory 
 from __future__ import annotations
 
 import math
-import threading
 
 import numpy as np
+
+from compiled.forking import Lock
 
 LEAST_BYTES = 1 << 16
 """Smaller arrays are NumPy's own."""
@@ -24,7 +25,7 @@ class _Pool:
     def __init__(self):
         self.blocks: dict[int, list[np.ndarray]] = {}
         self.idle = 0
-        self.lock = threading.RLock()  # a collection inside may give a block back
+        self.lock = Lock()  # re-entrant: a collection inside may give a block back
 
     def take(self, nbytes) -> np.ndarray:
         with self.lock:

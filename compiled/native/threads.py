@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-import threading
+import os
 
 import numba
 import numpy as np
@@ -20,8 +20,10 @@ from llvmlite import ir
 from numba import njit, prange
 from numba.core import types
 from numba.extending import intrinsic
+from numba.np.ufunc import parallel
 
 from compiled.cache import cached
+from compiled.forking import Lock
 from compiled.lists.listing import Listing
 from compiled.native import machine
 from compiled.native.function import content_key, work_of
@@ -131,13 +133,25 @@ def most_threads() -> int:
     return numba.config.NUMBA_NUM_THREADS
 
 
-_one_at_a_time = threading.Lock()
+_one_at_a_time = Lock()
 """Not every threading layer can be entered twice, and there would be no processor left."""
+
+_may_thread = [True]
+"""Whether this process may use the threads: GNU's OpenMP ends a child whose parent had launched them."""
+
+
+def _in_child():
+    if parallel._is_initialized and numba.threading_layer() == "omp":
+        _may_thread[0] = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def _run_in_threads(threads, address, count, block, pointers, statuses) -> bool:
     """Run all blocks; False, and nothing done, while another thread's call has the processors."""
-    if not _one_at_a_time.acquire(blocking=False):
+    if not _may_thread[0] or not _one_at_a_time.acquire(blocking=False):
         return False
     try:
         before = numba.get_num_threads()

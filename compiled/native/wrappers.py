@@ -136,7 +136,8 @@ def emit_python(module, core, signature: Signature, name: str, release: bool, de
     status is not 0 or there is no such number. Arrays have the list's dtype and shape and are contiguous, numbers are floats
     or arrays of no axes; anything else is refused (status -1), for the caller to convert. With `release` the core runs
     without the GIL. Where a result from number `derivatives` on is not finite, the status is NOT_FINITE; of a function whose
-    first result is a number it is told by a complex number instead, whose real part is that result.
+    first result is a number it is told by a complex number instead, whose real part is that result, and likewise where that
+    number is not finite itself: derivatives may be lost in its infinity.
     """
     function = ir.Function(module, ir.FunctionType(OBJECT, [OBJECT, OBJECT.as_pointer(), I64]), name)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -153,7 +154,8 @@ def emit_python(module, core, signature: Signature, name: str, release: bool, de
     count = len(signature.inputs)
     thread = _call(builder, "PyEval_SaveThread", OBJECT, []) if release else None
     status = builder.call(core, [*pointers[:count], *first, *pointers[count:]])
-    results = list(zip([*first, *pointers[count:]], signature.outputs, strict=True))[derivatives:]
+    results = list(zip([*first, *pointers[count:]], signature.outputs, strict=True))
+    results = (results[:1] if first and 0 < derivatives < len(results) else []) + results[derivatives:]
     unbounded = _holds_no_number(builder, results, number)
     if not first:
         told = builder.and_(unbounded, builder.icmp_signed("==", status, ir.Constant(I64, 0)))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-
+from compiled.forking import cached_property
 from compiled.sweeps.forward import make_forward
 from compiled.sweeps.reverse import make_reverse
 from compiled.sweeps.tangent import make_tangent
@@ -23,22 +22,22 @@ class Engine:
     def __init__(self, table=TABLE):
         self.table = table
 
-    @functools.cached_property
+    @cached_property
     def forward(self):
         """See `forward.make_forward`."""
         return make_forward(self.table)
 
-    @functools.cached_property
+    @cached_property
     def reverse(self):
         """See `reverse.make_reverse`."""
         return make_reverse(self.table)
 
-    @functools.cached_property
+    @cached_property
     def tangent(self):
         """See `tangent.make_tangent`."""
         return make_tangent(self.table)
 
-    @functools.cached_property
+    @cached_property
     def tangent_reverse(self):
         """See `tangent_reverse.make_tangent_reverse`."""
         return make_tangent_reverse(self.table)

@@ -114,7 +114,7 @@ class Table:
 
     Examples
     --------
-    >>> from compiled.instructions import TABLE
+    >>> from compiled.table.instructions import TABLE
     >>> TABLE["mul"].arity, TABLE.opcode["mul"] == TABLE.rows.index(TABLE["mul"])
     (2, True)
     """
@@ -559,13 +559,13 @@ ROWS = (
     Row("exp", 1, np.exp, (lambda x, o: o,), "elementary:exp", ("exp",), domain=(ANY,), exact=lambda mp, x: mp.exp(x)),
     Row("expm1", 1, np.expm1, (lambda x, o: f.exp(x),), "elementary:expm1", ("expm1",), domain=(ANY,),
         exact=lambda mp, x: mp.expm1(x)),
-    Row("log", 1, np.log, (lambda x, o: _nan_with(o, 1.0 / (x + 0.0)),), "elementary:log", ("log",), domain=(POSITIVE,),
+    Row("log", 1, np.log, (lambda x, o: f.log_slope(x, math.inf),), "elementary:log", ("log",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.log(x), kinks="x = 0: value -inf, partial +inf; x < 0: value NaN"),
-    Row("log_of_sum", 1, lambda x: f.log(x), (lambda x, o: f.where(f.eq(x, 0.0), 0.0, _nan_with(o, 1.0 / x)),),
+    Row("log_of_sum", 1, lambda x: f.log(x), (lambda x, o: f.log_slope(x, 0.0),),
         domain=(POSITIVE,), exact=lambda mp, x: mp.log(x),
         kinks="x = 0: value -inf, partial 0, as of a sum of exponentials of which none is left; x < 0: value NaN"),
-    Row("log1p", 1, np.log1p, (lambda x, o: _nan_with(o, 1.0 / (1.0 + x)),), "elementary:log1p", ("log1p",), domain=(POSITIVE,),
-        exact=lambda mp, x: mp.log1p(x), kinks="x = -1: value -inf, partial +inf"),
+    Row("log1p", 1, np.log1p, (lambda x, o: f.log_slope(1.0 + x, math.inf),), "elementary:log1p", ("log1p",),
+        domain=(POSITIVE,), exact=lambda mp, x: mp.log1p(x), kinks="x = -1: value -inf, partial +inf"),
     Row("logaddexp", 2,
         lambda x, y: f.where(f.eq(x, y), x + math.log(2.0), f.max(x, y) + f.log1p(f.exp(-f.abs(x - y)))),
         (lambda x, y, o: _nan_with(o, f.where(f.eq(x, -math.inf), 0.0, f.logistic(x, y))),
@@ -770,7 +770,7 @@ ROWS = (
     Row("rint", 1, np.rint, (None,), "intrinsic:rint", ("rint",), domain=(POSITIVE,), kinks="the partial is 0 everywhere",
         at_kink=(lambda x, o: f.eq(f.abs(x - f.trunc(x)), 0.5),)),
     Row("fmod", 2, np.fmod, (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.rint((x - o) / y))),
-        "libm:fmod", ("fmod",), "same", domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
+        "elementary:fmod", ("fmod",), "same", domain=((0.1, 0.9), (1.0, 4.0)), exact=lambda mp, x, y: x - y * mp.floor(x / y),
         kinks="where x / y is whole: the partials from the right", at_kink=(_at_multiple, _at_multiple)),
     Row("mod", 2, lambda x, y: _with_sign_of(f.fmod(x, y), y),
         (lambda x, y, o: _nan_with(o, 1.0), lambda x, y, o: _nan_with(o, -f.floor_divide(x, y))), numpy=("remainder",),
@@ -850,6 +850,10 @@ ROWS = (
     # ------------------------------------------------------------------ random numbers without state
     Row("uniform", 2, _uniform, (None, None), "uniform", domain=((0.0, 100.0), (0.0, 100.0)),
         source="Steele, Lea, Flood, OOPSLA 2014 (SplitMix64); operands are integers"),
+    # ------------------------------------------------------------------ slopes that take more than arithmetic
+    Row("log_slope", 2, lambda x, y: f.where(f.eq(x, 0.0), y, f.where(f.lt(x, 0.0), math.nan, 1.0 / x)),
+        (lambda x, y, o: -(o * o), None), domain=(POSITIVE, POSITIVE), exact=lambda mp, x, y: 1 / x,
+        kinks="x = 0: value y, which no derivative goes to; x < 0: NaN, as of a logarithm that is NaN"),
 )
 
 TABLE = Table(ROWS + STRUCTURAL_ROWS)

@@ -48,7 +48,7 @@ def evaluated(rule, table, *arrays) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from compiled.instructions import TABLE
+    >>> from compiled.table.instructions import TABLE
     >>> x = np.array([-1.0, 0.0, 2.0])
     >>> evaluated(TABLE["abs"].partials[0], TABLE, x, np.abs(x))
     array([-1.,  0.,  1.])

@@ -19,21 +19,25 @@ class SharedMemory:
         The array that the others are views of.
     """
 
-    __slots__ = ("__weakref__", "_views", "root")
+    __slots__ = ("__weakref__", "_full", "_views", "root")
 
     def __init__(self, root):
         self.root = root
-        self._views: list[weakref.ref] = []
+        self._views: list[tuple] = []
+        self._full = 8  # how many of them there may be before dead ones are looked for
 
-    def join(self, view) -> None:
-        """Add a view of the array, or of a view of it."""
-        self._views = [one for one in self._views if one() is not None]
-        self._views.append(weakref.ref(view))
+    def join(self, view, index=None) -> None:
+        """Add a view of the array, or of a view of it; `index` is that by which it was taken from the array itself."""
+        if len(self._views) >= self._full:
+            self._views = [one for one in self._views if one[0]() is not None]
+            self._full = max(8, 2 * len(self._views))
+        self._views.append((weakref.ref(view), index))
 
     def views(self) -> list[tuple]:
-        """Pairs of a view that is alive and the positions of its elements in the array."""
-        alive = [view for view in (one() for one in self._views) if view is not None]
-        return [(view, positions_in(view.data, self.root.data)) for view in alive]
+        """Views that are alive, each with its index, or else None and the positions of its elements in the array."""
+        alive = [(reference(), index) for reference, index in self._views]
+        return [(view, index, positions_in(view.data, self.root.data) if index is None else None)
+                for view, index in alive if view is not None]
 
 
 def positions_in(view: np.ndarray, array: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 from tape.eager.replay import Given, Node, Result, gradients_of
 from tape.eager.shared_memory import SharedMemory
 from tape.errors import NotDifferentiable
+from tape.recording.argument_memory import same_cells
 from tape.recording.arguments import check_differentiable, describe, leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray
 from tape.recording.dispatch import TAKEN_OVER, has_rule, no_rule
@@ -271,7 +272,15 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         return computed(operator.getitem, (self, index), {})
 
     def __setitem__(self, index, value):
+        if self._holds_already(index, value):
+            return
         self._taking(computed(_with_item, (self, index, value), {}))
+
+    def _holds_already(self, index, value) -> bool:
+        """Whether a value is the view of these very elements, as in x[1:] += y, where the view has been written to before."""
+        if value.__class__ is not EagerVariable or value._sharing is None or value._shared() is not self._shared():
+            return False
+        return _is_basic(index) and same_cells(self._data[index], value._data)
 
     def _taking(self, result):
         """Become `result`, in place; what was computed from this variable before does not change."""
@@ -312,12 +321,14 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         if root is self:
             whole = result
         else:
-            own = next(positions for view, positions in views if view is self)
-            whole = computed(_with_positions, (root, own, result), {})
+            index, positions = next(place for view, *place in views if view is self)
+            whole = computed(*((_with_positions, (root, positions, result)) if index is None else
+                               (_with_item, (root, index, result))), {})
             root._comes_from(whole)
-        for view, positions in views:
+        for view, index, positions in views:
             if view is not self:
-                view._comes_from(computed(_at_positions, (whole, positions), {}))
+                view._comes_from(computed(*((_at_positions, (whole, positions)) if index is None else
+                                            (operator.getitem, (whole, index))), {}))
 
     def _comes_from(self, result):
         """Hold how a result was computed; its values are in the memory already, or are about to be."""
@@ -325,7 +336,7 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
 
     def copy(self, order="C"):
         """As `numpy.ndarray.copy`, whose order is not that of `numpy.copy`."""
-        return np.copy(self, order)
+        return computed(_copied, (self,), {}) if order == "C" else np.copy(self, order)
 
     def sort(self, axis=-1, kind=None):
         """Sort in place, as `numpy.ndarray.sort`."""
@@ -338,6 +349,10 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         if self._given is None or not np.array_equal(self._given.value, self._data):
             self._given = Given(self._data, self if self.requires_grad else None)
         return self._given
+
+
+def _copied(array):
+    return np.copy(array, "C")
 
 
 def _with_item(array, index, value):
@@ -399,7 +414,7 @@ def computed(function, args, kwargs):
             for k, x in enumerate(results)]
     for x, result in zip(results, made, strict=True):
         if getattr(x, "base", None) is not None and isinstance(result, EagerVariable):
-            _note_sharing(result, leaves)
+            _note_sharing(result, leaves, args[1] if function is operator.getitem and _is_basic(args[1]) else None)
     return made[0] if result_structure is _LEAF else with_leaves(result_structure, made)
 
 
@@ -407,8 +422,13 @@ _WRITERS = {np.copyto, np.put, np.putmask, np.place, np.fill_diagonal, np.put_al
 """NumPy's functions that write into their first argument."""
 
 
-def _note_sharing(result, leaves):
-    """Note that a result is a view of one of the variables it was computed from."""
+def _is_basic(index) -> bool:
+    """Whether an index is made of slices and whole numbers."""
+    return all(one.__class__ in (slice, int) for one in (index if index.__class__ is tuple else (index,)))
+
+
+def _note_sharing(result, leaves, index=None):
+    """Note that a result is a view of one of the variables it was computed from, taken by `index` if it is not None."""
     for leaf in leaves:
         if leaf.__class__ is EagerVariable and leaf.size and np.may_share_memory(leaf._data, result._data):
             shared = leaf._shared()
@@ -416,7 +436,7 @@ def _note_sharing(result, leaves):
                 shared = SharedMemory(leaf)
                 leaf._sharing = weakref.ref(shared)
             result._sharing = shared
-            shared.join(result)
+            shared.join(result, index if shared.root is leaf else None)
             return
 
 

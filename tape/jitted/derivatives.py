@@ -13,7 +13,7 @@ import re
 import numpy as np
 from numba import njit
 from numba.core import errors
-from numba.core.caching import FunctionCache, NullCache
+from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
 from numba.extending import typeof_impl
@@ -21,8 +21,10 @@ from numba.extending import typeof_impl
 from compiled.active.derivatives import ForwardJacobian, Gradient, Jacobian, Pullback, Pushforward, ReverseJacobian
 from compiled.active.operations import Operation
 from compiled.active.preparation import options_of
+from compiled.active.resting import free_resting
 from compiled.active.workspace import limit_workspaces
-from compiled.cache import package_digest
+from compiled.cache import PlacedCache, package_digest, place
+from compiled.numba_loading import load_numba
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import argument_numbers
 from tape.recording.arrays import RecordedArray
@@ -55,13 +57,14 @@ class Derivative(CPUDispatcher):
     is_derivative = True
 
     def _compile_for_args(self, *args, **kws):
+        load_numba()
         try:
             return super()._compile_for_args(*args, **kws)
         except errors.TypingError as error:
             raise NotDifferentiable(_explained(error, self.__name__)) from error
 
 
-class _DerivativeCache(FunctionCache):
+class _DerivativeCache(PlacedCache):
     """Numba's cache on disk, in the files of the user's function, under a key with what the derivative depends on."""
 
     def __init__(self, function, label):
@@ -82,6 +85,8 @@ def remembered(function, key, make):
 
 def workspace_limit(nbytes: int | None) -> None:
     """Limit the memory of each list that a derivative of a jitted function writes, in the whole process.
+
+    What lists have that are not at work, and is more than that, is freed.
 
     Parameters
     ----------
@@ -105,6 +110,8 @@ def workspace_limit(nbytes: int | None) -> None:
     >>> tape.workspace_limit(None)
     """
     limit_workspaces(nbytes)
+    if nbytes is not None:
+        free_resting()
 
 
 def jitted_value_and_grad(function, argnums) -> Derivative:
@@ -250,7 +257,7 @@ def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = 
     made.__name__ = body.__name__
     if not isinstance(function._cache, NullCache):
         key = f"{label} {make!r} {source} {_computes(function)}"
-        made._cache = _DerivativeCache(_original(function), hashlib.sha256(key.encode()).hexdigest())
+        place(made, lambda: _DerivativeCache(_original(function), hashlib.sha256(key.encode()).hexdigest()))
     made.original, made.emitter, made.count = function, make, len(parameters)
     return made
 

@@ -6,12 +6,13 @@ sample. What is not: machine code for lanes and threads (`compiled.native`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import threading
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from compiled.forking import cached_property
 from compiled.lists.listing import Listing
 from compiled.native.lanes import has_lanes, lanes_of, most_lanes
 from compiled.native.threads import LanesFunction, most_threads
@@ -138,8 +139,7 @@ class _Batch:
             raise ValueError(f"tape.batch: threads: expected a number from 1 on, or None, got {threads!r}")
         self.f, self.axes, self.summed, self.lanes = f, _checked_axes(in_axes), summed, lanes
         self.threads = min(threads, most_threads()) if threads else most_threads()
-        self.jitted: dict[Any, Trace] = {}
-        self.lock = threading.Lock()
+        self.jitted: dict[Any, Trace | None] = {}
 
     def __call__(self, args, kwargs):
         samples = self._samples(args, kwargs)
@@ -200,14 +200,16 @@ class _Batch:
             return None
         key = tuple(_identity(leaf) if b else describe(leaf) for leaf, b in zip(leaves_of(args)[0], built_in, strict=True))
         key = (samples.structure, key)
-        trace = self.jitted.get(key)
-        if trace is None:
+        with contextlib.suppress(KeyError):
+            return self.jitted[key]
+        try:
             trace, _ = recorded_trace(self.f, args, numbers)
             trace.program.check()
-            with self.lock:
-                if len(self.jitted) >= MOST_JITTED:
-                    self.jitted.clear()
-                self.jitted[key] = trace
+        except NotDifferentiable:
+            trace = None  # what a list cannot hold, as single precision, goes sample by sample
+        if len(self.jitted) >= MOST_JITTED:
+            self.jitted.clear()
+        self.jitted[key] = trace
         return trace
 
     def _native(self, trace, samples):
@@ -421,12 +423,12 @@ class CompiledLanes:
         leaves, structure = leaves_of(tuple(args))
         return structure, [leaf if _is_static(leaf) else (np.shape(leaf)[extra:], np.asarray(leaf).dtype) for leaf in leaves]
 
-    @functools.cached_property
+    @cached_property
     def value(self):
         """The function over samples."""
         return self._checked(_batched(self._f, 0, None, False, self._lanes))
 
-    @functools.cached_property
+    @cached_property
     def value_and_grad(self):
         """Values and gradients over samples."""
         return self._checked(_batched(value_and_grad(self._f, self._argnums), 0, None, False, self._lanes))

@@ -6,11 +6,11 @@ machine code (`lists.py`), machine code (`compiled.native`), when a list is comp
 
 from __future__ import annotations
 
-import functools
 import pathlib
 
 import numpy as np
 
+from compiled.forking import cached_property
 from compiled.native.export import export
 from compiled.native.function import NativeFunction
 from compiled.native.wrappers import NOT_FINITE
@@ -155,24 +155,24 @@ class Compiled:
 
     # ------------------------------------------------------------------ the functions
 
-    @functools.cached_property
+    @cached_property
     def value(self):
         """``value(*args)``: the function's result."""
         return _Value(self._native.value, self)
 
-    @functools.cached_property
+    @cached_property
     def value_and_grad(self):
         """``value_and_grad(*args)``: as of `tape.value_and_grad`."""
         trace = self._trace
         require_scalar(trace.result_dtypes, [trace.result_shape(k) for k in range(len(trace.results))], "tape.compile")
         return _ValueAndGrad(self._native.value_and_grad, self)
 
-    @functools.cached_property
+    @cached_property
     def jvp(self):
         """``jvp(primals, tangents)``: the value and its derivative along a direction, as of `tape.jvp`."""
         return _Jvp(self._native.jvp, self)
 
-    @functools.cached_property
+    @cached_property
     def vjp(self):
         """``vjp(*primals)``: the value and the function that pulls adjoints back, as of `tape.vjp`."""
         return _Vjp(self._native.vjp, self)

@@ -37,17 +37,20 @@ def memory_of(leaves) -> ArgumentMemory:
     for n, (k, array) in enumerate(arrays):
         for j, other in arrays[:n]:
             if np.may_share_memory(array, other) and np.shares_memory(array, other):
-                overlaps.append((j, k, _same(array, other)))
+                overlaps.append((j, k, same_cells(array, other)))
     return ArgumentMemory(tuple(overlaps), tuple(k for k, array in arrays if not array.flags.writeable))
 
 
-def _same(array, other) -> bool:
+def same_cells(array, other) -> bool:
+    """Whether two arrays are the same cells in the same order."""
     return (array is other or (array.__array_interface__["data"] == other.__array_interface__["data"]
                                and (array.shape, array.strides, array.dtype) == (other.shape, other.strides, other.dtype)))
 
 
 def changes_inputs(program: Program) -> bool:
     """Whether the list overwrites cells of its arguments."""
+    if not program.overwrites:
+        return False
     writers = [opcode for opcode, row in enumerate(program.table.rows) if row.overwrites]
     written = program.code[np.isin(program.code[:, OPCODE], writers), OUTPUT]
     inputs = [int(program.slot_of(view.cell)) for view in program.inputs]

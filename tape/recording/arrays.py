@@ -157,7 +157,9 @@ def evaluated(function, array: np.ndarray):
 
 def plain(x):
     """An operand as RecordedArray, Python number or numeric ndarray; raises for anything else."""
-    if isinstance(x, (RecordedArray, float, int, np.ndarray, np.generic)):
+    if isinstance(x, RecordedArray):
+        return x
+    if isinstance(x, (float, int, np.ndarray, np.generic)):
         if isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind not in "fiub":
             if x.dtype == object and any(isinstance(item, RecordedArray) for item in np.ravel(x)):
                 raise NotDifferentiable("an object array of recorded values: expected numbers; build it with np.stack or "

@@ -1,6 +1,6 @@
 """Finding the user's own line: the innermost frame that is neither this project's nor NumPy's or SciPy's."""
 
-import pathlib
+import os
 import sys
 
 import numpy as np
@@ -9,9 +9,16 @@ import scipy
 
 import compiled
 
-_SCIPY = str(pathlib.Path(scipy.__file__).parent)
-_MODULES = __file__, compiled.__file__, np.__file__, optree.__file__
-_INTERNAL = (*(str(pathlib.Path(module).parent) for module in _MODULES), _SCIPY)
+
+def folder_of(module) -> str:
+    """The folder of a module's package, or of the package itself, with a separator at its end: no other path begins so."""
+    package = sys.modules[module.__name__.partition(".")[0]]
+    return os.path.join(os.path.dirname(package.__file__), "")
+
+
+THIS = sys.modules[__name__]
+_SCIPY = folder_of(scipy)
+_INTERNAL = tuple(map(folder_of, (THIS, compiled, np, optree, scipy)))
 _is_internal: dict[str, bool] = {}
 
 

@@ -200,8 +200,10 @@ class Recorder:
 
     def _note_interval(self, name: str, operands: list[View], out: View, times) -> None:
         """Bounds of an instruction's result; `times` says how many terms are added to each cell of it."""
-        slot, row = self.slot_number(out.cell), self.table[name]
-        interval = None
+        row = self.table[name]
+        if not self._intervals and row.structural is False and row.kind != "bool" and name != "zero":
+            return  # nothing but floats so far
+        slot, interval = self.slot_number(out.cell), None
         if not row.structural and row.kind == "bool":
             interval = (0, 1)
         elif name == "zero":
@@ -430,7 +432,8 @@ def _undefined(row, k):
 
 def refuse_subclass(array) -> None:
     """Raise NotDifferentiable for masked arrays, matrices and other kinds of arrays with rules of their own."""
-    if isinstance(array, np.ndarray) and type(array) not in PLAIN_ARRAYS:
+    # By `issubclass`, as `isinstance` asks recorded arrays for the class that the user is to see.
+    if type(array) not in PLAIN_ARRAYS and issubclass(type(array), np.ndarray):
         raise NotDifferentiable("{}:{}: an array of type {}, whose rules are not those of plain arrays; expected a plain one: "
                                 "{}".format(*user_line(), type(array).__name__, _plain_of(array)))
 

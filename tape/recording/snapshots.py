@@ -24,6 +24,7 @@ import optree
 import scipy
 
 import compiled
+from tape.recording.lines import THIS, folder_of
 
 DEPTH = 150
 """How deep containers and attributes are followed; each is visited once."""
@@ -32,16 +33,16 @@ MOST_OBJECTS = 20_000
 """Objects that are looked through for one function at most."""
 
 
-def _folder(file):
-    return os.path.join(os.path.dirname(os.path.realpath(file)), "")
+def _real(path):
+    return os.path.join(os.path.realpath(path), "")
 
 
-_INSTALLED = tuple(os.path.join(os.path.realpath(sysconfig.get_path(name)), "") for name in ("platlib", "purelib"))
-_STANDARD = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
-_LIBRARIES = tuple(_folder(file) for file in (
-    __file__, *(module.__file__ for module in (compiled, np, scipy, numba, llvmlite, optree))))
-_MACHINERY = (*(_folder(module.__file__) for module in (compiled, numba, llvmlite, optree)), _folder(__file__))
+_INSTALLED = tuple(_real(sysconfig.get_path(name)) for name in ("platlib", "purelib"))
+_STANDARD = _real(sysconfig.get_path("stdlib"))
+_MACHINERY = tuple(_real(folder_of(module)) for module in (THIS, compiled, numba, llvmlite, optree))
 """Where objects are from whose insides are no business of the user's function."""
+
+_LIBRARIES = (*_MACHINERY, *(_real(folder_of(module)) for module in (np, scipy)))
 
 IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)

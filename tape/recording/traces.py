@@ -7,14 +7,15 @@ The cache is bounded, safe to use from several threads, and trusts nothing that 
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
-import threading
 import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from compiled.forking import Lock
 from compiled.lists import loops
 from compiled.lists.memory import View, has_distinct_cells
 from compiled.lists.program import Program
@@ -43,6 +44,12 @@ MOST_TRACES = 256
 
 IDLE_WORKSPACES = 8
 """Workspaces kept for one list; more are made when more threads run it at once."""
+
+IDLE_BYTES = 1 << 28
+"""Memory of the workspaces kept for one list, where that is more than one of them."""
+
+_lock = Lock()
+"""Around the moments in which lists of functions are kept; one for all, as a child process has to find it free."""
 
 
 class Workspace:
@@ -119,9 +126,11 @@ class Trace:
     used: int = 0
     runners: dict[str, Any] = field(default_factory=dict)
     sparsity: dict[str, Any] = field(default_factory=dict)
-    idle: collections.deque = field(default_factory=lambda: collections.deque(maxlen=IDLE_WORKSPACES))
+    idle: collections.deque = field(init=False)
 
     def __post_init__(self):
+        nbytes = 2 * self.program.values.nbytes + 1  # values and adjoints
+        self.idle = collections.deque(maxlen=min(max(IDLE_BYTES // nbytes, 1), IDLE_WORKSPACES))
         kinds = [self.leaves[k].dtype for k in self.dynamic]
         self._integers = [k for k, kind in zip(self.dynamic, kinds, strict=True)
                           if kind is int or (kind is not float and kind.kind in "iu")]
@@ -294,7 +303,6 @@ class Traces:
             self._function = lambda: function
         self._groups: dict[Any, list[Trace]] = {}
         self._checks_integers, self._replay_calls = checks_integers, replay
-        self._lock = threading.Lock()
         self._clock = itertools.count()
         self._states: State | None = None
 
@@ -315,7 +323,8 @@ class Traces:
             leaves = args
         else:
             leaves, structure = leaves_of((args, kwargs))
-            key = self._key((structure, _orders((args, kwargs))), [describe(leaf) for leaf in leaves], argnums)
+            orders = _orders((args, kwargs)) if _has_orders(structure) else ()
+            key = self._key((structure, orders), [describe(leaf) for leaf in leaves], argnums)
         traces = self._groups.get(key)
         if traces:
             return key, leaves, self._fresh(traces, leaves, () if leaves is args else objects_of(leaves))
@@ -386,7 +395,7 @@ class Traces:
         return None
 
     def _keep(self, key, trace):
-        with self._lock:
+        with _lock:
             trace.used = next(self._clock)
             group = [t for t in self._groups.get(key, []) if t.state == trace.state]
             for other in group:
@@ -492,6 +501,12 @@ def _own(constant):
     return constant.copy() if isinstance(constant, np.ndarray) else constant
 
 
+@functools.lru_cache(maxsize=4096)
+def _has_orders(structure) -> bool:
+    """Whether a structure has dicts of more than one key."""
+    return (structure.num_children > 1 and issubclass(structure.type, dict)) or any(map(_has_orders, structure.children()))
+
+
 def _orders(tree):
     """The orders of the keys of dicts in a structure, which do not count for whether structures are equal."""
     if isinstance(tree, dict):
@@ -535,7 +550,6 @@ def _plain_key(args, argnums):
 
 
 _known: weakref.WeakKeyDictionary[Any, Traces] = weakref.WeakKeyDictionary()
-_known_lock = threading.Lock()
 
 
 def traces_of(function, replay=True) -> Traces:
@@ -543,7 +557,7 @@ def traces_of(function, replay=True) -> Traces:
     if not replay:
         return Traces(function, replay=False)
     try:
-        with _known_lock:
+        with _lock:
             return _known.setdefault(function, Traces(function))
     except TypeError:  # not hashable, or it cannot be referred to weakly
         return Traces(function)

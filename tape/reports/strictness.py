@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-import threading
 import warnings
 from collections.abc import Iterator
 from inspect import signature
@@ -22,6 +21,7 @@ import numpy as np
 import optree
 
 from compiled.active.derivatives import Listing
+from compiled.forking import Lock
 from tape.errors import TapeError, UndefinedGradient, UndefinedGradientWarning
 from tape.jitted.derivatives import Derivative
 from tape.jitted.lists import recorded_trace
@@ -239,7 +239,7 @@ class _Watched:
     """
 
     def __init__(self):
-        self._count, self._lock = 0, threading.Lock()
+        self._count, self._lock = 0, Lock()
 
     def add(self, change):
         with self._lock:

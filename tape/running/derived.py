@@ -6,11 +6,11 @@ them. What is not: differentiation and simplification (`transforms`), machine co
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
+from compiled.forking import cached_property
 from compiled.lists import loops
 from compiled.lists.listing import Listing, body_of, with_body
 from compiled.lists.loops import Loop, Packs
@@ -76,13 +76,13 @@ class Lists:
         self.wrt = [self.inputs[k] for k in trace.wrt]
         self.outputs = [f"out{k}" if len(trace.program.outputs) > 1 else "out" for k in range(len(trace.program.outputs))]
 
-    @functools.cached_property
+    @cached_property
     def value(self) -> NativeFunction:
         """Arguments to results."""
         program = self.program
         return self._native(program, program.outputs, self.inputs, self.outputs, "value")
 
-    @functools.cached_property
+    @cached_property
     def value_and_grad(self) -> NativeFunction:
         """Arguments to results and the gradients of the differentiated arguments."""
         program = self.program
@@ -91,7 +91,7 @@ class Lists:
         return self._native(longer, [*longer.outputs, *adjoints], self.inputs,
                             [*self.outputs, *(f"grad_{n}" for n in self.wrt)], "value_and_grad")
 
-    @functools.cached_property
+    @cached_property
     def vjp(self) -> NativeFunction:
         """Arguments and adjoints of the results, to results and adjoints of the arguments."""
         program = self.program
@@ -101,7 +101,7 @@ class Lists:
         return self._native(longer, [*longer.outputs, *adjoints], [*self.inputs, *(f"seed_{n}" for n in self.outputs)],
                             [*self.outputs, *(f"adjoint_{n}" for n in self.wrt)], "vjp")
 
-    @functools.cached_property
+    @cached_property
     def jvp(self) -> NativeFunction:
         """Arguments and tangents, to results and their tangents."""
         program = self.program
@@ -120,7 +120,7 @@ class Lists:
         derivatives = {"value": len(names), "hvp": 0}.get(suffix, len(self.outputs))
         return self.make(prepared, inputs, names, f"{self.name}_{suffix}", derivatives)
 
-    @functools.cached_property
+    @cached_property
     def hvp(self) -> NativeFunction:
         """Arguments and tangents, to the tangents of the gradients."""
         program = self.program

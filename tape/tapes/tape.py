@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
+from compiled.forking import cached_property
 from compiled.lists import loops
 from compiled.lists.listing import Listing
 from compiled.lists.memory import View
@@ -171,7 +170,7 @@ class Tape:
 
     # ------------------------------------------------------------------ the textbook's graph
 
-    @functools.cached_property
+    @cached_property
     def _graph(self) -> Graph:
         return Graph(Listing.of(self._program))
 
