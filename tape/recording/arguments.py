@@ -106,18 +106,18 @@ def argument_numbers(argnums) -> tuple[int, ...]:
 
 
 def check_argument_numbers(numbers, args):
-    if max(numbers) >= len(args):
+    if max(numbers, default=-1) >= len(args):
         raise NotDifferentiable(f"argnums: expected positional argument {max(numbers)}, got {len(args)} positional arguments")
 
 
-_LEAVES = (np.ndarray, float, np.float64, RecordedArray)
+LEAVES = (np.ndarray, float, np.float64, RecordedArray)
 """The commonest types of arguments that are no containers."""
 
 
 def arranged(leaves, args, numbers, argnums):
     """Put the leaves of derivatives into the structure of the differentiated arguments."""
     in_order = len(numbers) == 1 or numbers == tuple(sorted(set(numbers)))
-    if in_order and all(args[number].__class__ in _LEAVES for number in numbers):
+    if in_order and all(args[number].__class__ in LEAVES for number in numbers):
         return tuple(leaves) if argnums.__class__ is tuple else leaves[0]
     leaves = iter(leaves)
     trees = {}

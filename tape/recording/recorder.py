@@ -19,7 +19,7 @@ from compiled.lists.memory import ListMemory, View, contiguous, elementwise_bloc
 from compiled.lists.program import Program, live_flags
 from compiled.sweeps.engine import ENGINE
 from compiled.table.instructions import TABLE, Table, undefined
-from compiled.table.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, STATUS_BITS
+from compiled.table.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, instruction_and_code
 from tape.errors import NotDifferentiable
 from tape.recording.integers import INTERVALS, Interval, fits, interval_of, is_integral
 from tape.recording.lines import user_line
@@ -28,9 +28,8 @@ _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("rec
 _limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("limit", default=None)
 
 
-def current_recorder() -> Recorder | None:
-    """Return the recorder at work in this thread, if any."""
-    return _recorder.get()
+current_recorder = _recorder.get
+"""Return the recorder at work in this thread, if any."""
 
 
 @contextlib.contextmanager
@@ -458,14 +457,19 @@ def check_integers(array: np.ndarray, dtype) -> None:
                                 f"{'use float64 arguments' if dtype == np.float32 else 'reduce them first'}")
 
 
+def failed_guard(status: int, program: Program) -> int:
+    """The number of the guard at which a sweep stopped; raises what else its status says, naming the user's line."""
+    number, code = instruction_and_code(status)
+    if code == GUARD_FAILED:
+        return number
+    assert code == INDEX_ERROR
+    raise IndexError(f"an index is out of bounds for its array, in instruction {number}: {program.instruction_text(number)}")
+
+
 def raise_status(status: int, program: Program) -> None:
     """Raise what the status of a sweep that stopped says, naming the instruction and the user's line."""
-    number, code = status >> STATUS_BITS, status & ((1 << STATUS_BITS) - 1)
-    text = program.instruction_text(number)
-    if code == INDEX_ERROR:
-        raise IndexError(f"an index is out of bounds for its array, in instruction {number}: {text}")
-    assert code == GUARD_FAILED
-    raise AssertionError(f"a guard failed while recording: {text}")
+    guard = failed_guard(status, program)
+    raise AssertionError(f"a guard failed while recording: {program.instruction_text(guard)}")
 
 
 def terms_of_each(shape, out: View) -> int:
