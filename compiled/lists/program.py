@@ -76,7 +76,7 @@ class Program:
     def overwriting(self) -> np.ndarray:
         """Which instructions overwrite cells."""
         overwrites = np.array([row.overwrites for row in self.table.rows])
-        known = (self.code[:, OPCODE] >= 0) & (self.code[:, OPCODE] < len(self.table))
+        known = (self.code[:, OPCODE] >= 0) & (self.code[:, OPCODE] < len(overwrites))
         return known & overwrites[np.where(known, self.code[:, OPCODE], 0)]
 
     def instructions(self, name: str) -> list[int]:

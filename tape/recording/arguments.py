@@ -135,6 +135,7 @@ def single_argument(argnums, what):
 
 def differentiated_leaves(args, argnums, leaves, described) -> set[int]:
     """Numbers of the leaves with respect to which derivatives are taken; raises NotDifferentiable unless all are floats."""
+    check_argument_numbers(argnums, args)
     wanted, at = set(), 0
     for number, argument in enumerate(args):
         count = len(leaves_of(argument)[0])

@@ -12,9 +12,10 @@ from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import changes_inputs, memory_of, shared_leaves
 from tape.recording.arguments import argument_of, describe, differentiated_leaves, leaves_of, result_leaves, with_leaves
 from tape.recording.arrays import RecordedArray
-from tape.recording.freshness import State, global_random_state
+from tape.recording.freshness import State
 from tape.recording.integers import bounds_of_argument, is_integral
 from tape.recording.recorder import Promote, Recorder
+from tape.recording.snapshots import global_random_state
 from tape.recording.trace import Trace, Workspace
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from compiled.forking import Lock
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import memory_of
-from tape.recording.arguments import check_argument_numbers, describe, leaves_of
+from tape.recording.arguments import describe, leaves_of
 from tape.recording.freshness import State
 from tape.recording.recorder import failed_guard
 from tape.recording.recordings import Recording, objects_of
@@ -115,7 +115,6 @@ class Traces:
             found = self._replay(traces, leaves)
             if found is not None:
                 return found
-        check_argument_numbers(argnums, args)
         recording = Recording(self._function(), args, kwargs, argnums, self._checks_integers)
         self._states = recording.state
         trace, workspace = recording.traced()
