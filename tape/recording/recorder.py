@@ -238,7 +238,7 @@ class Recorder:
     def constant(self, value) -> View:
         """Return the view of a constant; equal constants share cells."""
         if isinstance(value, (float, int)) or np.ndim(value) == 0:
-            number, integral = float(value), is_integral(value)
+            number, integral = float(value), not isinstance(value, float) and is_integral(value)
             # 0.0 and -0.0 are different constants, and 1 is an integer, of which bounds are known.
             key = number, math.copysign(1.0, number), integral
             view = self._scalars.get(key)

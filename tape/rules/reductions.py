@@ -61,7 +61,7 @@ def _count(a, axis, keepdims, where):
 def sum_(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np._NoValue):
     """`numpy.sum`."""
     a = selected("sum", a, where, 0, dtype)
-    recorder, shape = a.recorder, a.shape
+    recorder, shape = a.recorder, a.view.shape
     axes = axes_of(axis, len(shape))
     result = recorder.zeros(tuple(n for k, n in enumerate(shape) if k not in axes))
     recorder.elementwise("accumulate", [a.view], shape, _reduced_view(recorder, shape, axes, result))
