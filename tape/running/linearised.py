@@ -68,11 +68,11 @@ def linearised(traces: Traces, args, kwargs, numbers, derivative: str, ask, chec
                 except Stopped:
                     continue
         trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
-    tier = trace.runners.get(derivative) or tier_of(trace, derivative)
+    tier, chosen = trace.runners.get(derivative) or tier_of(trace, derivative), mode()
     if trace.program.has_bodies:
         tier.compile()
-    elif derivative != "value" and mode() == "always":
-        tier.move()
+    elif chosen == "always" and derivative != "value":
+        tier.move(chosen)
     if derivative in trace.native:
         try:
             return ask(ListedPoint(trace, leaves, checked))
@@ -83,7 +83,7 @@ def linearised(traces: Traces, args, kwargs, numbers, derivative: str, ask, chec
     if found and derivative != "value":  # what recording takes is not counted
         tier.seconds += time.perf_counter() - begin
         if tier.seconds >= tier.price:
-            tier.move()
+            tier.move(chosen)
     return answer
 
 

@@ -54,9 +54,9 @@ class Tier:
         self.trace, self.name = trace, name
         self.price = price(len(trace.program.code))
 
-    def move(self) -> None:
-        """Go over to native code, unless the user or the length of the list forbids it."""
-        self.refused = "TAPE_NATIVE=0" if mode() == "0" else ""
+    def move(self, chosen: str) -> None:
+        """Go over to native code, unless the user, who has `chosen` a mode, or the length of the list forbids it."""
+        self.refused = "TAPE_NATIVE=0" if chosen == "0" else ""
         if not self.refused and len(lists_of(self.trace).program.code) > MOST_INSTRUCTIONS:
             self.refused = "too long for native code"
         if not self.refused:
