@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import tape
+from tape.recording.arguments import checked_leaves, leaves_of
 from tape.recording.traces import Traces
-from tape.running.linearised import ListedPoint, SweptPoint, checked_leaves, linearised, point_of
+from tape.running.linearised import ListedPoint, SweptPoint, linearised, point_of
 from tape.running.tiers import lists_of, tier_of
 
 X, W = np.linspace(0.3, 1.2, 5), np.linspace(-1.0, 2.0, 5)
@@ -134,12 +135,12 @@ def test_lists_with_loops_are_run_by_lists():
     ([np.ones(2)], [(3,)], r"the seed: expected shape \(3,\) for result 0, got \(2,\)"),
 ])
 def test_seeds_are_checked(given, shapes, message):
-    structure = tape.recording.arguments.leaves_of([0.0])[1]
+    structure = leaves_of([0.0])[1]
     with pytest.raises(ValueError, match=message):
         checked_leaves(given, structure, shapes)
 
 
 def test_numbers_may_stand_for_arrays():
-    structure = tape.recording.arguments.leaves_of([0.0])[1]
+    structure = leaves_of([0.0])[1]
     assert checked_leaves([2.0], structure, [(3,)], numbers=True) == [2.0]
     assert checked_leaves([np.ones(2)], structure, [None])[0].shape == (2,)

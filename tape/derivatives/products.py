@@ -14,11 +14,18 @@ from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
-from tape.recording.arguments import arranged, check_argument_numbers, leaves_of, single_argument, with_leaves
+from tape.recording.arguments import (
+    arranged,
+    check_argument_numbers,
+    checked_leaves,
+    leaves_of,
+    single_argument,
+    with_leaves,
+)
 from tape.recording.arrays import RecordedArray, stop_gradient
 from tape.recording.recorder import current_recorder
 from tape.recording.traces import traces_of
-from tape.running.linearised import checked_leaves, linearised
+from tape.running.linearised import linearised
 from tape.transforms.differentiate import pull_back, push_forward
 
 

@@ -21,6 +21,7 @@ from tape.native.batch import compile_lanes
 from tape.recording.arguments import (
     argument_numbers,
     check_argument_numbers,
+    checked_leaves,
     leaves_of,
     like_argument,
     require_scalar,
@@ -34,7 +35,6 @@ from tape.reports.strictness import strictness, verify
 from tape.running.c_names import c_name, leaf_names
 from tape.running.derived import Lists
 from tape.running.executables import Stopped, converted, run
-from tape.running.linearised import checked_leaves
 
 
 class Call:

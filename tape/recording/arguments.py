@@ -25,6 +25,37 @@ def with_leaves(structure, leaves):
     return optree.tree_unflatten(structure, leaves)
 
 
+def checked_leaves(given, structure, shapes, what: str = "the seed", whose: str = "the result", leaf: str = "result",
+                   numbers: bool = False) -> list:
+    """Leaves of seeds or tangents, checked against the structure and the shapes of what they belong to.
+
+    Parameters
+    ----------
+    given : nested containers
+        The seeds or tangents.
+    structure : optree structure
+        That they should have.
+    shapes : sequence of tuple of int or None
+        That their leaves should have; None for leaves of any shape.
+    what, whose, leaf : str
+        What is checked, what it is to be like, and what a leaf of that is called.
+    numbers : bool
+        Whether numbers stand for arrays of them.
+
+    Raises
+    ------
+    ValueError
+        For another structure, or another shape.
+    """
+    leaves, got = leaves_of(given)
+    if got != structure:
+        raise ValueError(f"{what}: expected the structure of {whose}, {structure}, got {got}")
+    for k, (one, shape) in enumerate(zip(leaves, shapes, strict=True)):
+        if shape is not None and np.shape(one) != shape and not (numbers and np.shape(one) == ()):
+            raise ValueError(f"{what}: expected shape {shape} for {leaf} {k}, got {np.shape(one)}")
+    return leaves
+
+
 class Leaf(NamedTuple):
     """How an argument's leaf enters a list: `kind` is "array", "scalar" (Python or NumPy number) or "static"."""
 

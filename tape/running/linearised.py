@@ -27,7 +27,7 @@ import numpy as np
 
 from compiled.lists import loops
 from compiled.sweeps.engine import ENGINE
-from tape.recording.arguments import leaves_of, like_argument
+from tape.recording.arguments import like_argument
 from tape.recording.trace import Trace, Workspace
 from tape.recording.traces import Traces
 from tape.reports.strictness import is_finite, strictness, verify
@@ -77,7 +77,8 @@ def linearised(traces: Traces, args, kwargs, numbers, derivative: str, ask, chec
         try:
             return ask(ListedPoint(trace, leaves, checked))
         except Stopped:
-            trace.explain(workspace, leaves)
+            if trace.program.has_bodies:
+                trace.explain(workspace, leaves)
     answer = ask(SweptPoint(trace, workspace, leaves, checked))
     trace.idle.append(workspace)
     if found and derivative != "value":  # what recording takes is not counted
@@ -89,8 +90,9 @@ def linearised(traces: Traces, args, kwargs, numbers, derivative: str, ask, chec
 
 def point_of(trace: Trace, workspace: Workspace, leaves, checked: bool = True):
     """The point of a list that has run on these leaves, with its values in the workspace."""
-    kind = ListedPoint if trace.program.has_bodies else SweptPoint
-    return kind(trace, leaves, checked) if kind is ListedPoint else kind(trace, workspace, leaves, checked)
+    if trace.program.has_bodies:
+        return ListedPoint(trace, leaves, checked)
+    return SweptPoint(trace, workspace, leaves, checked)
 
 
 class SweptPoint:
@@ -343,34 +345,3 @@ def _fill_by_list(program, workspace, seeds):
     loops.forward(ENGINE, longer, values, 0, len(longer.code))
     for slot, view in zip(slots, views, strict=True):
         slot.of(workspace.adjoints)[...] = view.of(values)
-
-
-def checked_leaves(given, structure, shapes, what: str = "the seed", whose: str = "the result", leaf: str = "result",
-                   numbers: bool = False) -> list:
-    """Leaves of seeds or tangents, checked against the structure and the shapes of what they belong to.
-
-    Parameters
-    ----------
-    given : nested containers
-        The seeds or tangents.
-    structure : optree structure
-        That they should have.
-    shapes : sequence of tuple of int or None
-        That their leaves should have; None for leaves of any shape.
-    what, whose, leaf : str
-        What is checked, what it is to be like, and what a leaf of that is called.
-    numbers : bool
-        Whether numbers stand for arrays of them.
-
-    Raises
-    ------
-    ValueError
-        For another structure, or another shape.
-    """
-    leaves, got = leaves_of(given)
-    if got != structure:
-        raise ValueError(f"{what}: expected the structure of {whose}, {structure}, got {got}")
-    for k, (one, shape) in enumerate(zip(leaves, shapes, strict=True)):
-        if shape is not None and np.shape(one) != shape and not (numbers and np.shape(one) == ()):
-            raise ValueError(f"{what}: expected shape {shape} for {leaf} {k}, got {np.shape(one)}")
-    return leaves

@@ -15,7 +15,7 @@ from tape.draw.contents import parameter_names
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
-from tape.recording.arguments import Leaf, leaves_of, like_argument, with_leaves
+from tape.recording.arguments import Leaf, checked_leaves, leaves_of, like_argument, with_leaves
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import failed_guard
 from tape.recording.trace import Trace, Workspace
@@ -23,7 +23,7 @@ from tape.recording.traces import Traces
 from tape.reports.inspection import inspect
 from tape.reports.report import Report
 from tape.reports.strictness import examine, is_finite, strictness
-from tape.running.linearised import checked_leaves, fill_adjoints
+from tape.running.linearised import fill_adjoints
 from tape.tapes import saving
 from tape.tapes.graph import Graph, Operation
 from tape.transforms.build import with_gradients, with_tangents
