@@ -1,7 +1,7 @@
 """Native functions of traced and jitted code: `tape.compile`, and what it returns.
 
 What is here: calling machine code from Python, with the function's own arguments. What is not: which lists are made into
-machine code (`lists.py`), machine code (`compiled.native`), when a list is compiled by itself (`tiers.py`).
+machine code (`running.derived`), machine code (`compiled.native`), when a list is compiled by itself (`running.tiers`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The recorder: turns operations on views of cells into the instructions of one list.
 
 Values are computed when somebody needs them: a guard, or the end. What is not here: the arrays that users' code sees
-(`tracing.py`).
+(`arrays.py`).
 """
 
 from __future__ import annotations
