@@ -221,15 +221,15 @@ class Listing:
         if isinstance(step.space, Block):
             number = body_of(step)
             space = step.space if number is None else with_body(step, bodies.index(number))  # bodies are numbered anew
-            block = memory.block((-1, space.owned, *space.words))
+            words = (-1, space.owned, *space.words)
         elif step.space.shape:
             shape, strides = step.space
-            block = memory.block((len(shape), *shape, *(s for view in strides for s in view)))
+            words = (len(shape), *shape, *(s for view in strides for s in view))
         else:
-            block = SCALAR
+            words = None
         out = cells[step.out.slot] + step.out.offset if step.out is not None else 0
         operands = tuple(cells[ref.slot] + ref.offset for ref in step.operands)
-        memory.append(self.table.opcode[row.name], block, out, operands, flags, step.line)
+        memory.append(self.table.opcode[row.name], words, out, operands, flags, step.line)
 
 
 def _space_at(geometry, space, row):

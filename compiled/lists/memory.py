@@ -53,6 +53,14 @@ def contiguous(shape) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def broadcast_strides(view: View, shape) -> tuple[int, ...]:
+    """Strides of `view` broadcast to `shape`: 0 along the axes that it lacks or that have length 1."""
+    if view.shape == shape:
+        return view.strides
+    extra = len(shape) - len(view.shape)
+    return (0,) * extra + tuple(0 if n == 1 else s for n, s in zip(view.shape, view.strides, strict=True))
+
+
 def has_distinct_cells(view: View) -> bool:
     """Whether the view's strides show that no two of its elements are one cell."""
     reach = 0
@@ -156,9 +164,19 @@ class ListMemory:
             self.words += len(words)
         return start
 
-    def append(self, opcode: int, space: int, output: int, operands: tuple[int, ...], flags: int, line: int) -> int:
-        """Write an instruction and return its number."""
-        number = self.length
+    def append_elementwise(self, opcode: int, shape, operands: list[View], out: View, flags: int, line: int) -> None:
+        """Write an elementwise instruction over the iteration space `shape`, to which the views are broadcast."""
+        words = None
+        if math.prod(shape) != 1:
+            strides = [broadcast_strides(view, shape) for view in operands]
+            strides += [(0,) * len(shape)] * (OPERANDS - len(strides))
+            words = elementwise_block(shape, [*strides, broadcast_strides(out, shape)])
+        self.append(opcode, words, out.cell, tuple(view.cell for view in operands), flags, line)
+
+    def append(self, opcode: int, words: tuple[int, ...] | None, output: int, operands: tuple[int, ...], flags: int,
+               line: int) -> int:
+        """Write an instruction with the words of its block, None for one on single cells; returns its number."""
+        number, space = self.length, self.block(words)
         if number == len(self.code):
             self.code = self._grown(self.code, number + 1)
         padding = (0,) * (OPERANDS - len(operands))

@@ -12,7 +12,7 @@ from compiled.table.instructions import TABLE
 from compiled.table.layout import FIELDS, FLAGS, LINE, OPCODE, OPERAND, OUTPUT, SCALAR, SPACE
 from tape.jitted.derivatives import derivative, remembered, way_of
 from tape.recording.arguments import describe, leaves_of
-from tape.recording.traces import Trace, Workspace
+from tape.recording.trace import Trace, Workspace
 
 GUARD_BLOCK = (-1, 0, 1)
 """Geometry of a guard of one cell."""
@@ -49,11 +49,10 @@ def recorded_trace(function, args, numbers: tuple[int, ...]) -> tuple[Trace, Wor
         which.append(len(outputs))
         outputs.append(layout.output(np.shape(leaf), mine, np.ravel(leaf)))
     program = layout.program(outputs)
-    guards = np.flatnonzero(program.code[:, OPCODE] == TABLE.opcode["guard"])
-    outcomes = tuple(layout.values[program.code[i, OPERAND + 1]].tobytes() for i in guards)
-    trace = Trace(program, described, recorded, list(range(len(recorded))), which, dtypes, structure, outcomes, guards.tolist())
-    workspace = Workspace(program, trace.wrt)
-    workspace.values[...] = layout.values
+    outcomes = tuple(layout.values[program.code[i, OPERAND + 1]].tobytes() for i in program.instructions("guard"))
+    trace = Trace(program=program, leaves=described, dynamic=recorded, wrt=list(range(len(recorded))), results=which,
+                  result_dtypes=dtypes, structure=structure, outcomes=outcomes)
+    workspace = Workspace(program, trace.wrt, layout.values)
     trace.load(workspace, leaves)
     return trace, workspace
 

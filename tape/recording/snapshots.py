@@ -52,14 +52,24 @@ OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)
 class Snapshot:
     """What variables held at some time.
 
+    Parameters
+    ----------
+    readers : list of callable
+        What reads each variable.
+    names : frozenset or None
+        Of the attributes that count, None for all.
+    arguments : sequence
+        More objects, which are handed in at each look.
+
     As long as they hold the same objects, and these the same ones, it is enough to see that, and to compare the bytes of arrays
     (`_Checks`); otherwise contents are compared.
     """
 
-    def __init__(self, state, arguments=()):
-        look = Look(state.names, keep=True)
-        self._state, self._content = state, state.content(arguments, look)
-        self._checks = _Checks(state, arguments, look.arrays)
+    def __init__(self, readers, names, arguments=()):
+        look = Look(names, keep=True)
+        self._readers, self._names = readers, names
+        self._content = self._read(look, arguments)
+        self._checks = _Checks(readers, names, arguments, look.arrays)
 
     def __eq__(self, other):
         return isinstance(other, Snapshot) and self._content == other._content
@@ -70,12 +80,17 @@ class Snapshot:
         """Whether the variables, and these arguments, hold now what they held then."""
         if self._checks.hold(arguments):
             return True
-        look = Look(self._state.names, keep=True) if self._checks.exact else None
-        if self._state.content(arguments, look) != self._content:
+        exact = self._checks.exact
+        look = Look(self._names, keep=exact)
+        if self._read(look, arguments) != self._content:
             return False
-        if look is not None:  # other objects that hold the same
-            self._checks = _Checks(self._state, arguments, look.arrays)
+        if exact:  # other objects that hold the same
+            self._checks = _Checks(self._readers, self._names, arguments, look.arrays)
         return True
+
+    def _read(self, look, arguments) -> list:
+        """What is held now, in a form that compares equal as long as nothing changes."""
+        return [*(look.content(read(), DEPTH) for read in self._readers), *(look.content(value, DEPTH) for value in arguments)]
 
 
 class _Checks:
@@ -87,9 +102,9 @@ class _Checks:
         Whether they can say so at all: not where something is reached that only its contents tell.
     """
 
-    def __init__(self, state, arguments, arrays):
-        self.exact, self._known, self._seen, self._names = True, arrays, set(), state.names
-        self._variables, self._arguments = state.variables(), tuple(arguments)
+    def __init__(self, readers, names, arguments, arrays):
+        self.exact, self._known, self._seen, self._names = True, arrays, set(), names
+        self._variables, self._arguments = [(read, read()) for read in readers], tuple(arguments)
         self._sequences, self._mappings, self._objects, self._attributes = [], [], [], []
         self._arrays, self._others = [], []  # those whose bytes can be compared where they lie, and others
         self._copies = []  # keeps alive that of which only the address is noted
@@ -344,6 +359,11 @@ def is_library(file: str | None) -> bool:
         return True
     file = os.path.realpath(file)
     return file.startswith(_LIBRARIES) or (file.startswith(_STANDARD) and not file.startswith(_INSTALLED))
+
+
+def global_random_state():
+    """Something that changes when NumPy's global random generator, or Python's, is used."""
+    return random_state(np.random.get_state(legacy=False)), random.getstate()
 
 
 def random_state(state):

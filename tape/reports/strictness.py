@@ -161,7 +161,7 @@ def is_finite(arrays) -> bool:
 
 
 def _findings(kind, program, wrt, buffer, extra) -> Findings | None:
-    if kind == "jvp" and not program.bodies:
+    if kind == "jvp" and not program.has_bodies:
         return inspect_forward(program, buffer, extra, wrt)
     if kind in ("hvp", "hessian"):
         outputs = list(range(len(program.outputs)))[:1]

@@ -11,14 +11,14 @@ import math
 
 import numpy as np
 
-from compiled.lists.memory import View, contiguous
+from compiled.lists.memory import View, broadcast_strides, contiguous
 from compiled.lists.program import iteration_space
 from compiled.table.instructions import TABLE
 from compiled.table.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
 from compiled.table.numbers import plus, share
 from compiled.table.structural.extents import span
 from tape.recording.arrays import RecordedArray, record
-from tape.recording.recorder import Recorder, broadcast_strides
+from tape.recording.recorder import Recorder
 
 OVERWRITING = ("assign", "scatter_assign")
 """Instructions that overwrite cells."""
