@@ -112,8 +112,8 @@ class Program:
             text += f" {Loop.of(self.geometry[self.code[i, SPACE] + 2 :])}"
         if row.name == "call":
             text += f" {CallWords.of(self.geometry[self.code[i, SPACE] + 2 :])}"
-        if row.name == "guard":
-            text = f"guard{operands}"
+        if not row.output:
+            text = f"{row.name}{operands}"
         return f"{text}  # {where}" if where else text
 
     def iteration(self, i: int):

@@ -26,9 +26,6 @@ from compiled.table.llvm import I32, I64
 UNROLLED = 64
 """Arguments and results of up to so many cells are moved by straight code, so that the cells can be registers."""
 
-STRUCTURAL = frozenset({"amax", "gather", "guard", "matmul", "scatter_add", "scatter_assign"})
-"""Structural steps that run in lanes, beside loops."""
-
 TILE = 4
 """Cells of as many samples that are transposed at once."""
 
@@ -40,7 +37,7 @@ def has_lanes(listing: Listing) -> bool:
             loop = Loop.of(step.space.words)
             if loop.counted or loop.ends or not has_lanes(listing.bodies[loop.body].listing):
                 return False
-        elif step.row.structural and step.row.name not in STRUCTURAL:
+        elif step.row.structural and not step.row.lanes:
             return False
     return True
 

@@ -198,7 +198,7 @@ class Recorder:
         self._intervals[self.slot_number(view.cell)] = interval
         return interval
 
-    def _note_interval(self, name: str, operands: list[View], out: View, times) -> None:
+    def _note_interval(self, name: str, operands: list[View], out: View, times=None) -> None:
         """Bounds of an instruction's result; `times` says how many terms are added to each cell of it."""
         row = self.table[name]
         if not self._intervals and row.structural is False and row.kind != "bool" and name != "zero":
@@ -208,9 +208,12 @@ class Recorder:
             interval = (0, 1)
         elif name == "zero":
             interval = (0, 0)
+        elif row.structural:
+            if row.bounds is not None:
+                known = [self._intervals.get(self.slot_number(view.cell)) for view in operands]
+                interval = row.bounds(operands[0].size, *known)
         elif name in INTERVALS:
-            # Positions, and what was kept, are not in the result.
-            read = operands[:1] if name in ("gather", "scatter_add", "scatter_assign", "assign") else operands
+            read = operands[:1] if name == "assign" else operands  # what was kept is not in the result
             known = [self._intervals.get(self.slot_number(view.cell)) for view in read]
             if None not in known:
                 low, high = INTERVALS[name](*known)
@@ -311,8 +314,7 @@ class Recorder:
         if row.accumulates:
             flags |= ACCUMULATES
         if out is not None:
-            summed = row.accumulates or name == "matmul"
-            self._note_interval(name, operands, out, (lambda: operands[0].size) if summed else None)
+            self._note_interval(name, operands, out)
         self._append(name, self.memory.block((-1, owned, *words)), out, operands, flags)
 
     def _append(self, name, space, out, operands, flags):

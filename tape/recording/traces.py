@@ -17,10 +17,11 @@ import numpy as np
 
 from compiled.forking import Lock
 from compiled.lists import loops
-from compiled.lists.memory import View, has_distinct_cells
+from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.sweeps.engine import ENGINE
 from compiled.table.layout import GUARD_FAILED, OPERAND, STATUS_BITS
+from compiled.table.views import has_distinct_cells
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import ArgumentMemory, changes_inputs, memory_of, shared_leaves
 from tape.recording.arguments import (
