@@ -8,9 +8,9 @@ import pytest
 
 from compiled.active.workspace import BUSY, HEADERS
 from compiled.lists import reference
-from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.sweeps.engine import ENGINE
+from compiled.table.views import View
 from tape.recording.recorder import Recorder
 from tape.rules.indexing import located
 
