@@ -37,7 +37,7 @@ class Variable:
     ----------
     number : int
         Its number in the text form: 7 for `%7`.
-    view : compiled.memory.View
+    view : compiled.table.views.View
         Its cells.
     """
 
