@@ -55,7 +55,7 @@ def walk(call: Callable[[], object]) -> Walk:
     Examples
     --------
     >>> from bench.moves import walk
-    >>> from compiled.lists.memory import contiguous
+    >>> from compiled.table.views import contiguous
     >>> walk(lambda: contiguous((2, 3)))[:3]
     (1, 1, 0)
     """

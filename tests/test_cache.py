@@ -35,7 +35,7 @@ SMALL_SWEEP = COUNTED + """
 import numpy as np
 from compiled.sweeps.engine import Engine
 from compiled.table.instructions import TABLE, Table
-from compiled.structural import STRUCTURAL_ROWS
+from compiled.table.structural.rows import STRUCTURAL_ROWS
 few = Table([TABLE[name] for name in ("zero", "copy", "accumulate", "assign", "add", "mul", "sin")] + list(STRUCTURAL_ROWS[:3]))
 if sys.argv[1] == "other":
     few = few.extended(TABLE["neg"])

@@ -25,7 +25,7 @@ class Interruption(BaseException if sys.argv[2] == "base" else ZeroDivisionError
 def sweeps():
     from compiled.sweeps.engine import Engine
     from compiled.table.instructions import TABLE, Table
-    from compiled.structural import STRUCTURAL_ROWS
+    from compiled.table.structural.rows import STRUCTURAL_ROWS
     few = [TABLE[name] for name in ("zero", "copy", "accumulate", "assign", "add", "mul", "sin")]
     engine = Engine(Table(few + list(STRUCTURAL_ROWS[:3])))
     def run():

@@ -156,7 +156,7 @@ class Recording:
         self.workspace.store(FIRST, self.workspace.load(STATEMENTS))
         there = make_room(context, builder, self.workspace, total, Active(self.base))
         derivative.require(context, builder, self.workspace, there)
-        self.emission, self.walk = Emission(context, builder), Walk(context, builder)
+        self.emission, self.walk = Emission(context, builder), Walk(context, builder, self._give_up)
         counter, values = Counter(builder, word), list(args)
         for k in derivative.argnums:
             values[k] = self.walk.make(kinds[k], args[k], inner[k], self._numbered(counter),
@@ -206,8 +206,7 @@ class Recording:
         excinfo = self.context.call_conv._get_excinfo_argument(builder.function)
         status = reverse.sweep(self.context, builder, self.workspace, self.base, excinfo)
         with builder.if_then(builder.icmp_signed("!=", status, ir.Constant(status.type, 0)), likely=False):
-            reverse.clear(self.workspace)
-            release(self.workspace)
+            self._give_up()
             builder.ret(status)
 
     def gradients(self):
@@ -219,6 +218,11 @@ class Recording:
 
         return [self.walk.make(self.kinds[k], self.args[k], gradient_kind(self.kinds[k], self.base), element,
                                in_heap(self.context, self.builder)) for k in self.derivative.argnums]
+
+    def _give_up(self):
+        """Leave no adjoint to the next call that takes the workspace."""
+        reverse.clear(self.workspace)
+        self.close()
 
     def close(self):
         """Give up the result and the workspace."""
@@ -285,8 +289,8 @@ class Pullback(Reverse):
     def emit(self, context, builder, signature, args):
         """See `Emitter`."""
         recording = Recording(self, context, builder, signature.args[:-1], args[:-1])
-        value = recording.value(signature.return_type.types[0])
         recording.seed((types.unliteral(signature.args[-1]), args[-1]))
+        value = recording.value(signature.return_type.types[0])
         recording.sweep()
         gradients = recording.gradients()
         recording.close()
@@ -339,7 +343,8 @@ class Pushforward(Forward):
         inner, call = self.inner_call(context.typing_context, kinds, change)
         workspace, total = self.workspace(context, builder, base, kinds, args)
         self.require(context, builder, workspace, make_room(context, builder, workspace, total, Dual(base, 1)))
-        emission, walk, values = Emission(context, builder), Walk(context, builder), list(args[:-count])
+        emission, values = Emission(context, builder), list(args[:-count])
+        walk = Walk(context, builder, lambda: release(workspace))
 
         def element(kind, value, made, tangent_kind, tangent):
             return self.dual(emission, kind, value, made, [emission.double(emission.number(tangent_kind, tangent))])

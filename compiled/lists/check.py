@@ -227,7 +227,7 @@ def _extents(program, number, row, space):
             extents = row.extents(block[2:])
             owned = int(block[1])
             cells = extents[OUT][1] + 1 if extents[OUT] else 0
-            owns = not (row.accumulates or row.overwrites) and row.name != "guard"
+            owns = row.output and not (row.accumulates or row.overwrites)
             if owned != (cells if owns else 0):
                 raise ValueError(f"it owns {owned} cells of {cells}")
             return extents

@@ -13,9 +13,10 @@ import numpy as np
 
 from compiled.lists.calls import CallWords
 from compiled.lists.loops import Loop
-from compiled.lists.memory import ListMemory, View, contiguous
+from compiled.lists.memory import ListMemory
 from compiled.lists.program import Program, live_flags
 from compiled.table.layout import ACCUMULATES, FLAGS, LINE, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT, SCALAR, SPACE
+from compiled.table.views import View, contiguous
 
 
 class Ref(NamedTuple):
@@ -33,7 +34,7 @@ class Space(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What a structural step's kernels read (see `structural.py`)."""
+    """The words of a structural step (see `compiled.table.structural`)."""
 
     owned: int
     words: tuple[int, ...]
@@ -133,7 +134,7 @@ class Listing:
                 geometry_here = _space_at(geometry, space, row)
                 spaces[(space, row.structural) if row.structural else space] = geometry_here
             refs = tuple(Ref(slots[i][k + 1], offsets[i][k + 1]) for k in range(row.arity))
-            out = Ref(slots[i][0], offsets[i][0]) if row.name != "guard" else None
+            out = Ref(slots[i][0], offsets[i][0]) if row.output else None
             steps.append(Step(row, refs, out, geometry_here, int(code[i, LINE])))
         inputs = [int(program.slot_of(view.cell)) for view in program.inputs]
         active = set()
@@ -235,24 +236,12 @@ class Listing:
 def _space_at(geometry, space, row):
     """The geometry block at word `space`, as a Space or a Block."""
     if row.structural:
-        # A block of its own kind knows how long it is only to its kernels: take what the longest could need.
-        words = geometry[space + 2 : space + 2 + _block_length(row.name, geometry[space + 2 :])]
-        return Block(int(geometry[space + 1]), tuple(words.tolist()))
+        words = geometry[space + 2 :]
+        return Block(int(geometry[space + 1]), tuple(words[: row.length(words)].tolist()))
     ndim = int(geometry[space])
     words = geometry[space + 1 : space + 1 + 5 * ndim].tolist()
     strides = tuple(tuple(words[ndim * (k + 1) : ndim * (k + 2)]) for k in range(OPERANDS + 1))
     return Space(tuple(words[:ndim]), strides)
-
-
-def _block_length(name, words) -> int:
-    """Words of a structural block after `owned` (see `structural.py`)."""
-    if name == "matmul":
-        return 10 + 4 * int(words[0])
-    if name == "amax":
-        return 3 + 2 * int(words[1] + words[2])
-    if name == "loop":
-        return 1 + int(words[0])
-    return 1 if name == "guard" else 3
 
 
 def body_of(step) -> int | None:

@@ -13,9 +13,9 @@ import numpy as np
 from compiled.lists.calls import Call, CallWords
 from compiled.lists.check import check
 from compiled.lists.loops import Loop
-from compiled.lists.memory import View, contiguous
 from compiled.table.instructions import TABLE, Table
 from compiled.table.layout import ACCUMULATES, FLAGS, LINE, LIVE, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT, SCALAR, SPACE
+from compiled.table.views import View, contiguous
 
 
 @dataclass(eq=False)
@@ -123,8 +123,8 @@ class Program:
             text += f" {Loop.of(self.geometry[self.code[i, SPACE] + 2 :])}"
         if row.name == "call":
             text += f" {CallWords.of(self.geometry[self.code[i, SPACE] + 2 :])}"
-        if row.name == "guard":
-            text = f"guard{operands}"
+        if not row.output:
+            text = f"{row.name}{operands}"
         return f"{text}  # {where}" if where else text
 
     def iteration(self, i: int):

@@ -6,9 +6,9 @@ anything for speed, and statuses (the program must have passed its check, its po
 
 import numpy as np
 
-from compiled.table.instructions import Row, f
 from compiled.table.layout import OUT
 from compiled.table.numbers import Dual
+from compiled.table.views import visited
 
 
 @np.errstate(all="ignore")
@@ -36,7 +36,7 @@ def reverse(program, values, adjoints, keep, tangents, adjoint_tangents):
     for i in reversed(range(len(program.code))):
         for row, active, points in reversed(list(steps(program, i, values))):
             for *cells, out in points:
-                for k in np.flatnonzero([active >> k & 1 for k in range(row.arity)]):
+                for k in np.flatnonzero([active >> k & 1 for k in range(len(row.partials))]):
                     partial = row.partials[k](*(Dual(values[x], tangents[x], program.table) for x in (*cells, out)))
                     slope, partial = getattr(partial, "tangent", 0.0), getattr(partial, "primal", partial)
                     second = product(adjoints[out], slope)
@@ -56,29 +56,5 @@ def steps(program, i, values):
         shape, strides = program.iteration(i)
         views = [(first, strides[k]) for k, first in enumerate((a, b, c, out)) if k < row.arity or k == OUT]
         yield row, active, zip(*(visited(first, shape, s) for first, s in views), strict=True)
-    elif row.name in ("gather", "scatter_add", "scatter_assign"):
-        for j, p in enumerate(values[b : b + words[0]].astype(int).tolist()):
-            if row.name == "scatter_assign":
-                yield table["copy"], 1, [(out + p, c + j)]
-            name, point = {"gather": ("copy", (a + p, out + j)), "scatter_add": ("accumulate", (a + j, out + p)),
-                           "scatter_assign": ("assign", (a + j, c + j, out + p))}[row.name]
-            yield table[name], active, [point]
-    elif row.name == "matmul":
-        d, m, k, n, a_row, a_col, b_row, b_col, out_row, out_col, *words = words
-        batch, over_a, over_b, over_out = (words[j * d : (j + 1) * d] for j in range(4))
-        yield table["zero"], 0, zip(visited(out, (*batch, m, n), (*over_out, out_row, out_col)))
-        views = (a, (*over_a, a_row, a_col, 0)), (b, (*over_b, 0, b_row, b_col)), (out, (*over_out, out_row, 0, out_col))
-        yield table["accumulate_product"], active, zip(*(visited(x, (*batch, m, k, n), s) for x, s in views), strict=True)
-    elif row.name == "amax":
-        sign, kept, reduced, *words = words
-        shape, lengths, *strides = np.split(words[: 2 * (kept + reduced)], np.cumsum([kept, reduced, kept]))
-        for o, first in enumerate(visited(a, shape, strides[0])):
-            cells = visited(first, lengths, strides[1])
-            share = [lambda *x, k=k: f.eq(x[k], x[-1]) / sum(f.eq(y, x[-1]) for y in x[:-1]) for k in range(len(cells))]
-            row = Row("amax", len(cells), lambda *x: sign * np.max(np.multiply(sign, x)), share)
-            yield row, -(active & 1), [(*cells, out + o)]
-
-
-def visited(first, shape, strides):
-    """The cells of a view, in row-major order."""
-    return [first + sum(i * s for i, s in zip(index, strides, strict=True)) for index in np.ndindex(*shape)]
+    elif row.reference is not None:
+        yield from row.reference(program.table, words, (a, b, c, out), active, values)

@@ -19,14 +19,14 @@ from numba.core import cgutils
 from compiled.functions.emitter import F64, splat, with_width
 from compiled.lists.listing import Listing, Ref, Result, is_dense
 from compiled.lists.loops import Loop
-from compiled.lists.memory import contiguous
-from compiled.native.loops import buffer_cells, with_totals
+from compiled.native.calls import emit_call
+from compiled.native.loops import buffer_cells, emit_loop, with_totals
 from compiled.native.memory import Memory
 from compiled.native.schedule import LOOP, STRAIGHT, inner_slots, schedule
-from compiled.native.structural import emit_structural
 from compiled.table.layout import OUT
 from compiled.table.llvm import I32, I64, LLVMValue
 from compiled.table.numbers import Number
+from compiled.table.views import contiguous
 
 PIECE_STEPS = 1500
 """Straight steps in one LLVM function: LLVM's time grows faster than linearly."""
@@ -242,7 +242,7 @@ class Piece:
             elif unit.kind == LOOP:
                 Nest(self, unit).emit()
             else:
-                emit_structural(self, unit.members[0][0])
+                self._structural(unit.members[0][0])
 
     # ------------------------------------------------------------------ cells
 
@@ -307,6 +307,33 @@ class Piece:
         return slot in emitter.memory.offset or slot in emitter.result_of
 
     # ------------------------------------------------------------------ straight code
+
+    def _structural(self, step):
+        """A structural step: its operands, and what it adds to, where pointers can find them, then its row's own code."""
+        for slot in {ref.slot for ref in (*step.operands, step.out) if ref is not None}:
+            self._write_home(slot)
+        step.row.emit(self, step)
+        for slot in step.writes():
+            self.registers.pop(slot, None)
+
+    def _write_home(self, slot):
+        """Bring a cell that a register holds to where pointers can find it."""
+        known = self.registers.get(slot)
+        constant = self.listing.constants.get(slot)
+        if known is None and constant is not None and constant.size == 1:
+            known = float(constant.reshape(-1)[0])
+        if known is not None and self.has_home(slot):
+            self.store(slot, ir.Constant(I64, 0), self.constant(known) if isinstance(known, float) else known)
+
+    def loop(self, step):
+        """Emit a step that is a loop."""
+        emit_loop(self, step)
+
+    def call(self, step):
+        """Emit a step that is a call."""
+        pointers = [self.builder.gep(self.base(ref.slot)[0], [ir.Constant(I64, ref.offset)])
+                    for ref in (*step.operands, step.out)]
+        emit_call(self, step, *pointers)
 
     def _straight(self, step):
         operands = [self.cell(ref) for ref in step.operands]

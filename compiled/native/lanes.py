@@ -18,16 +18,13 @@ from numba.core import cgutils
 
 from compiled.lists.listing import Listing, Ref
 from compiled.lists.loops import Loop
-from compiled.lists.memory import contiguous
 from compiled.native import machine
 from compiled.native.emit import Emitter, Piece, counted_loop, spread
 from compiled.table.llvm import I32, I64
+from compiled.table.views import contiguous
 
 UNROLLED = 64
 """Arguments and results of up to so many cells are moved by straight code, so that the cells can be registers."""
-
-STRUCTURAL = frozenset({"amax", "gather", "guard", "matmul", "scatter_add", "scatter_assign"})
-"""Structural steps that run in lanes, beside loops."""
 
 TILE = 4
 """Cells of as many samples that are transposed at once."""
@@ -40,7 +37,7 @@ def has_lanes(listing: Listing) -> bool:
             loop = Loop.of(step.space.words)
             if loop.counted or loop.ends or not has_lanes(listing.bodies[loop.body].listing):
                 return False
-        elif step.row.structural and step.row.name not in STRUCTURAL:
+        elif step.row.structural and not step.row.lanes:
             return False
     return True
 

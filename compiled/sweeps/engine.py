@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from compiled.forking import cached_property
 from compiled.sweeps.forward import make_forward
 from compiled.sweeps.reverse import make_reverse
@@ -45,3 +47,9 @@ class Engine:
 
 ENGINE = Engine()
 """The sweeps over `instructions.TABLE`."""
+
+
+@functools.cache
+def engine_of(table) -> Engine:
+    """The sweeps over a table, made once."""
+    return ENGINE if table is TABLE else Engine(table)

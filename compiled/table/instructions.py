@@ -87,7 +87,7 @@ class Row:
     selects: tuple[int, ...] = ()
     at_kink: tuple[Callable | None, ...] = ()
 
-    structural = False
+    structural, output = False, True
 
     def fingerprint(self) -> bytes:
         """Bytes that change when a rule of the row does."""

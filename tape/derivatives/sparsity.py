@@ -7,16 +7,13 @@ sparse matrices from products with sums of unit vectors. What is not: the colour
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from compiled.lists.listing import Listing
-from compiled.lists.loops import Loop
-from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.sweeps import colouring
 from compiled.table.layout import OPERAND, OUT, OUTPUT, SPACE
+from compiled.table.views import View
 from tape.transforms.build import with_gradients
 from tape.transforms.simplify import ALL, result_of, simplified
 
@@ -115,7 +112,7 @@ class _Dependencies:
         row = program.table.rows[code[0]]
         if row.structural:
             words = program.geometry[code[SPACE] + 2 :]
-            getattr(self, f"_{row.name}")(words, code[OPERAND : OPERAND + OUT].astype(np.int64), int(code[OUTPUT]))
+            row.dependencies(self, words, code[OPERAND : OPERAND + OUT].astype(np.int64), int(code[OUTPUT]))
             return
         shape, strides = program.iteration(i)
         rows = None
@@ -125,8 +122,10 @@ class _Dependencies:
                 rows = own if rows is None else rows if own is None else rows + own
         self.put(self.cells(View(int(code[OUTPUT]), shape, strides[OUT] if shape else ())), rows, row.accumulates)
 
-    def _together(self, ranges, count):
-        """`count` rows, each with all that cells of these ranges depend on."""
+    # ------------------------------------------------------------------ for the rows' own `dependencies`
+
+    def together(self, ranges, count):
+        """`count` rows, each with all that cells of these ranges depend on; None where there is no dependency."""
         found = [r for r in (self.of(np.arange(low, high)) for low, high in ranges if high > low) if r is not None]
         if not found:
             return None
@@ -134,75 +133,14 @@ class _Dependencies:
         row = self.sparse.csr_array(np.atleast_2d(anything))
         return self.sparse.csr_array(np.ones((count, 1), bool)) @ row
 
-    def _positions(self, words, operand):
-        """The positions of an indexed instruction, or None where they are not constants."""
+    def put_all(self, ranges, out, size):
+        """`size` cells from `out` on depend on everything that cells of these ranges depend on."""
+        self.put(out + np.arange(size), self.together(list(ranges), size), False)
+
+    def constants(self, operand, count):
+        """`count` integers from cell `operand` on, or None where they are not constants."""
         slot = int(self.program.slot_of(operand))
-        return self.program.values[operand : operand + words[0]].astype(np.int64) if slot in self.program.constants else None
-
-    def _gather(self, words, operands, out):
-        positions = self._positions(words, operands[1])
-        if positions is None:
-            rows = self._together([(operands[0] + words[1], operands[0] + words[2])], int(words[0]))
-        else:
-            rows = self.of(operands[0] + positions)
-        self.put(out + np.arange(words[0]), rows, False)
-
-    def _scatter_add(self, words, operands, out):
-        positions, source = self._positions(words, operands[1]), operands[0] + np.arange(words[0])
-        if positions is None:
-            reach = np.arange(words[1], words[2])
-            self.put(out + reach, self._together([(operands[0], operands[0] + words[0])], len(reach)), True)
-        else:
-            rows = self.of(source)
-            if rows is not None:
-                self.put(out + positions, rows, True)
-
-    def _scatter_assign(self, words, operands, out):
-        positions = self._positions(words, operands[1])
-        if positions is None:
-            saved = self._together([(out + words[1], out + words[2])], int(words[0]))
-            self._scatter_add(words, operands, out)
-        else:
-            saved = self.of(out + positions)
-            self.put(out + positions, self.of(operands[0] + np.arange(words[0])), False)
-        self.put(operands[2] + np.arange(words[0]), saved, False)
-
-    def _matmul(self, words, operands, out):
-        ndim, m, k, n = (int(w) for w in words[:4])
-        batch = [int(w) for w in words[10 : 10 + 4 * ndim]]
-        shape = tuple(batch[:ndim])
-        a, b, c = (tuple(batch[ndim * part : ndim * (part + 1)]) for part in (1, 2, 3))
-        target = self.cells(View(out, (*shape, m, n), (*c, *words[8:10].tolist())))
-        rows = None
-        for step in range(k):  # element (i, j) depends on row i of a and column j of b
-            left = View(int(operands[0] + step * words[5]), (*shape, m, n), (*a, int(words[4]), 0))
-            right = View(int(operands[1] + step * words[6]), (*shape, m, n), (*b, 0, int(words[7])))
-            for view in (left, right):
-                own = self.of(self.cells(view))
-                rows = own if rows is None else rows if own is None else rows + own
-        self.put(target, rows, False)
-
-    def _amax(self, words, operands, out):
-        kept, reduced = int(words[1]), int(words[2])
-        rest = words[3 : 3 + 2 * (kept + reduced)].tolist()
-        shape, strides = tuple(rest[: kept + reduced]), tuple(rest[kept + reduced :])
-        own = self.of(self.cells(View(int(operands[0]), shape, strides)))
-        each = math.prod(shape[kept:])
-        self.put(out + np.repeat(np.arange(math.prod(shape[:kept])), each), own, False)
-
-    def _loop(self, words, operands, out):
-        *sizes, size = Loop.of(words).sizes
-        self._all(zip(operands, operands + sizes, strict=True), out, size)
-
-    def _call(self, words, operands, out):
-        self._all([(operands[0], operands[0] + words[0])], out, int(words[1]))
-
-    def _all(self, ranges, out, size):
-        """Everything depends on everything."""
-        self.put(out + np.arange(size), self._together(list(ranges), size), False)
-
-    def _guard(self, words, operands, out):
-        pass
+        return self.program.values[operand : operand + count].astype(np.int64) if slot in self.program.constants else None
 
 
 # ---------------------------------------------------------------------- matrices from few products

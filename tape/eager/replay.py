@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from compiled.lists.memory import View, has_distinct_cells
+from compiled.table.views import View, has_distinct_cells
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import describe, leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray

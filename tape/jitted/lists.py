@@ -6,10 +6,10 @@ import numpy as np
 
 from compiled.active.derivatives import Listing
 from compiled.active.recording import CONSTANT, LINES
-from compiled.lists.memory import View, contiguous
 from compiled.lists.program import Program, live_flags
 from compiled.table.instructions import TABLE
 from compiled.table.layout import FIELDS, FLAGS, LINE, OPCODE, OPERAND, OUTPUT, SCALAR, SPACE
+from compiled.table.views import View, contiguous
 from tape.jitted.derivatives import derivative, remembered, way_of
 from tape.recording.arguments import describe, leaves_of
 from tape.recording.trace import Trace, Workspace

@@ -12,8 +12,8 @@ import operator
 import numpy as np
 import optree
 
-from compiled.lists.memory import View
 from compiled.table.instructions import TABLE, Number
+from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording import integers
 from tape.recording.dispatch import SYNTAX, TAKEN_OVER, call_function

@@ -91,10 +91,9 @@ INTERVALS = {
     "where": lambda c, a, b: _union(a, b), "clip": lambda a, b, c: _union(a, b, c), "sign": lambda a: (-1, 1),
     "copy": _same, "stop": _same, "floor": _same, "ceil": _same, "trunc": _same, "rint": _same, "assign": _same,
     "floor_divide": _quotient, "mod": _remainder, "fmod": lambda a, b: _union(_remainder(a, b), (min(a[0], 0), max(a[1], 0))),
-    "gather": _same, "scatter_add": _same, "scatter_assign": _same, "amax": _same, "accumulate": _same,
-    "accumulate_product": _product, "matmul": _product,
+    "accumulate": _same, "accumulate_product": _product,
 }
-"""Instruction → interval of its result (of those that sum: of one term), of those of its operands."""
+"""Elementwise instruction → interval of its result (of those that sum: of one term), of those of its operands."""
 
 
 # ---------------------------------------------------------------------- results that cells may not hold

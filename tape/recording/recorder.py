@@ -15,11 +15,12 @@ import numpy as np
 
 from compiled.lists import loops
 from compiled.lists.calls import Call, CallWords
-from compiled.lists.memory import ListMemory, View, broadcast_strides, contiguous
+from compiled.lists.memory import ListMemory
 from compiled.lists.program import Program, live_flags
 from compiled.sweeps.engine import ENGINE
 from compiled.table.instructions import TABLE, Table, undefined
 from compiled.table.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, instruction_and_code
+from compiled.table.views import View, broadcast_strides, contiguous
 from tape.errors import NotDifferentiable
 from tape.recording.integers import INTERVALS, Interval, fits, interval_of, is_integral
 from tape.recording.lines import user_line
@@ -193,7 +194,7 @@ class Recorder:
         self._intervals[self.slot_number(view.cell)] = interval
         return interval
 
-    def _note_interval(self, name: str, operands: list[View], out: View, times) -> None:
+    def _note_interval(self, name: str, operands: list[View], out: View, times=None) -> None:
         """Bounds of an instruction's result; `times` says how many terms are added to each cell of it."""
         row = self.table.by_name[name]
         if not self._intervals and row.structural is False and row.kind != "bool" and name != "zero":
@@ -203,9 +204,12 @@ class Recorder:
             interval = (0, 1)
         elif name == "zero":
             interval = (0, 0)
+        elif row.structural:
+            if row.bounds is not None:
+                known = [self._intervals.get(self.slot_number(view.cell)) for view in operands]
+                interval = row.bounds(operands[0].size, *known)
         elif name in INTERVALS:
-            # Positions, and what was kept, are not in the result.
-            read = operands[:1] if name in ("gather", "scatter_add", "scatter_assign", "assign") else operands
+            read = operands[:1] if name == "assign" else operands  # what was kept is not in the result
             known = [self._intervals.get(self.slot_number(view.cell)) for view in read]
             if None not in known:
                 low, high = INTERVALS[name](*known)
@@ -324,8 +328,7 @@ class Recorder:
         if row.accumulates:
             flags |= ACCUMULATES
         if out is not None:
-            summed = row.accumulates or name == "matmul"
-            self._note_interval(name, operands, out, (lambda: operands[0].size) if summed else None)
+            self._note_interval(name, operands, out)
         cell = out.cell if out is not None else 0
         line = self._written(cell, flags)
         self.memory.append(self.table.opcode[name], (-1, owned, *words), cell, tuple(view.cell for view in operands), flags,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled.lists.memory import View, has_distinct_cells
+from compiled.table.views import View, has_distinct_cells
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import changes_inputs, memory_of, shared_leaves
 from tape.recording.arguments import argument_of, describe, differentiated_leaves, leaves_of, result_leaves, with_leaves

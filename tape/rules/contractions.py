@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from compiled.lists.memory import View, broadcast_strides
+from compiled.table.views import View, broadcast_strides
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, plain, record
 from tape.recording.integers import settled

@@ -12,7 +12,7 @@ import weakref
 
 import numpy as np
 
-from compiled.lists.memory import View, broadcast_strides, contiguous
+from compiled.table.views import View, broadcast_strides, contiguous
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, plain, record, recorder_of
 from tape.recording.dispatch import records

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from compiled.lists.memory import View
+from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, record, stop_gradient
 from tape.recording.dispatch import FUNCTIONS, implements

@@ -6,10 +6,10 @@ import numpy as np
 
 from compiled.forking import cached_property
 from compiled.lists.listing import Listing
-from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.sweeps.engine import ENGINE
 from compiled.table.layout import OPCODE, OPERAND, OPERANDS, OUTPUT
+from compiled.table.views import View
 from tape.draw import GraphPicture, draw
 from tape.draw.contents import parameter_names
 from tape.errors import GuardFailed, NotDifferentiable

@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 from compiled.lists.listing import Listing, Step
-from compiled.lists.memory import View, contiguous
 from compiled.lists.program import Program
+from compiled.table.views import View, contiguous
 
 
 def is_whole_product(listing: Listing, step: Step) -> bool:

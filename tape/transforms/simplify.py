@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 
 from compiled.lists.listing import POINT, Block, Listing, Ref, Result, Space, Step, covers
-from compiled.lists.memory import View, contiguous, has_distinct_cells
-from compiled.sweeps.engine import ENGINE
+from compiled.sweeps.engine import engine_of
 from compiled.table.layout import OUT
 from compiled.table.structural.extents import span
+from compiled.table.views import View, contiguous, has_distinct_cells
 from tape.transforms.known_forms import stable_logsumexp
 
 
@@ -114,7 +114,7 @@ def fold_constants(listing: Listing) -> Listing:
     program = Listing(listing.dtype, listing.table, listing.shapes, listing.constants, [], set(), outputs, listing.lines,
                       wanted).program()
     values = program.values.copy()
-    if ENGINE.forward(program.code, program.geometry, values, 0, len(program.code)) >= 0:
+    if engine_of(listing.table).forward(program.code, program.geometry, values, 0, len(program.code)) >= 0:
         return listing  # an index out of bounds: let the call say so
     result = listing.with_steps([step for step in listing.steps if step.out is None or step.out.slot not in folded])
     for slot, view in zip(sorted(folded), program.outputs, strict=True):
