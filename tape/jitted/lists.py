@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled.active.derivatives import Listing
+from compiled.active.recorded_list import RecordedList
 from compiled.active.recording import CONSTANT, LINES
 from compiled.lists.program import Program, live_flags
 from compiled.table.instructions import TABLE
@@ -22,7 +22,7 @@ def listing(function, numbers: tuple[int, ...], count: int):
     """The jitted function that runs `function` on recorded numbers."""
     function = way_of(function)
     return remembered(function, ("record", numbers, count), lambda: derivative(
-        function, f"record_{numbers}", Listing(function, numbers, "tape.record"), "r", count=count))
+        function, f"record_{numbers}", RecordedList(function, numbers, "tape.record"), "r", count=count))
 
 
 def recorded_trace(function, args, numbers: tuple[int, ...]) -> tuple[Trace, Workspace]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import optree
 
-from compiled.active.derivatives import Listing
+from compiled.active.recorded_list import RecordedList
 from compiled.forking import Lock
 from tape.errors import TapeError, UndefinedGradient, UndefinedGradientWarning
 from tape.jitted.derivatives import Derivative
@@ -257,7 +257,7 @@ def _called(derivative, *args, **kwargs):
     """Call a jitted derivative, and look at its result in threads that are strict."""
     result = super(Derivative, derivative).__call__(*args, **kwargs)
     asked = _strictness.get()
-    if asked is not None and not isinstance(derivative.emitter, Listing):
+    if asked is not None and not isinstance(derivative.emitter, RecordedList):
         finite = is_finite(_floats(result))
         if not finite or asked.kinks:
             _examine_jitted(derivative, signature(derivative.py_func).bind(*args, **kwargs).args, finite)
