@@ -20,6 +20,7 @@ from bench.verification import verify_ours, verify_value
 from bench.workload import Case, Workload
 from tape.native.compiled import Compiled
 from tape.recording.traces import Traces
+from tape.running.linearised import SweptPoint
 
 FORWARD, BACKWARD = 2.0, 3.0
 """What a function may cost at most, in times of NumPy's own call."""
@@ -80,6 +81,7 @@ class Sweeps:
     def __init__(self, call: Call, seed):
         self.seed = seed
         self.trace, self.workspace = Traces(call.function).run(call.args, {}, tuple(range(len(call.args))))
+        self.point = SweptPoint(self.trace, self.workspace, call.args, checked=False)
 
     def forward(self):
         """Sweep over the list."""
@@ -92,14 +94,13 @@ class Sweeps:
 
     def both(self) -> tuple:
         """Sweep back from the values that are there; returns the adjoints."""
-        self.workspace.output_adjoints[0][...] = self.seed
-        return tuple(self.trace.sweep_back(self.workspace))
+        return tuple(self.point.pull([self.seed]))
 
     def without(self):
         """Do what `both` does beside the backward pass."""
         self.workspace.output_adjoints[0][...] = self.seed
         tuple(adjoint.copy() for adjoint in self.workspace.gradients)
-        self.trace.clear(self.workspace)
+        self.point.clear()
 
 
 def measure(workload: Workload, rounds: int, quick: bool, names: Iterable[str] = (),

@@ -6,10 +6,11 @@ What is not here: fixtures of the upper floor.
 import numpy as np
 import pytest
 
+from compiled.active.workspace import BUSY, HEADERS
 from compiled.lists import reference
-from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.sweeps.engine import ENGINE
+from compiled.table.views import View
 from tape.recording.recorder import Recorder
 from tape.rules.indexing import located
 
@@ -113,3 +114,12 @@ def sweeps():
 def writer():
     """The class `Writer`."""
     return Writer
+
+
+@pytest.fixture(autouse=True)
+def workspaces_come_back():
+    """Fail a test after which a call of a jitted derivative still has its workspace."""
+    before = HEADERS[1:, BUSY].copy()
+    yield
+    kept = np.flatnonzero(HEADERS[1:, BUSY] > before)
+    assert not kept.size, f"workspaces {kept + 1} are still at work"

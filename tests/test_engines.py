@@ -10,11 +10,11 @@ import pytest
 from conftest import Sweeps, Writer
 
 from compiled.errors import InvalidTape
-from compiled.lists.memory import View
 from compiled.sweeps.engine import ENGINE, Engine
 from compiled.table.instructions import TABLE, Row, Table, f, undefined
 from compiled.table.layout import FLAGS, INDEX_ERROR, OPCODE, OPERAND, OUTPUT, STATUS_BITS
 from compiled.table.structural.rows import STRUCTURAL_ROWS
+from compiled.table.views import View
 from tape.recording import arrays as tracing
 from tape.recording.recorder import broadcast_strides
 

@@ -16,8 +16,8 @@ from conftest import Sweeps, Writer
 from rows import exact, read
 
 from compiled.lists.check import check
-from compiled.lists.memory import View
 from compiled.table.instructions import TABLE, undefined, uniform_bits
+from compiled.table.views import View
 
 ROWS = [row for row in TABLE.rows if not row.structural]
 

@@ -15,7 +15,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import tape
 from compiled.active.checkpoints import binomial_reach, steps_computed
-from compiled.active.workspace import HEADERS
+from compiled.active.workspace import BUSY, HEADERS
 
 
 @njit
@@ -385,6 +385,23 @@ def test_errors_name_the_line_and_the_remedy():
         tape.grad(lambda x: rosenbrock(x))(X)
     with pytest.raises(ValueError, match="another shape"):
         tape.hvp(rosenbrock)(X, np.ones(3))
+
+
+def test_a_seed_or_tangent_of_another_shape_leaves_nothing_behind():
+    """No workspace at work, and no adjoint that the next call would add to its own."""
+    @njit
+    def pair(x):
+        return x * x, np.sin(x)
+
+    pull, product = tape.vjp(pair, X)[1], tape.hvp(rosenbrock)
+    before, (expected,) = np.count_nonzero(HEADERS[1:, BUSY]), pull((np.ones(X.size), np.ones(X.size)))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="another shape"):
+            pull((np.full(X.size, 1e9), np.ones(X.size + 1)))
+        with pytest.raises(ValueError, match="another shape"):
+            product(X, np.ones(X.size + 1))
+        np.testing.assert_array_equal(pull((np.ones(X.size), np.ones(X.size)))[0], expected)
+    assert np.count_nonzero(HEADERS[1:, BUSY]) == before
 
 
 # ------------------------------------------------------------------ lists, operations, checkpoints, scans

@@ -23,13 +23,13 @@ def way(request, monkeypatch):
 def scanned(step, carry, xs=None, length=None, checkpoints=None):
     """`tape.scan` written out in Python."""
     rows = []
-    leaves = None if xs is None else tape.arguments.leaves_of(xs)
+    leaves = None if xs is None else tape.recording.arguments.leaves_of(xs)
     for k in range(len(leaves[0][0]) if length is None else length):
-        x = None if xs is None else tape.arguments.with_leaves(leaves[1], [leaf[k] for leaf in leaves[0]])
+        x = None if xs is None else tape.recording.arguments.with_leaves(leaves[1], [leaf[k] for leaf in leaves[0]])
         carry, y = step(carry, x)
-        rows.append(tape.arguments.leaves_of(y))
+        rows.append(tape.recording.arguments.leaves_of(y))
     stacks = [np.stack(column) for column in zip(*(row for row, _ in rows), strict=True)]
-    return carry, tape.arguments.with_leaves(rows[0][1], stacks)
+    return carry, tape.recording.arguments.with_leaves(rows[0][1], stacks)
 
 
 def repeated(lower, upper, body, carry):
@@ -135,7 +135,7 @@ def of_floats(args):
 
 
 def assert_same(a, b, rtol=1e-10):
-    a, b = tape.arguments.leaves_of(a), tape.arguments.leaves_of(b)
+    a, b = tape.recording.arguments.leaves_of(a), tape.recording.arguments.leaves_of(b)
     assert a[1] == b[1]
     for x, y in zip(a[0], b[0], strict=True):
         np.testing.assert_allclose(x, y, rtol=rtol, atol=1e-11)
@@ -162,7 +162,7 @@ def test_second_order_derivatives_are_those_of_the_loop_written_out(program):
 
     def of_gradient(function):
         gradient = tape.grad(function)
-        return lambda *a: sum(np.sum(np.sin(x)) for x in tape.arguments.leaves_of(gradient(*a))[0])
+        return lambda *a: sum(np.sum(np.sin(x)) for x in tape.recording.arguments.leaves_of(gradient(*a))[0])
 
     assert_same(tape.grad(of_gradient(f))(*args), tape.grad(of_gradient(g))(*args))
 

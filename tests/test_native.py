@@ -31,7 +31,8 @@ from compiled.native.function import NativeFunction
 from compiled.sweeps.engine import ENGINE
 from tape.recording.traces import Traces
 from tape.running import tiers
-from tape.running.derived import converted, native_listing
+from tape.running.derived import native_listing
+from tape.running.executables import converted
 from tape.transforms.build import with_gradients
 
 ROUNDING = 1e-11

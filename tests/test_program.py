@@ -23,11 +23,11 @@ import tape
 from compiled.errors import InvalidTape
 from compiled.lists.check import check
 from compiled.lists.file import FORMAT, load
-from compiled.lists.memory import View
 from compiled.lists.program import Program, iteration_space
 from compiled.sweeps.engine import ENGINE
 from compiled.table.instructions import TABLE
 from compiled.table.layout import FIELDS, FLAGS, SPACE
+from compiled.table.views import View
 
 MUTATIONS, MANY_MUTATIONS = 3000, 100_000
 """Mutated lists in the test, and in the slow one."""

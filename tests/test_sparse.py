@@ -8,7 +8,7 @@ import scipy.sparse
 
 import tape
 from compiled.sweeps import colouring
-from tape.derivatives import jacobians
+from tape.running.linearised import SweptPoint
 
 X = np.linspace(0.1, 1.0, 12)
 
@@ -85,8 +85,8 @@ def test_sparse_hessians_are_the_dense_ones(name):
 
 def swept(monkeypatch, name):
     """Counts the sweeps of a direction."""
-    calls, whole = [], getattr(jacobians._Sweeps, name)
-    monkeypatch.setattr(jacobians._Sweeps, name, lambda self, vectors: calls.append(1) or whole(self, vectors))
+    calls, whole = [], getattr(SweptPoint, name)
+    monkeypatch.setattr(SweptPoint, name, lambda self, vectors: calls.append(1) or whole(self, vectors))
     return calls
 
 

@@ -566,7 +566,7 @@ def test_dropout_refuses(rate, seed, error):
 @pytest.mark.parametrize(("n", "most"), [(1000, 8), (100_000, 1), (300_000, 1)])
 def test_large_workspaces_are_not_all_kept(n, most, monkeypatch):
     """Many threads at once make many workspaces of a list; at rest they take a bounded memory, or are one."""
-    monkeypatch.setattr(traces, "IDLE_BYTES", 4_000_000)
+    monkeypatch.setattr("tape.recording.trace.IDLE_BYTES", 4_000_000)
     function = lambda x: np.sum(x * x)  # referred to weakly
     trace, workspace = traces.Traces(function).run((np.ones(n),), {}, (0,))
     at_work = [workspace, *(trace.workspace() for _ in range(11))]

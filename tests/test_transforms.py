@@ -9,8 +9,8 @@ from test_engines import RandomProgram
 
 import tape
 from compiled.lists.listing import Listing
-from compiled.lists.memory import View
 from compiled.sweeps.engine import ENGINE
+from compiled.table.views import View
 from tape.transforms import simplify
 from tape.transforms.simplify import ALL, FORWARD_ONLY, dead_code, distinct_results, fold_constants, share, simplified
 

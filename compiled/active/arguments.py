@@ -96,10 +96,12 @@ class Walk:
     ----------
     context, builder
         Where code is written.
+    give_up : callable, optional
+        Writes what is to be done before an error is raised, as handing back a workspace.
     """
 
-    def __init__(self, context, builder):
-        self.context, self.builder = context, builder
+    def __init__(self, context, builder, give_up=lambda: None):
+        self.context, self.builder, self.give_up = context, builder, give_up
 
     def make(self, kind, value, out_kind, element, allocate, companion=None):
         """Return a value of type `out_kind`, made element by element.
@@ -159,6 +161,7 @@ class Walk:
             beside = _View(self.context, self.builder, *companion)
             for n, m in zip(source.shape, beside.shape, strict=True):
                 with self.builder.if_then(self.builder.icmp_unsigned("!=", n, m), likely=False):
+                    self.give_up()
                     message = "tape: the tangent or seed has another shape than what it belongs to"
                     self.context.call_conv.return_user_exc(self.builder, ValueError, (message,))
         with cgutils.loop_nest(self.builder, source.shape, intp=source.shape[0].type) as indices:

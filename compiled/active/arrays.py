@@ -22,7 +22,8 @@ from compiled.active.emitter import Emitter
 from compiled.active.expressions import _broadcast, _View
 from compiled.active.numbers import Emission, apply
 from compiled.active.operations import Operation
-from compiled.active.preparation import METHODS, REPLACEMENTS, register, twin
+from compiled.active.preparation import twin
+from compiled.active.statements import METHODS, REPLACEMENTS, register
 from compiled.active.types import I8, I32, Active, Differential, bottom, constant, is_number, join, proxy, with_bottom
 from compiled.active.workspace import CELLS, COUNTS, LONG, PAIRS, STATEMENTS, Workspace
 from compiled.table.instructions import TABLE

@@ -12,7 +12,7 @@ from numba.extending import overload
 from compiled.active.expressions import Expression, leaf, refusal
 from compiled.active.functions import COMPARISONS, ELEMENTWISE, IN_PLACE
 from compiled.active.numbers import Emission
-from compiled.active.preparation import folded
+from compiled.active.statements import folded
 from compiled.active.types import Differential, bottom, depth, differential_of
 
 

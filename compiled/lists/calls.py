@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from compiled.lists.memory import View, contiguous
+from compiled.table.views import View, contiguous
 
 
 class CallWords(NamedTuple):

@@ -9,10 +9,11 @@ import numpy as np
 
 from compiled.errors import InvalidTape
 from compiled.lists.calls import Call
-from compiled.lists.memory import MOST_CELLS, View
+from compiled.lists.memory import MOST_CELLS
 from compiled.lists.program import Program, live_flags
 from compiled.table.instructions import TABLE
 from compiled.table.layout import FIELDS, FLAGS, OPCODE
+from compiled.table.views import View
 
 FORMAT = 2
 """Version of the file format."""

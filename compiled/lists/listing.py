@@ -13,9 +13,10 @@ import numpy as np
 
 from compiled.lists.calls import CallWords
 from compiled.lists.loops import Loop
-from compiled.lists.memory import ListMemory, View, contiguous
+from compiled.lists.memory import ListMemory
 from compiled.lists.program import Program, live_flags
 from compiled.table.layout import ACCUMULATES, FLAGS, LINE, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT, SCALAR, SPACE
+from compiled.table.views import View, contiguous
 
 
 class Ref(NamedTuple):
@@ -221,15 +222,15 @@ class Listing:
         if isinstance(step.space, Block):
             number = body_of(step)
             space = step.space if number is None else with_body(step, bodies.index(number))  # bodies are numbered anew
-            block = memory.block((-1, space.owned, *space.words))
+            words = (-1, space.owned, *space.words)
         elif step.space.shape:
             shape, strides = step.space
-            block = memory.block((len(shape), *shape, *(s for view in strides for s in view)))
+            words = (len(shape), *shape, *(s for view in strides for s in view))
         else:
-            block = SCALAR
+            words = None
         out = cells[step.out.slot] + step.out.offset if step.out is not None else 0
         operands = tuple(cells[ref.slot] + ref.offset for ref in step.operands)
-        memory.append(self.table.opcode[row.name], block, out, operands, flags, step.line)
+        memory.append(self.table.opcode[row.name], words, out, operands, flags, step.line)
 
 
 def _space_at(geometry, space, row):

@@ -23,7 +23,7 @@ import math
 from typing import NamedTuple
 
 from compiled.lists.calls import CallWords
-from compiled.table.layout import CALL, OPCODE, OPERAND, OUTPUT, SPACE, STATUS_BITS
+from compiled.table.layout import CALL, OPCODE, OPERAND, OUTPUT, SPACE, STATUS_BITS, instruction_and_code
 
 FIXED_WORDS = 16
 
@@ -163,12 +163,14 @@ def forward(engine, program, values, start: int, stop: int) -> int:
     """
     while True:
         status = engine.forward(program.code, program.geometry, values, start, stop)
-        if status < 0 or status & ((1 << STATUS_BITS) - 1) != CALL:
+        if status < 0:
             return status
-        number = status >> STATUS_BITS
+        number, code = instruction_and_code(status)
+        if code != CALL:
+            return status
         status = _run(engine, program, values, number)
         if status >= 0:
-            return (number << STATUS_BITS) | (status & ((1 << STATUS_BITS) - 1))
+            return (number << STATUS_BITS) | instruction_and_code(status)[1]
         start = number + 1
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from compiled.errors import CapacityError
 from compiled.table.layout import FIELDS, OPERANDS, OUT
-from compiled.table.views import View, contiguous
+from compiled.table.views import View, broadcast_strides, contiguous
 
 MOST_CELLS = 2**31 - 1
 """Cells are numbered by 32-bit integers."""
@@ -118,9 +118,19 @@ class ListMemory:
             self.words += len(words)
         return start
 
-    def append(self, opcode: int, space: int, output: int, operands: tuple[int, ...], flags: int, line: int) -> int:
-        """Write an instruction and return its number."""
-        number = self.length
+    def append_elementwise(self, opcode: int, shape, operands: list[View], out: View, flags: int, line: int) -> None:
+        """Write an elementwise instruction over the iteration space `shape`, to which the views are broadcast."""
+        words = None
+        if math.prod(shape) != 1:
+            strides = [broadcast_strides(view, shape) for view in operands]
+            strides += [(0,) * len(shape)] * (OPERANDS - len(strides))
+            words = elementwise_block(shape, [*strides, broadcast_strides(out, shape)])
+        self.append(opcode, words, out.cell, tuple(view.cell for view in operands), flags, line)
+
+    def append(self, opcode: int, words: tuple[int, ...] | None, output: int, operands: tuple[int, ...], flags: int,
+               line: int) -> int:
+        """Write an instruction with the words of its block, None for one on single cells; returns its number."""
+        number, space = self.length, self.block(words)
         if number == len(self.code):
             self.code = self._grown(self.code, number + 1)
         padding = (0,) * (OPERANDS - len(operands))

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compiled.lists.calls import CallWords
+from compiled.lists.calls import Call, CallWords
 from compiled.lists.check import check
 from compiled.lists.loops import Loop
-from compiled.lists.memory import View, contiguous
 from compiled.table.instructions import TABLE, Table
 from compiled.table.layout import ACCUMULATES, FLAGS, LINE, LIVE, OPCODE, OPERAND, OPERANDS, OUT, OUTPUT, SCALAR, SPACE
+from compiled.table.views import View, contiguous
 
 
 @dataclass(eq=False)
@@ -44,6 +44,11 @@ class Program:
         The instruction set of the opcodes.
     bodies : sequence of Program or Call
         What the list's loops repeat (see `loops.py`), and what its calls run (`calls.py`).
+
+    Attributes
+    ----------
+    has_bodies, has_loops : bool
+        Whether there are loops or calls, which the reverse and tangent sweeps do not go into; and whether there are loops.
     """
 
     code: np.ndarray
@@ -61,6 +66,8 @@ class Program:
         self.starts = np.array([cell for cell, _ in self.slots], np.int64)
         self.sizes = np.array([max(math.prod(shape), 1) for _, shape in self.slots], np.int64)
         self.overwrites = bool(self.overwriting().any())
+        self.has_bodies = bool(self.bodies)
+        self.has_loops = not all(isinstance(body, Call) for body in self.bodies)
 
     def check(self) -> None:
         """See `check.check`."""
@@ -69,8 +76,12 @@ class Program:
     def overwriting(self) -> np.ndarray:
         """Which instructions overwrite cells."""
         overwrites = np.array([row.overwrites for row in self.table.rows])
-        known = (self.code[:, OPCODE] >= 0) & (self.code[:, OPCODE] < len(self.table))
+        known = (self.code[:, OPCODE] >= 0) & (self.code[:, OPCODE] < len(overwrites))
         return known & overwrites[np.where(known, self.code[:, OPCODE], 0)]
+
+    def instructions(self, name: str) -> list[int]:
+        """The numbers of the instructions of one row of the table."""
+        return np.flatnonzero(self.code[:, OPCODE] == self.table.opcode[name]).tolist()
 
     def slot_of(self, cells) -> np.ndarray:
         """Return the numbers of the slots that hold `cells` (-1 before the first slot)."""

@@ -19,7 +19,6 @@ from numba.core import cgutils
 from compiled.functions.emitter import F64, splat, with_width
 from compiled.lists.listing import Listing, Ref, Result, is_dense
 from compiled.lists.loops import Loop
-from compiled.lists.memory import contiguous
 from compiled.native.calls import emit_call
 from compiled.native.loops import buffer_cells, emit_loop, with_totals
 from compiled.native.memory import Memory
@@ -27,6 +26,7 @@ from compiled.native.schedule import LOOP, STRAIGHT, inner_slots, schedule
 from compiled.table.layout import OUT
 from compiled.table.llvm import I32, I64, LLVMValue
 from compiled.table.numbers import Number
+from compiled.table.views import contiguous
 
 PIECE_STEPS = 1500
 """Straight steps in one LLVM function: LLVM's time grows faster than linearly."""

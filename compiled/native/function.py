@@ -1,7 +1,7 @@
 """A list as a native function: compiled once, called from Python, from jitted code and from C.
 
 What is here: `NativeFunction`, which puts core and wrappers into one module, and the emitter by which jitted code calls it.
-What is not: which list it is (`tape.lists`).
+What is not: which list it is (`tape.running.derived`).
 """
 
 from __future__ import annotations

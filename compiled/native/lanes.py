@@ -18,10 +18,10 @@ from numba.core import cgutils
 
 from compiled.lists.listing import Listing, Ref
 from compiled.lists.loops import Loop
-from compiled.lists.memory import contiguous
 from compiled.native import machine
 from compiled.native.emit import Emitter, Piece, counted_loop, spread
 from compiled.table.llvm import I32, I64
+from compiled.table.views import contiguous
 
 UNROLLED = 64
 """Arguments and results of up to so many cells are moved by straight code, so that the cells can be registers."""

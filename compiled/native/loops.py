@@ -14,8 +14,8 @@ from numba.core import cgutils
 
 from compiled.lists.listing import POINT, Listing, Ref, Result, Space, Step, covers
 from compiled.lists.loops import Loop, Packs
-from compiled.lists.memory import contiguous
 from compiled.table.llvm import I64
+from compiled.table.views import contiguous
 
 
 class LoopBody(NamedTuple):

@@ -5,6 +5,7 @@ What is here: the target machine, the optimiser's pipeline, loading. What is not
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -164,8 +165,19 @@ def _write(path, code: bytes) -> None:
                 stream.close()
                 os.unlink(stream.name)
                 raise
-        files = sorted(path.parent.glob("*.o"), key=lambda file: file.stat().st_mtime)
-        for file in files[: max(0, len(files) - MOST_FILES)]:
-            file.unlink(missing_ok=True)
     except OSError as error:
         warn_uncached(str(error))
+    else:
+        _remove_oldest(path.parent)
+
+
+def _remove_oldest(folder) -> None:
+    """Keep `MOST_FILES` files, though other processes may be doing so as well."""
+    with contextlib.suppress(OSError):
+        files = [file for file in os.scandir(folder) if file.name.endswith(".o")]
+        ages: list[tuple] = []
+        for file in files if len(files) > MOST_FILES else ():
+            with contextlib.suppress(FileNotFoundError):
+                ages.append((file.stat().st_mtime, file.path))
+        for _, path in sorted(ages)[: max(0, len(ages) - MOST_FILES)]:
+            pathlib.Path(path).unlink(missing_ok=True)

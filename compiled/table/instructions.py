@@ -114,12 +114,13 @@ class Table:
     def __init__(self, rows):
         self.rows = tuple(rows)
         self.opcode = {row.name: i for i, row in enumerate(self.rows)}
+        self.by_name = {row.name: row for row in self.rows}
         if len(self.opcode) != len(self.rows):
             raise ValueError("two rows of the table have the same name")
         self.ufuncs = {ufunc: row.name for row in self.rows for ufunc in row.numpy}
 
     def __getitem__(self, name: str):
-        return self.rows[self.opcode[name]]
+        return self.by_name[name]
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -42,3 +42,8 @@ CALL_FAILED: a Python function that native code called has raised (see `native.c
 
 STATUS_BITS = 8
 """A sweep returns -1, or the failing instruction's number shifted by these bits, plus the status code."""
+
+
+def instruction_and_code(status: int) -> tuple[int, int]:
+    """The number of the instruction at which a sweep stopped, and why: the two parts of a status that is not -1."""
+    return status >> STATUS_BITS, status & ((1 << STATUS_BITS) - 1)

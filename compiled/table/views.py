@@ -36,6 +36,14 @@ def contiguous(shape) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def broadcast_strides(view: View, shape) -> tuple[int, ...]:
+    """Strides of `view` broadcast to `shape`: 0 along the axes that it lacks or that have length 1."""
+    if view.shape == shape:
+        return view.strides
+    extra = len(shape) - len(view.shape)
+    return (0,) * extra + tuple(0 if n == 1 else s for n, s in zip(view.shape, view.strides, strict=True))
+
+
 def has_distinct_cells(view: View) -> bool:
     """Whether the view's strides show that no two of its elements are one cell."""
     reach = 0

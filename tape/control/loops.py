@@ -14,9 +14,9 @@ import numpy as np
 
 from compiled.lists.listing import Listing
 from compiled.lists.loops import Loop, Packs
-from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.table.structural.matmul import Matrices
+from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray, plain

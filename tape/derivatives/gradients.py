@@ -7,13 +7,18 @@ onto that list, symbol to symbol (`nested.py`), so derivatives nest to any order
 from __future__ import annotations
 
 import functools
+import operator
 
 from tape.derivatives.nested import nested_value_and_grad
 from tape.jitted.derivatives import is_jitted, jitted_grad, jitted_value_and_grad
-from tape.recording.arguments import argument_numbers, arranged, check_argument_numbers
+from tape.recording.arguments import LEAVES, argument_numbers, arranged
 from tape.recording.recorder import current_recorder
 from tape.recording.traces import traces_of
-from tape.running.tiers import report, tiered_gradient
+from tape.running.linearised import linearised
+from tape.running.tiers import report
+
+_gradient = operator.methodcaller("gradient", "tape.grad")
+"""What a gradient asks of a point."""
 
 
 def value_and_grad(f, argnums=0, replay=True):
@@ -57,10 +62,11 @@ def value_and_grad(f, argnums=0, replay=True):
 
     @functools.wraps(f, updated=())
     def value_and_gradient(*args, **kwargs):
-        check_argument_numbers(numbers, args)
         if current_recorder() is not None:
             return nested_value_and_grad(f, numbers, argnums, args, kwargs)
-        value, gradients = tiered_gradient(traces, args, kwargs, numbers)
+        value, gradients = linearised(traces, args, kwargs, numbers, "value_and_grad", _gradient)
+        if argnums.__class__ is int and args[argnums].__class__ in LEAVES:  # the commonest case
+            return value, gradients[0]
         return value, arranged(gradients, args, numbers, argnums)
 
     value_and_gradient.report = functools.partial(report, traces)

@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 
-from compiled.sweeps.engine import ENGINE
 from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.derivatives.products import hvp
@@ -27,7 +26,7 @@ from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import current_recorder
 from tape.recording.traces import traces_of
 from tape.reports.strictness import verify
-from tape.running.tiers import lists_of, run
+from tape.running.linearised import linearised
 from tape.transforms.differentiate import pull_back
 
 
@@ -80,15 +79,12 @@ def jacobian(f, argnums=0, mode=None, replay=True):
             _refuse_sparse(mode, "tape.jacobian", "a function that is being recorded", "another mode")
             blocks, structure = _nested_jacobian(f, numbers, args, kwargs)
         else:
-            trace, workspace, values = run(traces, args, kwargs, numbers, "value")
-            sweeps = _Sweeps(trace, workspace) if values is None else _Lists(trace, leaves_of((args, kwargs))[0])
-            blocks = _sparse_blocks(trace, sweeps) if mode == "sparse" else _jacobian_blocks(trace, sweeps, mode)
+            def ask(point):
+                return point.trace, _sparse_blocks(point) if mode == "sparse" else _jacobian_blocks(point, mode)
+
+            trace, blocks = linearised(traces, args, kwargs, numbers, "value", ask, checked=False)
             structure = trace.structure
-            if workspace is not None:
-                trace.idle.append(workspace)
-            leaves = leaves_of((args, kwargs))[0]
-            found = [_elements(block) for row in blocks for block in row]
-            verify("jacobian", trace, [leaves[k] for k in trace.dynamic], (), found)
+            _verify("jacobian", trace, args, kwargs, [_elements(block) for row in blocks for block in row])
         return with_leaves(structure, [arranged(row, args, numbers, argnums) for row in blocks])
 
     return jacobian_of
@@ -104,14 +100,15 @@ def _elements(block):
     return block if isinstance(block, np.ndarray) else block.data
 
 
-def _sparse_blocks(trace, sweeps):
+def _sparse_blocks(point):
     """As `_jacobian_blocks`, of sparse matrices."""
+    trace = point.trace
     program, inputs = trace.program, [trace.program.inputs[k] for k in trace.wrt]
     known = trace.sparsity.get("jacobian")
     if known is None:
         known = trace.sparsity["jacobian"] = SparseJacobian(jacobian_pattern(program, inputs))
-    matrix = known.matrix(lambda vector: _joined(sweeps.push(_split(vector, inputs))),
-                          lambda vector: _joined(sweeps.pull(_split(vector, program.outputs))))
+    matrix = known.matrix(lambda vector: _joined(point.push(_split(vector, inputs))),
+                          lambda vector: _joined(point.pull(_split(vector, program.outputs))))
     dtypes = [like_argument(np.zeros(()), trace.leaves[trace.dynamic[k]]).dtype for k in trace.wrt]
     rows = np.cumsum([0, *(view.size for view in program.outputs)])
     columns = np.cumsum([0, *(view.size for view in inputs)])
@@ -146,9 +143,9 @@ def _unit(views, number, index):
     return arrays
 
 
-def _jacobian_blocks(trace, sweeps, mode):
+def _jacobian_blocks(point, mode):
     """For each result leaf a list with, for each differentiated input, the block of shape out.shape + in.shape."""
-    program = trace.program
+    trace, program = point.trace, point.trace.program
     inputs = [program.inputs[k] for k in trace.wrt]
     shapes = [trace.result_shape(k) for k in range(len(trace.results))]
     dtypes = [like_argument(np.zeros(()), trace.leaves[trace.dynamic[k]]).dtype for k in trace.wrt]
@@ -158,70 +155,16 @@ def _jacobian_blocks(trace, sweeps, mode):
     if mode == "forward" or (mode is None and columns < rows):
         for number, view in enumerate(inputs):
             for index in np.ndindex(view.shape):
-                tangents = sweeps.push(_unit(inputs, number, index))
+                tangents = point.push(_unit(inputs, number, index))
                 for which, row in zip(trace.results, blocks, strict=True):
                     if isinstance(which, int):
                         row[number][(..., *index)] = tangents[which]
     else:
         for which, row in zip(trace.results, blocks, strict=True):
             for index in np.ndindex(program.outputs[which].shape) if isinstance(which, int) else ():
-                for block, adjoint in zip(row, sweeps.pull(_unit(program.outputs, which, index)), strict=True):
+                for block, adjoint in zip(row, point.pull(_unit(program.outputs, which, index)), strict=True):
                     block[index] = adjoint
     return blocks
-
-
-class _Sweeps:
-    """Products with a Jacobian by the sweeps; one holds until the next is asked for."""
-
-    def __init__(self, trace, workspace):
-        self.trace, self.work, self.program = trace, workspace, trace.program
-        self.inputs = [trace.program.inputs[k] for k in trace.wrt]
-        self.saved = workspace.values.copy() if self.program.overwrites else None
-        self.forward = False
-
-    def pull(self, seeds):
-        """Adjoints of the inputs, from those of the results."""
-        trace, work, program = self.trace, self.work, self.program
-        if self.saved is not None:
-            work.values[...] = self.saved
-        for view, seed in zip(program.outputs, seeds, strict=True):
-            view.of(work.adjoints)[...] += seed
-        ENGINE.reverse(program.code, program.geometry, work.values, work.adjoints, False)
-        adjoints = [view.of(work.adjoints).copy() for view in self.inputs]
-        trace.clear(work)
-        return adjoints
-
-    def push(self, tangents):
-        """Tangents of the results, from those of the inputs."""
-        trace, work, program = self.trace, self.work, self.program
-        if not self.forward:
-            self.forward = True
-            work.with_tangents()
-            if self.saved is not None:
-                self.saved = trace.rewind(work)
-        if self.saved is not None:
-            work.values[...] = self.saved
-        for view in program.inputs:
-            view.of(work.tangents)[...] = 0.0
-        for view, tangent in zip(self.inputs, tangents, strict=True):
-            view.of(work.tangents)[...] = tangent
-        trace.tangent(work)
-        return [view.of(work.tangents) for view in program.outputs]
-
-
-class _Lists:
-    """Products with the Jacobian of a list with loops or calls, by the lists that compute them."""
-
-    def __init__(self, trace, leaves):
-        self.trace, self.leaves, self.program = trace, leaves, trace.program
-
-    def pull(self, seeds):
-        """As of `_Sweeps`."""
-        return lists_of(self.trace).run("vjp", self.leaves, seeds, checked=False)[len(seeds) :]
-
-    def push(self, tangents):
-        """As of `_Sweeps`."""
-        return lists_of(self.trace).run("jvp", self.leaves, tangents, checked=False)[len(self.program.outputs) :]
 
 
 def _nested_jacobian(f, numbers, args, kwargs):
@@ -297,34 +240,42 @@ def hessian(f, argnums=0, mode=None, replay=True):
             return jacobian(grad(f, number), number)(*args, **kwargs)
         shape = np.shape(x)
         if mode == "sparse":
-            with product_of.prepared(args, kwargs) as (trace, multiply):
-                result = _sparse_hessian(trace, multiply, shape)
-            _verify_hessian(trace, args, kwargs, (result.data,))
+            trace, result = product_of.at(args, kwargs, lambda point: (point.trace, _sparse_hessian(point, shape)))
+            _verify("hessian", trace, args, kwargs, (result.data,))
             return result
-        result = None
-        with product_of.prepared(args, kwargs) as (trace, multiply):
-            for index in np.ndindex(shape):
-                direction = np.zeros(shape)
-                direction[index] = 1.0
-                column = multiply([direction])[0]
-                result = np.zeros(shape + shape, column.dtype) if result is None else result
-                result[(..., *index)] = column
-        _verify_hessian(trace, args, kwargs, () if result is None else (result,))
-        result = np.zeros(shape + shape) if result is None else result
+        trace, result = product_of.at(args, kwargs, lambda point: (point.trace, _dense_hessian(point, shape)))
+        _verify("hessian", trace, args, kwargs, (result,) if result.size else ())
         return result if shape else result[()]
 
     return hessian_of
 
 
-def _sparse_hessian(trace, multiply, shape):
+def _dense_hessian(point, shape):
+    """A column a product."""
+    point.trace.check_scalar("tape.hvp")
+    result = np.zeros(shape + shape)
+    for number, index in enumerate(np.ndindex(shape)):
+        direction = np.zeros(shape)
+        direction[index] = 1.0
+        column = point.multiply([direction])[0]
+        if not number:
+            result = result.astype(column.dtype, copy=False)
+        result[(..., *index)] = column
+    return result
+
+
+def _sparse_hessian(point, shape):
+    trace = point.trace
+    trace.check_scalar("tape.hvp")
     known = trace.sparsity.get("hessian")
     if known is None:
         argument = trace.program.inputs[trace.wrt[0]]
         known = trace.sparsity["hessian"] = SparseHessian(hessian_pattern(trace.program, argument))
     dtype = like_argument(np.zeros(()), trace.leaves[trace.dynamic[trace.wrt[0]]]).dtype
-    return known.matrix(lambda vector: np.ravel(multiply([vector.reshape(shape)])[0])).astype(dtype)
+    return known.matrix(lambda vector: np.ravel(point.multiply([vector.reshape(shape)])[0])).astype(dtype)
 
 
-def _verify_hessian(trace, args, kwargs, found):
+def _verify(kind, trace, args, kwargs, found):
+    """Look at a matrix, whose rows or columns have not been looked at one by one."""
     leaves = leaves_of((args, kwargs))[0]
-    verify("hessian", trace, [leaves[k] for k in trace.dynamic], (), found)
+    verify(kind, trace, [leaves[k] for k in trace.dynamic], (), found)

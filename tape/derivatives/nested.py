@@ -46,6 +46,7 @@ def wanted_leaves(args, kwargs, numbers):
 
 
 def nested_value_and_grad(f, numbers, argnums, args, kwargs):
+    """`tape.value_and_grad` inside a recording."""
     stretch, results, structure = recorded_call(f, args, kwargs, wanted_leaves(args, kwargs, numbers))
     require_scalar([x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype for x in results],
                    [np.shape(x) for x in results], "tape.grad")

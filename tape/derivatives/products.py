@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import time
 
 import numpy as np
 from numba.core import types
@@ -12,17 +10,22 @@ from numba.extending import overload
 
 from compiled.active.preparation import original_of
 from compiled.active.pullbacks import MakePullback, PushTangents
-from compiled.sweeps.engine import ENGINE
 from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
-from tape.recording.arguments import arranged, check_argument_numbers, leaves_of, like_argument, single_argument, with_leaves
+from tape.recording.arguments import (
+    arranged,
+    check_argument_numbers,
+    checked_leaves,
+    leaves_of,
+    single_argument,
+    with_leaves,
+)
 from tape.recording.arrays import RecordedArray, stop_gradient
 from tape.recording.recorder import current_recorder
-from tape.recording.traces import Trace, Workspace, traces_of
-from tape.reports.strictness import verify
-from tape.running.tiers import lists_of, run, tier_of
+from tape.recording.traces import traces_of
+from tape.running.linearised import linearised
 from tape.transforms.differentiate import pull_back, push_forward
 
 
@@ -65,61 +68,19 @@ def vjp(f, *primals):
         return jitted_vjp(f, primals)
     if current_recorder() is not None:
         return _nested_vjp(f, primals, numbers)
-    traces = traces_of(f)
-    trace, workspace, results = run(traces, primals, {}, numbers, "value")
-    if results is not None:
-        return _vjp_with_loops(traces, trace, results, primals, numbers)
-    value = trace.result(workspace)
-    saved = workspace.values.copy()
-    trace.idle.append(workspace)
-    leaves = _copied(primals)
+    value, point = linearised(traces_of(f), primals, {}, numbers, "value", lambda point: (point.value, point.kept()))
 
     def pullback(seed):
-        seeds = _dynamic(_seeds(seed, value), trace)
-        work = trace.workspace()
-        work.values[...] = saved
-        for which, s in enumerate(seeds):
-            work.output_adjoints[which][...] += s
-        gradients = trace.sweep_back(work)
-        trace.idle.append(work)
-        verify("vjp", trace, [leaves[k] for k in trace.dynamic], seeds, gradients)
-        return arranged(gradients, primals, numbers, numbers)
+        seeds = point.trace.of_outputs(_seeds(seed, value))
+        return arranged(point.pull(seeds), primals, numbers, numbers)
 
     return value, pullback
-
-
-def _vjp_with_loops(traces, trace, results, primals, numbers):
-    value = trace.assembled(results)
-    leaves = _copied(primals)
-
-    def pullback(seed):
-        seeds = _dynamic(_seeds(seed, value), trace)
-        adjoints = lists_of(trace).run("vjp", leaves, seeds)[len(trace.program.outputs) :]
-        return arranged(trace.like_arguments(adjoints), primals, numbers, numbers)
-
-    return value, pullback
-
-
-def _copied(primals) -> list:
-    """Leaves of arguments that nobody changes."""
-    return [np.copy(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves_of((primals, {}))[0]]
-
-
-def _dynamic(leaves, trace) -> list:
-    """Those leaves of something like the result that belong to outputs of the list, in the order of the outputs."""
-    return [leaf for leaf, which in zip(leaves, trace.results, strict=True) if isinstance(which, int)]
 
 
 def _seeds(seed, value) -> list:
     """Leaves of a seed, checked against those of the value."""
     wanted, structure = leaves_of(value)
-    leaves, got = leaves_of(seed)
-    if got != structure:
-        raise ValueError(f"the seed: expected the structure of the result, {structure}, got {got}")
-    for k, (s, v) in enumerate(zip(leaves, wanted, strict=True)):
-        if np.shape(s) != np.shape(v):
-            raise ValueError(f"the seed: expected shape {np.shape(v)} for result {k}, got {np.shape(s)}")
-    return leaves
+    return checked_leaves(seed, structure, [np.shape(leaf) for leaf in wanted])
 
 
 def _nested_vjp(f, primals, numbers):
@@ -178,45 +139,18 @@ def jvp(f, primals, tangents):
         pushed = iter(push_forward(stretch, [x.view for x in recorded], leaves))
         out = [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) for x in results]
         return with_leaves(structure, results), with_leaves(structure, out)
-    begin = time.perf_counter()
-    trace, workspace, results = run(traces_of(f), primals, {}, numbers, "jvp", leaves)
-    if results is not None:
-        count = len(trace.program.outputs)
-        return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
-    trace.load(workspace, leaves_of((primals, {}))[0])
-    workspace.with_tangents()
-    trace.set_tangents(workspace, leaves)
-    trace.tangent(workspace)
-    value = trace.result(workspace)
-    out = []
-    for which, dtype in zip(trace.results, trace.result_dtypes, strict=True):
-        if isinstance(which, int):
-            kind = dtype if dtype.kind == "f" else workspace.values.dtype
-            array = trace.program.outputs[which].of(workspace.tangents).astype(kind, order="C", copy=True)
-            out.append(array if array.ndim else array[()])
-        else:
-            out.append(np.zeros(np.shape(which[0]))[()])
-    trace.idle.append(workspace)
-    tier_of(trace, "jvp").spent(time.perf_counter() - begin)
-    verify("jvp", trace, _inputs(trace, primals, {}), leaves, out, leaves_of(value)[0])
-    return value, with_leaves(trace.structure, out)
 
+    def ask(point):
+        pushed = point.push(leaves)
+        return point.value, point.trace.assembled(pushed, tangents=True)
 
-def _inputs(trace, args, kwargs) -> list:
-    """The arguments' leaves that are inputs of the list."""
-    leaves = leaves_of((args, kwargs))[0]
-    return [leaves[k] for k in trace.dynamic]
+    return linearised(traces_of(f), primals, {}, numbers, "jvp", ask)
 
 
 def _tangent_leaves(primals, tangents):
-    leaves, structure = leaves_of(tangents)
-    wanted, primal_structure = leaves_of(primals)
-    if structure != primal_structure:
-        raise ValueError(f"the tangents: expected the structure of the primals, {primal_structure}, got {structure}")
-    for k, (t, p) in enumerate(zip(leaves, wanted, strict=True)):
-        if np.shape(t) != np.shape(p):
-            raise ValueError(f"the tangents: expected shape {np.shape(p)} for leaf {k}, got {np.shape(t)}")
-    return leaves
+    """Leaves of tangents, checked against those of the primals."""
+    wanted, structure = leaves_of(primals)
+    return checked_leaves(tangents, structure, [np.shape(leaf) for leaf in wanted], "the tangents", "the primals", "leaf")
 
 
 @overload(jvp)
@@ -294,16 +228,7 @@ class _HessianProduct:
         leaves = _tangent_leaves((args[self._number],), (v,))
         if current_recorder() is not None:
             return self._nested(args, kwargs, v)
-        begin = time.perf_counter()
-        trace, workspace, products = run(self._traces, args, kwargs, (self._number,), "hvp", leaves)
-        if products is None:
-            products = _PreparedProduct(trace, workspace)(leaves)
-            trace.idle.append(workspace)
-            tier_of(trace, "hvp").spent(time.perf_counter() - begin)
-            verify("hvp", trace, _inputs(trace, args, kwargs), leaves, products)
-        else:
-            trace.check_scalar("tape.hvp")
-            products = trace.like_arguments(products)
+        products = linearised(self._traces, args, kwargs, (self._number,), "hvp", lambda point: point.multiply(leaves))
         return arranged(products, args, (self._number,), self._number)
 
     def _nested(self, args, kwargs, v):
@@ -315,43 +240,9 @@ class _HessianProduct:
 
         return jvp(of_one, (args[self._number],), (v,))[1]
 
-    @contextlib.contextmanager
-    def prepared(self, args, kwargs):
-        """Run the function forward once; gives its trace, and what multiplies its Hessian with leaves of vectors."""
-        trace, workspace, values = run(self._traces, args, kwargs, (self._number,), "value")
-        if values is None:
-            yield trace, _PreparedProduct(trace, workspace)
-            trace.idle.append(workspace)
-            return
-        trace.check_scalar("tape.hvp")
-        leaves = leaves_of((args, kwargs))[0]
-        yield trace, lambda vectors: trace.like_arguments(lists_of(trace).run("hvp", leaves, vectors, checked=False))
-
-
-class _PreparedProduct:
-    """The Hessian at one point, as a product with leaves of a vector."""
-
-    def __init__(self, trace: Trace, workspace: Workspace):
-        self.trace, self.workspace = trace, workspace
-        trace.seed_scalar(workspace, "tape.hvp")
-        trace.clear(workspace)
-        workspace.with_adjoint_tangents()
-        if trace.program.overwrites:
-            trace.rewind(workspace)
-
-    def __call__(self, leaves):
-        trace, work = self.trace, self.workspace
-        program = trace.program
-        trace.set_tangents(work, leaves)
-        trace.tangent(work)
-        trace.seed_scalar(work, "tape.hvp")
-        ENGINE.tangent_reverse(program.code, program.geometry, work.values, work.tangents, work.adjoints, work.adjoint_tangents)
-        results = [like_argument(program.inputs[k].of(work.adjoint_tangents), trace.leaves[trace.dynamic[k]])
-                   for k in trace.wrt]
-        trace.clear(work)
-        for view in (*program.inputs, *program.outputs):
-            view.of(work.adjoint_tangents)[...] = 0.0
-        return results
+    def at(self, args, kwargs, ask):
+        """Linearise the function once for many products, which are not looked at one by one; returns what `ask` does."""
+        return linearised(self._traces, args, kwargs, (self._number,), "value", ask, checked=False)
 
 
 def hessian_operator(f, x):

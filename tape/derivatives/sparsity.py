@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from compiled.lists.listing import Listing
-from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.sweeps import colouring
 from compiled.table.layout import OPERAND, OUT, OUTPUT, SPACE
+from compiled.table.views import View
 from tape.transforms.build import with_gradients
 from tape.transforms.simplify import ALL, result_of, simplified
 

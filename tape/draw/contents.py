@@ -236,7 +236,7 @@ def fill_in(tape, variables: list[Variable], gradients: bool) -> None:
             _read(variable, program, values, adjoints)
         elif variable.last:
             _read(variable, program, values, None)
-    if assigned and not program.bodies:
+    if assigned and not program.has_bodies:
         _read_on_the_way(tape, [v for v in variables if v.slot in assigned], gradients)
 
 

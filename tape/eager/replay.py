@@ -15,15 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from compiled.lists.memory import View
-from compiled.table.views import has_distinct_cells
+from compiled.table.views import View, has_distinct_cells
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import describe, leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import Promote, Recorder
-from tape.recording.traces import Trace, Workspace
+from tape.recording.trace import Trace, Workspace
 from tape.reports.strictness import verify
-from tape.running.tiers import lists_of
+from tape.running.linearised import point_of
 
 MOST_LISTS = 32
 """Lists that a thread keeps."""
@@ -147,11 +146,9 @@ class Computation:
             recorder.value(View(0, (), ()))
         program = recorder.program([view])
         dynamic = [k for k, leaf in enumerate(described) if leaf.kind != "static"]
-        trace = Trace(program, described, dynamic, wrt, [0], [out.dtype], leaves_of(0)[1], tuple(recorder.outcomes),
-                      list(recorder.guards))
-        workspace = Workspace(program, wrt)
-        workspace.values[...] = recorder.memory.values[: len(program.values)]
-        trace.idle.append(workspace)
+        trace = Trace(program=program, leaves=described, dynamic=dynamic, wrt=wrt, results=[0], result_dtypes=[out.dtype],
+                      structure=leaves_of(0)[1], outcomes=tuple(recorder.outcomes))
+        trace.idle.append(Workspace(program, wrt, recorder.memory.values))
         return trace
 
 
@@ -171,15 +168,10 @@ def gradients_of(result: Result, seed: np.ndarray) -> list[tuple]:
     """Pairs of a variable and what the adjoint `seed` of a result adds to its gradient."""
     computation = Computation(result)
     trace, workspace = _ready(computation)
-    if trace.program.bodies:  # the sweeps do not go into calls
-        leaves = [given.value for given in computation.givens]
-        results = lists_of(trace).run("vjp", leaves, [seed], checked=False)
-        gradients = trace.like_arguments(results[1:])
-    else:
-        workspace.output_adjoints[0][...] = seed
-        gradients = trace.sweep_back(workspace)
+    leaves = [given.value for given in computation.givens]
+    gradients = point_of(trace, workspace, leaves, checked=False).pull([seed])
     trace.idle.append(workspace)
-    verify("vjp", trace, [computation.givens[k].value for k in trace.dynamic], [seed], gradients)
+    verify("vjp", trace, [leaves[k] for k in trace.dynamic], [seed], gradients)
     variables = [computation.givens[trace.dynamic[k]].variable for k in trace.wrt]
     return list(zip(variables, gradients, strict=True))
 
@@ -191,11 +183,10 @@ def _ready(computation: Computation):
     trace = lists.get(key) if key is not None else None
     if trace is not None:
         lists.move_to_end(key)
-        workspace = trace.workspace()
         leaves = [given.value for given in computation.givens]
         trace.check(leaves)
-        trace.load(workspace, leaves)
-        if trace.forward(workspace) < 0:
+        workspace, status = trace.run(leaves)
+        if status < 0:
             return trace, workspace
     trace, for_others = computation.recorded()
     if key is not None and for_others:

@@ -18,7 +18,8 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
 from numba.extending import typeof_impl
 
-from compiled.active.derivatives import ForwardJacobian, Gradient, Jacobian, Pullback, Pushforward, ReverseJacobian
+from compiled.active.derivatives import Gradient, Pullback, Pushforward
+from compiled.active.jacobians import ForwardJacobian, Jacobian, ReverseJacobian
 from compiled.active.operations import Operation
 from compiled.active.preparation import options_of
 from compiled.active.resting import free_resting

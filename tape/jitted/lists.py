@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled.active.derivatives import Listing
+from compiled.active.recorded_list import RecordedList
 from compiled.active.recording import CONSTANT, LINES
-from compiled.lists.memory import View, contiguous
 from compiled.lists.program import Program, live_flags
 from compiled.table.instructions import TABLE
 from compiled.table.layout import FIELDS, FLAGS, LINE, OPCODE, OPERAND, OUTPUT, SCALAR, SPACE
+from compiled.table.views import View, contiguous
 from tape.jitted.derivatives import derivative, remembered, way_of
 from tape.recording.arguments import describe, leaves_of
-from tape.recording.traces import Trace, Workspace
+from tape.recording.trace import Trace, Workspace
 
 GUARD_BLOCK = (-1, 0, 1)
 """Geometry of a guard of one cell."""
@@ -22,7 +22,7 @@ def listing(function, numbers: tuple[int, ...], count: int):
     """The jitted function that runs `function` on recorded numbers."""
     function = way_of(function)
     return remembered(function, ("record", numbers, count), lambda: derivative(
-        function, f"record_{numbers}", Listing(function, numbers, "tape.record"), "r", count=count))
+        function, f"record_{numbers}", RecordedList(function, numbers, "tape.record"), "r", count=count))
 
 
 def recorded_trace(function, args, numbers: tuple[int, ...]) -> tuple[Trace, Workspace]:
@@ -49,11 +49,10 @@ def recorded_trace(function, args, numbers: tuple[int, ...]) -> tuple[Trace, Wor
         which.append(len(outputs))
         outputs.append(layout.output(np.shape(leaf), mine, np.ravel(leaf)))
     program = layout.program(outputs)
-    guards = np.flatnonzero(program.code[:, OPCODE] == TABLE.opcode["guard"])
-    outcomes = tuple(layout.values[program.code[i, OPERAND + 1]].tobytes() for i in guards)
-    trace = Trace(program, described, recorded, list(range(len(recorded))), which, dtypes, structure, outcomes, guards.tolist())
-    workspace = Workspace(program, trace.wrt)
-    workspace.values[...] = layout.values
+    outcomes = tuple(layout.values[program.code[i, OPERAND + 1]].tobytes() for i in program.instructions("guard"))
+    trace = Trace(program=program, leaves=described, dynamic=recorded, wrt=list(range(len(recorded))), results=which,
+                  result_dtypes=dtypes, structure=structure, outcomes=outcomes)
+    workspace = Workspace(program, trace.wrt, layout.values)
     trace.load(workspace, leaves)
     return trace, workspace
 

@@ -23,7 +23,8 @@ from tape.jitted.lists import recorded_trace
 from tape.recording.arguments import argument_numbers, check_argument_numbers, describe, leaves_of, result_leaves, with_leaves
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import check_integers, current_recorder
-from tape.recording.traces import Trace, traces_of
+from tape.recording.trace import Trace
+from tape.recording.traces import traces_of
 from tape.reports.strictness import strictness
 from tape.running.derived import native_listing
 from tape.transforms.simplify import result_of

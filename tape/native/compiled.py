@@ -1,7 +1,7 @@
 """Native functions of traced and jitted code: `tape.compile`, and what it returns.
 
 What is here: calling machine code from Python, with the function's own arguments. What is not: which lists are made into
-machine code (`lists.py`), machine code (`compiled.native`), when a list is compiled by itself (`tiers.py`).
+machine code (`running.derived`), machine code (`compiled.native`), when a list is compiled by itself (`running.tiers`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import numpy as np
 from compiled.forking import cached_property
 from compiled.native.export import export
 from compiled.native.function import NativeFunction
-from compiled.native.wrappers import NOT_FINITE
-from compiled.table.layout import GUARD_FAILED, STATUS_BITS
+from compiled.table.layout import GUARD_FAILED
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
@@ -22,6 +21,7 @@ from tape.native.batch import compile_lanes
 from tape.recording.arguments import (
     argument_numbers,
     check_argument_numbers,
+    checked_leaves,
     leaves_of,
     like_argument,
     require_scalar,
@@ -29,10 +29,12 @@ from tape.recording.arguments import (
 )
 from tape.recording.freshness import State
 from tape.recording.recorder import current_recorder
-from tape.recording.traces import Traces, objects_of
+from tape.recording.recordings import objects_of
+from tape.recording.traces import Traces
 from tape.reports.strictness import strictness, verify
 from tape.running.c_names import c_name, leaf_names
-from tape.running.derived import Lists, called, converted
+from tape.running.derived import Lists
+from tape.running.executables import Stopped, converted, run
 
 
 class Call:
@@ -78,15 +80,15 @@ class Call:
 
     def results(self, leaves):
         """Run the function on leaves; returns new arrays (or a number, for a first result of no axes)."""
-        status, results = called(self.native, leaves)
-        if status == NOT_FINITE or (status == 0 and strictness() is not None):
+        try:
+            results, finite = run(self.native, leaves)
+        except Stopped as stopped:
+            if stopped.code == GUARD_FAILED:
+                raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these "
+                                  "arguments") from None
+            raise self.owner.fault(leaves) from None
+        if not finite or strictness() is not None:
             self.verified(leaves, results)
-            return results
-        if status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
-            raise GuardFailed("a branch of Python code is decided otherwise than when it was compiled; compile for these "
-                              "arguments")
-        if status:
-            self.owner.replay(leaves)
         return results
 
     def verified(self, leaves, results):
@@ -292,12 +294,16 @@ class Compiled:
         taken = [leaves_of(args[number]) for number in self._numbers]
         return [([places[k] for k in own], structure) for own, structure in taken]
 
-    def replay(self, leaves):
-        """Run the sweeps, which say where an index is out of bounds."""
+    def fault(self, leaves) -> Exception:
+        """What is wrong with arguments for which machine code stopped: the sweeps say where an index is out of bounds."""
         every = [leaf.dtype for leaf in self._trace.leaves]
         for k, leaf in zip(self._trace.dynamic, leaves, strict=False):  # tangents or seeds may follow
             every[k] = leaf
-        self._trace.explain(self._trace.workspace(), every)
+        try:
+            self._trace.explain(self._trace.workspace(), every)
+        except Exception as error:
+            return error
+        raise AssertionError("machine code stopped where the sweeps do not")
 
     def other_branch(self, args, name):
         """The function `name` of the compiled branch that these arguments take."""
@@ -387,12 +393,10 @@ class _Vjp(Call):
             return owner.other_branch(primals, "vjp")
 
         def pullback(seed):
-            seeds, structure = leaves_of(seed)
-            if structure != owner._trace.structure:
-                raise ValueError(f"the seed: expected the structure of the result, {owner._trace.structure}, got {structure}")
-            dynamic = [s for s, w in zip(seeds, owner._trace.results, strict=True) if isinstance(w, int)]
-            results = self.results([*saved, *dynamic])
-            return owner.gradients(results[len(owner._trace.program.outputs) :])
+            trace = owner._trace
+            seeds = checked_leaves(seed, trace.structure, [None] * len(trace.results))  # their shapes as all arguments'
+            results = self.results([*saved, *trace.of_outputs(seeds)])
+            return owner.gradients(results[len(trace.program.outputs) :])
 
         return value, pullback
 

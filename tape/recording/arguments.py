@@ -25,6 +25,37 @@ def with_leaves(structure, leaves):
     return optree.tree_unflatten(structure, leaves)
 
 
+def checked_leaves(given, structure, shapes, what: str = "the seed", whose: str = "the result", leaf: str = "result",
+                   numbers: bool = False) -> list:
+    """Leaves of seeds or tangents, checked against the structure and the shapes of what they belong to.
+
+    Parameters
+    ----------
+    given : nested containers
+        The seeds or tangents.
+    structure : optree structure
+        That they should have.
+    shapes : sequence of tuple of int or None
+        That their leaves should have; None for leaves of any shape.
+    what, whose, leaf : str
+        What is checked, what it is to be like, and what a leaf of that is called.
+    numbers : bool
+        Whether numbers stand for arrays of them.
+
+    Raises
+    ------
+    ValueError
+        For another structure, or another shape.
+    """
+    leaves, got = leaves_of(given)
+    if got != structure:
+        raise ValueError(f"{what}: expected the structure of {whose}, {structure}, got {got}")
+    for k, (one, shape) in enumerate(zip(leaves, shapes, strict=True)):
+        if shape is not None and np.shape(one) != shape and not (numbers and np.shape(one) == ()):
+            raise ValueError(f"{what}: expected shape {shape} for {leaf} {k}, got {np.shape(one)}")
+    return leaves
+
+
 class Leaf(NamedTuple):
     """How an argument's leaf enters a list: `kind` is "array", "scalar" (Python or NumPy number) or "static"."""
 
@@ -106,18 +137,18 @@ def argument_numbers(argnums) -> tuple[int, ...]:
 
 
 def check_argument_numbers(numbers, args):
-    if max(numbers) >= len(args):
+    if max(numbers, default=-1) >= len(args):
         raise NotDifferentiable(f"argnums: expected positional argument {max(numbers)}, got {len(args)} positional arguments")
 
 
-_LEAVES = (np.ndarray, float, np.float64, RecordedArray)
+LEAVES = (np.ndarray, float, np.float64, RecordedArray)
 """The commonest types of arguments that are no containers."""
 
 
 def arranged(leaves, args, numbers, argnums):
     """Put the leaves of derivatives into the structure of the differentiated arguments."""
     in_order = len(numbers) == 1 or numbers == tuple(sorted(set(numbers)))
-    if in_order and all(args[number].__class__ in _LEAVES for number in numbers):
+    if in_order and all(args[number].__class__ in LEAVES for number in numbers):
         return tuple(leaves) if argnums.__class__ is tuple else leaves[0]
     leaves = iter(leaves)
     trees = {}
@@ -135,6 +166,7 @@ def single_argument(argnums, what):
 
 def differentiated_leaves(args, argnums, leaves, described) -> set[int]:
     """Numbers of the leaves with respect to which derivatives are taken; raises NotDifferentiable unless all are floats."""
+    check_argument_numbers(argnums, args)
     wanted, at = set(), 0
     for number, argument in enumerate(args):
         count = len(leaves_of(argument)[0])

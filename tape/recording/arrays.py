@@ -12,16 +12,16 @@ import operator
 import numpy as np
 import optree
 
-from compiled.lists.memory import View
 from compiled.table.instructions import TABLE, Number
+from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording import integers
 from tape.recording.dispatch import SYNTAX, TAKEN_OVER, call_function
 from tape.recording.lines import asked_by_user, called_by_scipy, user_line
 from tape.recording.methods import add_methods
 from tape.recording.python_numbers import divided, power
-from tape.recording.recorded import Recorded, is_python_number
-from tape.recording.recorder import SQUARES_OF_ROOTS, Recorder, broadcast_shape, current_recorder
+from tape.recording.recorded import Recorded
+from tape.recording.recorder import Recorder, current_recorder
 
 _result_dtypes: dict = {}
 
@@ -34,7 +34,7 @@ def result_dtype(name: str, operands, python: bool = False) -> np.dtype:
     key = (name, python, *map(_kind_of, operands))
     dtype = _result_dtypes.get(key)
     if dtype is None:
-        row = TABLE[name]
+        row = TABLE.by_name[name]
         kinds = key[3:] if name == "where" else key[2:]
         if row.kind == "bool":
             dtype = np.dtype(bool)
@@ -92,19 +92,13 @@ def record(name: str, operands, python: bool = False) -> RecordedArray:
             return integers.computed(_function_of(name, python), operands)
         if dtype.kind == "b":
             name = _BOOLEAN.get(name, name)
-    dtype = recorder.dtype if python and dtype.kind == "f" else recorder.fitting(dtype)
+    if dtype != recorder.dtype:
+        dtype = recorder.dtype if python and dtype.kind == "f" else recorder.fitting(dtype)
     views = [x.view if isinstance(x, RecordedArray) else recorder.constant(x) for x in operands]
-    if name in ("square", "mul"):
-        name, views = recorder.squared_root(name, views)
-    shape = broadcast_shape([view.shape for view in views])
-    out = new_like(recorder, views, shape)
-    recorder.elementwise(name, views, shape, out)
+    out = recorder.computed(name, views)
     if integral and name in _SIGNED_ZERO and min(recorder.interval(view)[0] if recorder.interval(view) else -1
                                                 for view in views) < 0:
-        signed, out = out, new_like(recorder, [out], shape)
-        recorder.elementwise("add", [signed, recorder.constant(0)], shape, out)
-    if name in SQUARES_OF_ROOTS:
-        recorder.roots[out] = name, views
+        out = recorder.computed("add", [out, recorder.constant(0)])
     result = RecordedArray(recorder, out, dtype, _PYTHON[dtype.kind] if python else None)
     return integers.settled(result, _function_of(name, python), operands) if integral and dtype.kind in "iu" else result
 
@@ -124,16 +118,6 @@ def _function_of(name, python):
     if python and name in integers.OPERATORS:
         return integers.OPERATORS[name]
     return np.where if name == "where" else getattr(np, TABLE[name].numpy[0]) if TABLE[name].numpy else None
-
-
-def new_like(recorder: Recorder, views, shape) -> View:
-    """A new slot for a result of `shape`, its axes in memory in the order of the operands' (NumPy's order "K")."""
-    orders = {tuple(sorted(range(len(shape)), key=lambda axis: -abs(view.strides[axis])))
-              for view in views if view.shape == shape and len(shape) > 1}
-    order = orders.pop() if len(orders) == 1 else tuple(range(len(shape)))
-    out = recorder.new_slot(tuple(shape[axis] for axis in order))
-    strides = dict(zip(order, out.strides, strict=True))
-    return View(out.cell, tuple(shape), tuple(strides[axis] for axis in range(len(shape))))
 
 
 def recorder_of(operands) -> Recorder:
@@ -200,6 +184,9 @@ class RecordedArray(Recorded, Number):
     __slots__ = ()
     __hash__ = None
 
+    def __init__(self, recorder: Recorder, view: View, dtype, plain_type=None, writeable: bool = True):
+        self.recorder, self.view, self.dtype, self.plain_type, self.writeable = recorder, view, dtype, plain_type, writeable
+
     @property
     def __class__(self):
         """To the user's code what the plain call has in its place: ndarray, a scalar of NumPy's, or a number of Python's."""
@@ -211,7 +198,7 @@ class RecordedArray(Recorded, Number):
     def apply(name, operands):
         """Record an operator; operands of other array types (which may hold recorded arrays) take it over, as in NumPy."""
         try:
-            return record(name, operands, all(map(is_python_number, operands)))
+            return record(name, operands, all(map(_is_python_number, operands)))
         except NotDifferentiable:
             if any(map(_is_foreign, operands)):
                 return NotImplemented
@@ -338,16 +325,16 @@ class RecordedArray(Recorded, Number):
         return self.apply("abs", (self,))
 
     def __truediv__(self, other):
-        return divided("division", self, other)
+        return _divided("division", self, other)
 
     def __rtruediv__(self, other):
-        return divided("division", other, self)
+        return _divided("division", other, self)
 
     def __pow__(self, other):
-        return power(self, other)
+        return _power(self, other)
 
     def __rpow__(self, other):
-        return power(other, self)
+        return _power(other, self)
 
     def __matmul__(self, other):
         return np.matmul(self, other)
@@ -356,16 +343,16 @@ class RecordedArray(Recorded, Number):
         return np.matmul(other, self)
 
     def __floordiv__(self, other):
-        return divided("floor division", self, other)
+        return _divided("floor division", self, other)
 
     def __rfloordiv__(self, other):
-        return divided("floor division", other, self)
+        return _divided("floor division", other, self)
 
     def __mod__(self, other):
-        return divided("modulo", self, other)
+        return _divided("modulo", self, other)
 
     def __rmod__(self, other):
-        return divided("modulo", other, self)
+        return _divided("modulo", other, self)
 
     def __divmod__(self, other):
         return self // other, self % other
@@ -469,9 +456,35 @@ class RecordedArray(Recorded, Number):
         return self._in_place(self @ other)
 
 
+_PYTHON_TYPES = (float, int, bool)
+
+
+def _is_python_number(x) -> bool:
+    """Whether this is, or stands for, a number of Python's own, so that Python's rules hold for it."""
+    return x.plain_type in _PYTHON_TYPES if isinstance(x, RecordedArray) else type(x) in _PYTHON_TYPES
+
+
+def _divided(what, x, y):
+    """A quotient, whole quotient or remainder by the operator."""
+    if _is_python_number(x) and _is_python_number(y):
+        return divided(what, x, y)
+    if what == "division":
+        return RecordedArray.apply("div", (x, y))
+    return (np.floor_divide if what == "floor division" else np.remainder)(x, y)
+
+
+def _power(x, y):
+    """x**y by the operator."""
+    if _is_python_number(x) and _is_python_number(y):
+        return power(x, y)
+    if type(y) is int and y == 2 and x.view.shape:
+        return x.apply("square", (x,))  # NumPy's operator squares arrays, which for booleans is of another dtype
+    return np.power(x, y)
+
+
 def _bitwise(operation, ufunc, *operands):
     """An operator of bits: of Python's own integers as Python computes it, else by NumPy's function."""
-    if all(map(is_python_number, operands)) and any(_kind_of(x) is int for x in operands):
+    if all(map(_is_python_number, operands)) and any(_kind_of(x) is int for x in operands):
         return integers.computed(operation, operands)
     return ufunc(*operands)
 

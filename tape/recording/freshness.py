@@ -13,7 +13,6 @@ import collections
 import functools
 import inspect
 import os
-import random
 import types
 from collections.abc import Callable
 
@@ -21,10 +20,8 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 
 from tape.recording.snapshots import (
-    DEPTH,
     IMMUTABLE,
     OPAQUE,
-    Look,
     NeverEqual,
     Snapshot,
     attributes_of,
@@ -32,7 +29,6 @@ from tape.recording.snapshots import (
     is_installed,
     is_library,
     is_method_in_c,
-    random_state,
 )
 
 _MAKES_RANDOM = frozenset({"default_rng", "RandomState", "SeedSequence", "SystemRandom", "urandom", "token_bytes", "PCG64",
@@ -74,21 +70,12 @@ class State:
 
     def snapshot(self, arguments=()) -> Snapshot:
         """What the variables, and arguments that are no numbers, hold now."""
-        return Snapshot(self, arguments)
-
-    def content(self, arguments=(), look: Look | None = None) -> list:
-        """The same in a form that compares equal as long as nothing changes."""
-        look = look or Look(self.names, keep=False)
-        return [*(look.content(read(), DEPTH) for read in self._cells), *(look.content(value, DEPTH) for value in arguments)]
+        return Snapshot(self._cells, self.names, arguments)
 
     @property
     def names(self) -> frozenset | None:
         """Names of the attributes that the code may read; None for all, where it finds them by other means."""
         return None if self._names & ALL_ATTRIBUTES else frozenset(self._names)
-
-    def variables(self) -> list[tuple]:
-        """Pairs of what reads a variable, and what it holds now."""
-        return [(read, read()) for read in self._cells]
 
     def _read_function(self, function):
         if id(function) in self._seen:
@@ -231,8 +218,3 @@ def _codes(code):
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _codes(constant)
-
-
-def global_random_state():
-    """Something that changes when NumPy's global random generator, or Python's, is used."""
-    return random_state(np.random.get_state(legacy=False)), random.getstate()

@@ -13,27 +13,22 @@ import numpy as np
 from tape.errors import NotDifferentiable
 from tape.recording.integers import computed
 from tape.recording.lines import user_line
-from tape.recording.recorded import Recorded, is_python_number
+from tape.recording.recorded import Recorded
 
 
 def divided(what: str, x, y):
-    """A quotient, whole quotient or remainder by the operator.
+    """A quotient, whole quotient or remainder of numbers of Python's own.
 
     Raises ZeroDivisionError where Python would; of a recorded divisor under a guard that it is, or is not, zero. Where there
     are no values, in the bodies of loops, division gives infinities and NaN instead.
     """
-    row, ufunc = _DIVISIONS[what]
-    apply = (x if isinstance(x, Recorded) else y).apply
-    if not (is_python_number(x) and is_python_number(y)):
-        return apply(row, (x, y)) if what == "division" else ufunc(x, y)
     if y == 0 if not isinstance(y, Recorded) else not is_nonzero(y):
         raise ZeroDivisionError(_MESSAGES[what])
-    return apply(row, (x, y))
+    return (x if isinstance(x, Recorded) else y).apply(_DIVISIONS[what], (x, y))
 
 
-_DIVISIONS = {"division": ("div", np.true_divide), "floor division": ("floor_divide", np.floor_divide),
-              "modulo": ("mod", np.remainder)}
-"""Operation → its instruction and its ufunc."""
+_DIVISIONS = {"division": "div", "floor division": "floor_divide", "modulo": "mod"}
+"""Operation → its instruction."""
 
 _MESSAGES = {"division": "float division by zero", "floor division": "float floor division by zero", "modulo": "float modulo"}
 
@@ -50,10 +45,7 @@ def is_nonzero(x) -> bool:
 
 
 def power(x, y):
-    """x**y by the operator."""
-    if not (is_python_number(x) and is_python_number(y)):
-        # NumPy's operator, unlike its function, squares arrays, which for booleans is of another dtype.
-        return np.square(x) if np.ndim(x) and type(y) is int and y == 2 else np.power(x, y)
+    """x**y of numbers of Python's own."""
     recorded = x if isinstance(x, Recorded) else y
     if all(_is_python_integer(v) for v in (x, y)):
         return computed(lambda x, y: x**y, (x, y))

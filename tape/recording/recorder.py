@@ -1,7 +1,7 @@
 """The recorder: turns operations on views of cells into the instructions of one list.
 
 Values are computed when somebody needs them: a guard, or the end. What is not here: the arrays that users' code sees
-(`tracing.py`).
+(`arrays.py`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import numpy as np
 
 from compiled.lists import loops
 from compiled.lists.calls import Call, CallWords
-from compiled.lists.memory import ListMemory, View, contiguous, elementwise_block
+from compiled.lists.memory import ListMemory
 from compiled.lists.program import Program, live_flags
 from compiled.sweeps.engine import ENGINE
 from compiled.table.instructions import TABLE, Table, undefined
-from compiled.table.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, STATUS_BITS
+from compiled.table.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, instruction_and_code
+from compiled.table.views import View, broadcast_strides, contiguous
 from tape.errors import NotDifferentiable
 from tape.recording.integers import INTERVALS, Interval, fits, interval_of, is_integral
 from tape.recording.lines import user_line
@@ -28,9 +29,8 @@ _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("rec
 _limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("limit", default=None)
 
 
-def current_recorder() -> Recorder | None:
-    """Return the recorder at work in this thread, if any."""
-    return _recorder.get()
+current_recorder = _recorder.get
+"""Return the recorder at work in this thread, if any."""
 
 
 @contextlib.contextmanager
@@ -95,7 +95,8 @@ class Recorder:
 
     def __init__(self, dtype, table: Table = TABLE):
         self.table = table
-        self.memory = ListMemory(np.dtype(dtype), _limit.get())
+        self.dtype = np.dtype(dtype)  # of the list's cells
+        self.memory = ListMemory(self.dtype, _limit.get())
         self.active: list[bool] = []
         self.inputs: list[View] = []
         self.constants: list[int] = []
@@ -114,11 +115,6 @@ class Recorder:
         self.bodies: list[Program | Call] = []
         self.is_finished = False  # whether this goes on from a finished list, with a derivative of it
         self.without_values = 0  # how deep in what is recorded without values: bodies of loops, rules, derivatives
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the list's cells."""
-        return self.memory.dtype
 
     def fitting(self, dtype: np.dtype) -> np.dtype:
         """The dtype of a result that NumPy would give `dtype`.
@@ -200,7 +196,7 @@ class Recorder:
 
     def _note_interval(self, name: str, operands: list[View], out: View, times=None) -> None:
         """Bounds of an instruction's result; `times` says how many terms are added to each cell of it."""
-        row = self.table[name]
+        row = self.table.by_name[name]
         if not self._intervals and row.structural is False and row.kind != "bool" and name != "zero":
             return  # nothing but floats so far
         slot, interval = self.slot_number(out.cell), None
@@ -246,23 +242,23 @@ class Recorder:
     def constant(self, value) -> View:
         """Return the view of a constant; equal constants share cells."""
         if isinstance(value, (float, int)) or np.ndim(value) == 0:
-            number = float(value)
+            number, integral = float(value), not isinstance(value, float) and is_integral(value)
             # 0.0 and -0.0 are different constants, and 1 is an integer, of which bounds are known.
-            key = number, math.copysign(1.0, number), is_integral(value)
+            key = number, math.copysign(1.0, number), integral
             view = self._scalars.get(key)
             if view is None:
-                view = self._scalars[key] = self._new_constant(value)
+                view = self._scalars[key] = self._new_constant(value, integral)
             return view
         refuse_subclass(value)
         known = self._arrays.get(id(value))
         if known is not None and np.array_equal(known[1].of(self.memory.values), value):
             return known[1]
-        view = self._new_constant(value)
+        view = self._new_constant(value, is_integral(value))
         self._arrays[id(value)] = value, view
         return view
 
-    def _new_constant(self, value) -> View:
-        interval = interval_of(value) if is_integral(value) else None
+    def _new_constant(self, value, integral) -> View:
+        interval = interval_of(value) if integral else None
         array = np.asarray(float(value) if isinstance(value, int) else value)
         self.constants.append(len(self.active))
         view = self.new_slot(array.shape)
@@ -280,12 +276,7 @@ class Recorder:
 
     def elementwise(self, name: str, operands: list[View], shape, out: View) -> None:
         """Write one elementwise instruction over the iteration space `shape`; views are broadcast to it."""
-        row = self.table[name]
-        block = None
-        if math.prod(shape) != 1:
-            strides = [broadcast_strides(view, shape) for view in operands]
-            strides += [(0,) * len(shape)] * (3 - len(strides))
-            block = elementwise_block(shape, [*strides, broadcast_strides(out, shape)])
+        row = self.table.by_name[name]
         flags = 0
         for k, partial in enumerate(row.partials):
             if partial is not None and self.is_active(operands[k]):
@@ -295,9 +286,32 @@ class Recorder:
         if row.accumulates:
             flags |= ACCUMULATES
         self._note_interval(name, operands, out, (lambda: terms_of_each(shape, out)) if row.accumulates else None)
-        self._append(name, self.memory.block(block), out, operands, flags)
+        line = self._written(out.cell, flags)
+        self.memory.append_elementwise(self.table.opcode[name], shape, operands, out, flags, line)
 
-    def squared_root(self, name: str, views: list[View]) -> tuple[str, list[View]]:
+    def computed(self, name: str, operands: list[View]) -> View:
+        """Write an elementwise instruction on views that are broadcast together; returns its result, in a new slot."""
+        if name in ("square", "mul"):
+            name, operands = self._squared_root(name, operands)
+        shape = broadcast_shape([view.shape for view in operands])
+        out = self._new_like(operands, shape)
+        self.elementwise(name, operands, shape, out)
+        if name in SQUARES_OF_ROOTS:
+            self.roots[out] = name, operands
+        return out
+
+    def _new_like(self, views, shape) -> View:
+        """A new slot for a result of `shape`, its axes in memory in the order of the operands' (NumPy's order "K")."""
+        if len(shape) < 2:
+            return self.new_slot(shape)
+        orders = {tuple(sorted(range(len(shape)), key=lambda axis: -abs(view.strides[axis])))
+                  for view in views if view.shape == shape}
+        order = orders.pop() if len(orders) == 1 else tuple(range(len(shape)))
+        out = self.new_slot(tuple(shape[axis] for axis in order))
+        strides = dict(zip(order, out.strides, strict=True))
+        return View(out.cell, tuple(shape), tuple(strides[axis] for axis in range(len(shape))))
+
+    def _squared_root(self, name: str, views: list[View]) -> tuple[str, list[View]]:
         """The row and operands to record for a product that may be the square of a root.
 
         The chain rule cannot say what the second derivative of a squared length is at the origin, as the length has none.
@@ -309,20 +323,22 @@ class Recorder:
 
     def structural(self, name: str, operands: list[View], out: View | None, words: tuple[int, ...], owned: int) -> None:
         """Write one structural instruction with the words of its own block."""
-        row = self.table[name]
+        row = self.table.by_name[name]
         flags = sum(1 << k for k, d in enumerate(row.differentiable) if d and self.is_active(operands[k]))
         if row.accumulates:
             flags |= ACCUMULATES
         if out is not None:
             self._note_interval(name, operands, out)
-        self._append(name, self.memory.block((-1, owned, *words)), out, operands, flags)
-
-    def _append(self, name, space, out, operands, flags):
         cell = out.cell if out is not None else 0
+        line = self._written(cell, flags)
+        self.memory.append(self.table.opcode[name], (-1, owned, *words), cell, tuple(view.cell for view in operands), flags,
+                           line)
+
+    def _written(self, cell, flags) -> int:
+        """Note that an instruction writes a cell; returns the number of the user's line."""
         if flags & 7:
             self.active[self.slot_number(cell)] = True
-        line = self.lines.setdefault(user_line(), len(self.lines))
-        self.memory.append(self.table.opcode[name], space, cell, tuple(view.cell for view in operands), flags, line)
+        return self.lines.setdefault(user_line(), len(self.lines))
 
     def copied(self, view: View) -> View:
         """Return a contiguous copy of the cells."""
@@ -414,7 +430,7 @@ class Recorder:
         """Return the list as recorded so far, as a program; constants keep their cells, all else is zero."""
         memory = self.memory
         code = memory.code[: memory.length].copy()
-        values = np.zeros(memory.cells, memory.dtype)
+        values = np.zeros(memory.cells, self.dtype)
         for number in self.constants:
             cell, shape = memory.slots[number]
             size = math.prod(shape)
@@ -460,27 +476,24 @@ def check_integers(array: np.ndarray, dtype) -> None:
                                 f"{'use float64 arguments' if dtype == np.float32 else 'reduce them first'}")
 
 
+def failed_guard(status: int, program: Program) -> int:
+    """The number of the guard at which a sweep stopped; raises what else its status says, naming the user's line."""
+    number, code = instruction_and_code(status)
+    if code == GUARD_FAILED:
+        return number
+    assert code == INDEX_ERROR
+    raise IndexError(f"an index is out of bounds for its array, in instruction {number}: {program.instruction_text(number)}")
+
+
 def raise_status(status: int, program: Program) -> None:
     """Raise what the status of a sweep that stopped says, naming the instruction and the user's line."""
-    number, code = status >> STATUS_BITS, status & ((1 << STATUS_BITS) - 1)
-    text = program.instruction_text(number)
-    if code == INDEX_ERROR:
-        raise IndexError(f"an index is out of bounds for its array, in instruction {number}: {text}")
-    assert code == GUARD_FAILED
-    raise AssertionError(f"a guard failed while recording: {text}")
+    guard = failed_guard(status, program)
+    raise AssertionError(f"a guard failed while recording: {program.instruction_text(guard)}")
 
 
 def terms_of_each(shape, out: View) -> int:
     """How many of an iteration space's points go to one cell of a view, at most."""
     return math.prod(n for n, step in zip(shape, broadcast_strides(out, shape), strict=True) if not step)
-
-
-def broadcast_strides(view: View, shape) -> tuple[int, ...]:
-    """Strides of `view` broadcast to `shape`: 0 along the axes that it lacks or that have length 1."""
-    if view.shape == shape:
-        return view.strides
-    extra = len(shape) - len(view.shape)
-    return (0,) * extra + tuple(0 if n == 1 else s for n, s in zip(view.shape, view.strides, strict=True))
 
 
 def broadcast_shape(shapes) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import array
 import collections
-import ctypes
 import functools
+import itertools
 import operator
 import os
 import random
@@ -24,6 +24,7 @@ import optree
 import scipy
 
 import compiled
+from compiled.native.comparison import Pieces, memcmp
 from tape.recording.lines import THIS, folder_of
 
 DEPTH = 150
@@ -51,14 +52,24 @@ OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)
 class Snapshot:
     """What variables held at some time.
 
+    Parameters
+    ----------
+    readers : list of callable
+        What reads each variable.
+    names : frozenset or None
+        Of the attributes that count, None for all.
+    arguments : sequence
+        More objects, which are handed in at each look.
+
     As long as they hold the same objects, and these the same ones, it is enough to see that, and to compare the bytes of arrays
     (`_Checks`); otherwise contents are compared.
     """
 
-    def __init__(self, state, arguments=()):
-        look = Look(state.names, keep=True)
-        self._state, self._content = state, state.content(arguments, look)
-        self._checks = _Checks(state, arguments, look.arrays)
+    def __init__(self, readers, names, arguments=()):
+        look = Look(names, keep=True)
+        self._readers, self._names = readers, names
+        self._content = self._read(look, arguments)
+        self._checks = _Checks(readers, names, arguments, look.arrays)
 
     def __eq__(self, other):
         return isinstance(other, Snapshot) and self._content == other._content
@@ -69,12 +80,17 @@ class Snapshot:
         """Whether the variables, and these arguments, hold now what they held then."""
         if self._checks.hold(arguments):
             return True
-        look = Look(self._state.names, keep=True) if self._checks.exact else None
-        if self._state.content(arguments, look) != self._content:
+        exact = self._checks.exact
+        look = Look(self._names, keep=exact)
+        if self._read(look, arguments) != self._content:
             return False
-        if look is not None:  # other objects that hold the same
-            self._checks = _Checks(self._state, arguments, look.arrays)
+        if exact:  # other objects that hold the same
+            self._checks = _Checks(self._readers, self._names, arguments, look.arrays)
         return True
+
+    def _read(self, look, arguments) -> list:
+        """What is held now, in a form that compares equal as long as nothing changes."""
+        return [*(look.content(read(), DEPTH) for read in self._readers), *(look.content(value, DEPTH) for value in arguments)]
 
 
 class _Checks:
@@ -86,9 +102,9 @@ class _Checks:
         Whether they can say so at all: not where something is reached that only its contents tell.
     """
 
-    def __init__(self, state, arguments, arrays):
-        self.exact, self._known, self._seen, self._names = True, arrays, set(), state.names
-        self._variables, self._arguments = state.variables(), tuple(arguments)
+    def __init__(self, readers, names, arguments, arrays):
+        self.exact, self._known, self._seen, self._names = True, arrays, set(), names
+        self._variables, self._arguments = [(read, read()) for read in readers], tuple(arguments)
         self._sequences, self._mappings, self._objects, self._attributes = [], [], [], []
         self._arrays, self._others = [], []  # those whose bytes can be compared where they lie, and others
         self._copies = []  # keeps alive that of which only the address is noted
@@ -97,6 +113,16 @@ class _Checks:
         for value in self._arguments:
             self._walk(value, DEPTH)
         self._known = None
+        self._columns()
+
+    def _columns(self):
+        """What was noted of each object, attribute and array as columns, for looks without a loop of Python's."""
+        dicts = [row for row in self._objects if row[2] is not None]
+        self._objects = _columns(self._objects, 4)[:3]
+        self._dicts, self._lengths = [own for _, _, own, _ in dicts], [count for *_, count in dicts]
+        self._attributes = _columns(self._attributes, 3)
+        self._arrays, self._shapes, pieces = _columns(self._arrays, 3)
+        self._pieces = Pieces(pieces)
 
     def hold(self, arguments) -> bool:
         """Whether all that was reached is still there, and as it was."""
@@ -107,12 +133,17 @@ class _Checks:
         for read, value in self._variables:
             if read() is not value:
                 return False
-        for value, kind, own, count in self._objects:
-            if value.__class__ is not kind or getattr(value, "__dict__", None) is not own or (own and len(own) != count):
-                return False
-        for value, name, item in self._attributes:
-            if getattr(value, name, self) is not item:
-                return False
+        return self._same_objects() and self._same_items() and self._same_arrays()
+
+    def _same_objects(self) -> bool:
+        values, kinds, dicts = self._objects
+        if not (all(map(operator.is_, map(type, values), kinds)) and all(map(operator.is_, map(_dict_of, values), dicts))
+                and list(map(len, self._dicts)) == self._lengths):
+            return False
+        values, names, items = self._attributes
+        return all(map(operator.is_, map(getattr, values, names, itertools.repeat(self)), items))
+
+    def _same_items(self) -> bool:
         for value, items in self._sequences:
             if len(value) != len(items) or not all(map(operator.is_, value, items)):
                 return False
@@ -120,10 +151,11 @@ class _Checks:
             if (len(value) != len(items) or not all(map(operator.is_, value.values(), items))
                     or not all(map(operator.is_, value, keys))):
                 return False
-        for value, shape, place, kept, nbytes in self._arrays:
-            if value.shape != shape or _memcmp(place, kept, nbytes):
-                return False
-        return all(_Array(value, keep=False) == kept for value, kept in self._others)
+        return True
+
+    def _same_arrays(self) -> bool:
+        return (list(map(_SHAPE, self._arrays)) == self._shapes and self._pieces.are_equal()
+                and all(_Array(value, keep=False) == kept for value, kept in self._others))
 
     def _walk(self, value, depth):
         """Note what is to be looked at, as `Look.content` goes through it."""
@@ -148,7 +180,7 @@ class _Checks:
             self.exact = False
         else:
             attributes = attributes_of(value, self._names)
-            own = getattr(value, "__dict__", None)
+            own = _dict_of(value)
             self._objects.append((value, type(value), own, len(own or ())))
             self._attributes += [(value, name, item) for name, item in attributes.items()]
             items = tuple(attributes.values())
@@ -159,24 +191,22 @@ class _Checks:
         if value.dtype == object:
             return
         kept = self._known[id(value)]
-        if value.flags.c_contiguous and _memcmp is not None:
-            self._arrays.append((value, value.shape, value.ctypes.data, kept.array.ctypes.data, value.nbytes))
+        if value.flags.c_contiguous and memcmp is not None:
+            self._arrays.append((value, value.shape, (value.ctypes.data, kept.array.ctypes.data, value.nbytes)))
             self._copies.append(kept)
         else:
             self._others.append((value, kept))
 
 
-def _found_memcmp():
-    """C's `memcmp`; None where it is not found by its name."""
-    try:
-        function = (ctypes.cdll.msvcrt if os.name == "nt" else ctypes.CDLL(None)).memcmp
-    except (AttributeError, OSError):
-        return None
-    function.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
-    return function
+_SHAPE = operator.attrgetter("shape")
 
 
-_memcmp = _found_memcmp()
+def _dict_of(value):
+    return getattr(value, "__dict__", None)
+
+
+def _columns(rows, count):
+    return tuple(map(list, zip(*rows, strict=True))) if rows else ([],) * count
 
 
 class _Array:
@@ -329,6 +359,11 @@ def is_library(file: str | None) -> bool:
         return True
     file = os.path.realpath(file)
     return file.startswith(_LIBRARIES) or (file.startswith(_STANDARD) and not file.startswith(_INSTALLED))
+
+
+def global_random_state():
+    """Something that changes when NumPy's global random generator, or Python's, is used."""
+    return random_state(np.random.get_state(legacy=False)), random.getstate()
 
 
 def random_state(state):

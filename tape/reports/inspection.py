@@ -16,11 +16,11 @@ import numpy as np
 from compiled.lists import loops
 from compiled.lists.calls import Call, CallWords
 from compiled.lists.loops import Loop, LoopRun, leaf
-from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.sweeps.engine import ENGINE
 from compiled.table.layout import FLAGS, LINE, OPCODE, OPERAND, OUT, OUTPUT, SCALAR, SPACE
 from compiled.table.numpy_reader import evaluated
+from compiled.table.views import View
 from tape.recording.recorder import Recorder
 from tape.transforms.build import with_gradients
 

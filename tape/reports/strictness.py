@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import optree
 
-from compiled.active.derivatives import Listing
+from compiled.active.recorded_list import RecordedList
 from compiled.forking import Lock
 from tape.errors import TapeError, UndefinedGradient, UndefinedGradientWarning
 from tape.jitted.derivatives import Derivative
@@ -161,7 +161,7 @@ def is_finite(arrays) -> bool:
 
 
 def _findings(kind, program, wrt, buffer, extra) -> Findings | None:
-    if kind == "jvp" and not program.bodies:
+    if kind == "jvp" and not program.has_bodies:
         return inspect_forward(program, buffer, extra, wrt)
     if kind in ("hvp", "hessian"):
         outputs = list(range(len(program.outputs)))[:1]
@@ -257,7 +257,7 @@ def _called(derivative, *args, **kwargs):
     """Call a jitted derivative, and look at its result in threads that are strict."""
     result = super(Derivative, derivative).__call__(*args, **kwargs)
     asked = _strictness.get()
-    if asked is not None and not isinstance(derivative.emitter, Listing):
+    if asked is not None and not isinstance(derivative.emitter, RecordedList):
         finite = is_finite(_floats(result))
         if not finite or asked.kinks:
             _examine_jitted(derivative, signature(derivative.py_func).bind(*args, **kwargs).args, finite)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled.lists.memory import View
+from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, plain, record
 from tape.recording.dispatch import FUNCTIONS, implements, records

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
-from compiled.lists.memory import View
+from compiled.table.views import View, broadcast_strides
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, plain, record
 from tape.recording.integers import settled
-from tape.recording.recorder import broadcast_strides
 
 
 def as_recorded(recorder, x) -> RecordedArray:

@@ -12,13 +12,12 @@ import weakref
 
 import numpy as np
 
-from compiled.lists.memory import View, contiguous
+from compiled.table.views import View, broadcast_strides, contiguous
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, plain, record, recorder_of
 from tape.recording.dispatch import records
 from tape.recording.integers import exact_limit, fits, is_integral
 from tape.recording.lines import user_line
-from tape.recording.recorder import broadcast_strides
 
 
 @records("get")

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from compiled.lists.memory import View
+from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, record, stop_gradient
 from tape.recording.dispatch import FUNCTIONS, implements
@@ -61,14 +61,14 @@ def _count(a, axis, keepdims, where):
 def sum_(a, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=np._NoValue):
     """`numpy.sum`."""
     a = selected("sum", a, where, 0, dtype)
-    recorder = a.recorder
-    axes = axes_of(axis, a.ndim)
-    result = recorder.zeros(tuple(n for k, n in enumerate(a.shape) if k not in axes))
-    recorder.elementwise("accumulate", [a.view], a.shape, _reduced_view(recorder, a.shape, axes, result))
+    recorder, shape = a.recorder, a.view.shape
+    axes = axes_of(axis, len(shape))
+    result = recorder.zeros(tuple(n for k, n in enumerate(shape) if k not in axes))
+    recorder.elementwise("accumulate", [a.view], shape, _reduced_view(recorder, shape, axes, result))
     total = RecordedArray(recorder, result, summed_dtype(a.dtype) if dtype is None else a.dtype)
     if total.dtype.kind in "iu":
         total = settled(total, np.sum, (a,), {"axis": axes, "dtype": dtype})
-    total = _with_kept(total, a.shape, axes, keepdims is True)
+    total = _with_kept(total, shape, axes, keepdims is True)
     return total if (isinstance(initial, int) and initial == 0) or initial is np._NoValue else total + initial
 
 

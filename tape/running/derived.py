@@ -1,55 +1,23 @@
-"""The lists that compute a function's value and its derivatives, and what runs them: machine code, or the sweeps.
+"""The lists that compute a function's value and its derivatives.
 
 What is here: from a trace to the list of each derivative, simplified and with the bodies of its loops as native code wants
-them. What is not: differentiation and simplification (`transforms`), machine code (`compiled.native`).
+them. What is not: differentiation and simplification (`transforms`), what runs the lists (`executables.py`).
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from compiled.forking import cached_property
-from compiled.lists import loops
 from compiled.lists.listing import Listing, body_of, with_body
 from compiled.lists.loops import Loop, Packs
 from compiled.native.function import NativeFunction
 from compiled.native.loops import LoopBody
-from compiled.native.wrappers import NOT_FINITE, NOT_TAKEN, Signature
-from compiled.sweeps.engine import ENGINE
-from compiled.table.layout import STATUS_BITS
-from tape.errors import NotDifferentiable
-from tape.recording.recorder import check_integers
-from tape.recording.traces import Trace
-from tape.reports.strictness import is_finite, strictness, verify
+from tape.recording.trace import Trace
 from tape.running.c_names import distinct_names
 from tape.transforms.build import with_gradients, with_tangents
 from tape.transforms.roll import LEAST_STEPS, rolled
 from tape.transforms.simplify import FORWARD_ONLY, cells_read, result_of, simplified, zeros_that_are_read
-
-
-class SweptFunction:
-    """A list run by the sweeps, in the place of a `NativeFunction`."""
-
-    def __init__(self, listing: Listing, inputs, outputs, name: str, derivatives: int):
-        self.program, self.name, self.dtype = listing.program(), name, listing.dtype
-        self.derivatives = derivatives
-        self.signature = Signature.of(listing, inputs, outputs)
-
-    def results(self, leaves):
-        """As `NativeFunction.results`."""
-        program = self.program
-        values = program.values.copy()
-        for view, leaf in zip(program.inputs, leaves, strict=True):
-            if np.shape(leaf) != view.shape:
-                return NOT_TAKEN, []
-            view.of(values)[...] = leaf
-        status = loops.forward(ENGINE, program, values, 0, len(program.code))
-        if status >= 0:
-            return status & ((1 << STATUS_BITS) - 1), []
-        results = [view.of(values).copy()[()] if not view.shape else view.of(values).copy() for view in program.outputs]
-        return 0 if is_finite(results[self.derivatives :]) else NOT_FINITE, results
 
 
 class Lists:
@@ -64,7 +32,7 @@ class Lists:
     names : list of str
         Of the arguments' leaves in C.
     make : callable
-        What makes a function of a list.
+        What makes an executable of a list: `NativeFunction`, or one that is made with the same arguments.
     """
 
     def __init__(self, trace: Trace, name: str, names: list[str] | None = None, make=None):
@@ -131,21 +99,6 @@ class Lists:
         return self._native(longer, tangents, [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],
                             [f"product_{n}" for n in self.wrt], "hvp")
 
-    def run(self, name, leaves, extra, checked=True):
-        """Run a list on all leaves of the arguments and on `extra`; None where it does not hold for them.
-
-        Unless `checked` is false, a derivative that is not finite is told, see `strictness.verify`.
-        """
-        function = getattr(self, name)
-        inputs = [leaves[k] for k in self.trace.dynamic]
-        status, results = called(function, [*inputs, *extra])
-        if status not in (0, NOT_FINITE):
-            return None
-        if checked and (status or strictness() is not None) and name != "value":
-            first = function.derivatives
-            verify(name, self.trace, inputs, extra, results[first:], results[:first])
-        return results
-
 
 def native_listing(listing: Listing) -> Listing:
     """A list, simplified for forward runs, with its bodies as native code runs them."""
@@ -183,30 +136,3 @@ def _loop_body(listing, step, loop) -> LoopBody:
     body.outputs = [body.outputs[k] for k in wanted]
     return LoopBody(native_listing(body), tuple(wanted), rows, tuple(v.shape for v in program.inputs),
                     tuple(v.shape for v in program.outputs))
-
-
-def called(function: NativeFunction, leaves) -> tuple[int, list]:
-    """Run a function on leaves, which are converted when it does not take them as they are; returns status and results."""
-    status, results = function.results(leaves)
-    if status == NOT_TAKEN:
-        slots = function.signature.inputs
-        return function.results([converted(leaf, slot.shape, slot.name, function.dtype)
-                                 for leaf, slot in zip(leaves, slots, strict=True)])
-    return status, results
-
-
-def converted(leaf, shape, name, dtype) -> np.ndarray:
-    """An argument as native code takes it: itself where it is that already, else a copy."""
-    if leaf.__class__ is np.ndarray and leaf.dtype is dtype and leaf.shape == shape and leaf.ndim:
-        flags = leaf.flags
-        if flags.c_contiguous and flags.aligned:
-            return leaf
-    if np.shape(leaf) != shape:
-        raise ValueError(f"argument {name}: compiled for shape {shape}, got {np.shape(leaf)}; compile again for other shapes")
-    array = np.asarray(leaf)
-    if array.dtype.kind not in "fiub":
-        raise NotDifferentiable(f"argument {name}: expected numbers, got {array.dtype}")
-    check_integers(array, dtype)
-    result = np.empty(shape, dtype)  # a copy: an array may be out of line, or of a dtype that is equal but not the same
-    result[...] = array
-    return result

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from compiled.lists.listing import Listing, Ref, Result
-from compiled.lists.memory import contiguous
+from compiled.table.views import contiguous
 from tape.errors import NotDifferentiable
 from tape.transforms.simplify import dead_code
 

@@ -10,7 +10,7 @@ import numpy as np
 from compiled.lists import file
 from tape.errors import InvalidTape, NotDifferentiable
 from tape.recording.arguments import Leaf, leaves_of, with_leaves
-from tape.recording.traces import Trace
+from tape.recording.trace import Trace
 from tape.rules.lapack import described_call
 
 
@@ -61,8 +61,8 @@ def _read(program, extra):
     wrt = [int(k) for k in extra["wrt"]]
     if not all(0 <= k < len(dynamic) for k in wrt):
         raise InvalidTape("the header differentiates an input that the list does not have")
-    trace = Trace(program, leaves, dynamic, wrt, results, dtypes, result_structure,
-                  tuple(bytes.fromhex(o) for o in extra["outcomes"]), [int(g) for g in extra["guards"]])
+    trace = Trace(program=program, leaves=leaves, dynamic=dynamic, wrt=wrt, results=results, result_dtypes=dtypes,
+                  structure=result_structure, outcomes=tuple(bytes.fromhex(o) for o in extra["outcomes"]))
     return trace, structure
 
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from compiled.forking import cached_property
-from compiled.lists import loops
 from compiled.lists.listing import Listing
-from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.sweeps.engine import ENGINE
-from compiled.table.layout import GUARD_FAILED, OPCODE, OPERAND, OPERANDS, OUTPUT, STATUS_BITS
+from compiled.table.layout import OPCODE, OPERAND, OPERANDS, OUTPUT
+from compiled.table.views import View
 from tape.draw import GraphPicture, draw
 from tape.draw.contents import parameter_names
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
-from tape.recording.arguments import Leaf, leaves_of, like_argument, with_leaves
+from tape.recording.arguments import Leaf, checked_leaves, leaves_of, like_argument, with_leaves
 from tape.recording.arrays import RecordedArray
-from tape.recording.recorder import raise_status
-from tape.recording.traces import Trace, Traces, Workspace
+from tape.recording.recorder import failed_guard
+from tape.recording.trace import Trace, Workspace
+from tape.recording.traces import Traces
 from tape.reports.inspection import inspect
 from tape.reports.report import Report
 from tape.reports.strictness import examine, is_finite, strictness
+from tape.running.linearised import fill_adjoints
 from tape.tapes import saving
 from tape.tapes.graph import Graph, Operation
 from tape.transforms.build import with_gradients, with_tangents
@@ -102,7 +103,7 @@ class Tape:
         self._program: Program = trace.program
         self._workspace = workspace or Workspace(trace.program, trace.wrt)
         # Whether the values are not there: recording a loop does not run it.
-        self._rewound = bool(self._program.bodies) or workspace is None
+        self._rewound = self._program.has_bodies or workspace is None
         self._seeded = None  # what the last reverse sweep began with; None when it was not run on these values
         self._names: tuple[str, ...] = ()
         self.grad_table = GradTable(self)
@@ -255,10 +256,9 @@ class Tape:
         results, result_structure = leaves_of(wanted if wanted is not None else 0)
         program = listing.program()
         program.check()
-        guards = np.flatnonzero(program.code[:, OPCODE] == program.table.opcode["guard"]).tolist()
         numbers = list(range(len(leaves)))
-        trace = Trace(program, described, numbers, numbers, list(range(len(results))), [listing.dtype] * len(results),
-                      result_structure, (), guards)
+        trace = Trace(program=program, leaves=described, dynamic=numbers, wrt=numbers, results=list(range(len(results))),
+                      result_dtypes=[listing.dtype] * len(results), structure=result_structure)
         return Tape(trace, structure)
 
     # ------------------------------------------------------------------ sweeps
@@ -287,7 +287,7 @@ class Tape:
                 raise ValueError(f"argument leaf {k}: expected the recorded {recorded.dtype!r}, got {leaf!r:.60}")
         self._rewound, self._seeded = True, None  # stays so where a guard fails
         self._trace.check(leaves)
-        if not self._trace.admits(leaves):
+        if self._trace.has_bounds and not self._trace.admits(leaves):
             raise GuardFailed("an integer argument is beyond what the list was recorded for, as cells do not hold it exactly; "
                               "record again with these arguments, or use tape.grad, which does so by itself")
         self._trace.load(self._workspace, leaves)
@@ -298,12 +298,10 @@ class Tape:
 
     def _swept(self):
         status = self._trace.forward(self._workspace)
-        if status >= 0 and status & ((1 << STATUS_BITS) - 1) == GUARD_FAILED:
-            text = self._program.instruction_text(status >> STATUS_BITS)
+        if status >= 0:
+            text = self._program.instruction_text(failed_guard(status, self._program))
             raise GuardFailed(f"a branch of Python code is decided otherwise than when it was recorded: {text}; record again "
                               "with these arguments, or use tape.grad, which does so by itself")
-        if status >= 0:
-            raise_status(status, self._program)
         self._rewound = False
         return self._trace.result(self._workspace)
 
@@ -322,26 +320,16 @@ class Tape:
         ValueError
             For a seed of another structure or shape.
         """
-        pairs = self._seeds(seed)
-        self._reverse(pairs)
+        seeds = self._seeds(seed)
+        if self._rewound and not self._program.has_bodies:
+            self._swept()  # the last reverse sweep undid the assignments: run them again
+        fill_adjoints(self._trace, self._workspace, list(zip(self._dynamic_outputs(), seeds, strict=True)))
+        self._rewound = self._rewound if self._program.has_bodies else self._program.overwrites
+        self._seeded = seeds
         wrt = [self._program.inputs[k] for k in self._trace.wrt]
         adjoints = [view.of(self._workspace.adjoints) for view in wrt]
         if strictness() is not None or not is_finite(adjoints):
-            examine("vjp", self._program, wrt, self._initial_values, self._output_seeds(pairs), adjoints)
-
-    def _reverse(self, pairs):
-        if self._program.bodies:
-            self._reverse_with_loops(pairs)
-            return
-        if self._rewound:
-            # The last reverse sweep undid the assignments; run them again.
-            self._swept()
-        adjoints = self._workspace.adjoints
-        adjoints[...] = 0.0
-        for view, one in pairs:
-            view.of(adjoints)[...] += one
-        ENGINE.reverse(self._program.code, self._program.geometry, self._workspace.values, adjoints, True)
-        self._rewound, self._seeded = self._program.overwrites, pairs
+            examine("vjp", self._program, wrt, self._initial_values, self._output_seeds(seeds), adjoints)
 
     def _initial_values(self) -> np.ndarray:
         """The value buffer before the last forward sweep."""
@@ -353,46 +341,24 @@ class Tape:
             view.of(values)[...] = view.of(work)
         return values
 
-    def _output_seeds(self, pairs):
+    def _output_seeds(self, seeds):
         """The adjoint of each output of the list."""
-        seeds = [np.zeros(view.shape) for view in self._program.outputs]
-        for which, (_, one) in zip(self._dynamic_outputs(), pairs, strict=True):
-            seeds[which] += one
-        return seeds
+        adjoints = [np.zeros(view.shape) for view in self._program.outputs]
+        for which, seed in zip(self._dynamic_outputs(), seeds, strict=True):
+            adjoints[which] += seed
+        return adjoints
 
     def _seeds(self, seed):
-        """Each dynamic result's view with its seed."""
+        """The seeds of the results that are computed."""
         if not self._dynamic_outputs():
             raise NotDifferentiable("no result of this tape depends on its arguments")
+        trace = self._trace
         if np.ndim(seed) == 0 and isinstance(seed, (int, float, np.generic)):
-            seeds = [seed] * len(self._trace.results)
+            seeds = [seed] * len(trace.results)
         else:
-            seeds, structure = leaves_of(seed)
-            if structure != self._trace.structure:
-                raise ValueError(f"the seed: expected the structure of the result, {self._trace.structure}, got {structure}")
-        pairs = []
-        for k, w in enumerate(self._trace.results):
-            if isinstance(w, int):
-                view = self._program.outputs[w]
-                if np.shape(seeds[k]) not in ((), view.shape):
-                    raise ValueError(f"the seed: expected shape {view.shape} for result {k}, got {np.shape(seeds[k])}")
-                pairs.append((view, np.array(seeds[k])))
-        return pairs
-
-    def _reverse_with_loops(self, pairs):
-        """Adjoints by the list that computes them, as the sweeps do not go into loops."""
-        program, adjoints = self._program, self._workspace.adjoints
-        adjoints[...] = 0.0
-        slots = [program.slot_view(k) for k in range(len(program.slots)) if k not in program.constants]
-        longer, views = with_gradients(program, self._dynamic_outputs(), slots, seeded=True)
-        values = longer.values.copy()
-        given = [view.of(self._workspace.values) for view in program.inputs] + [one for _, one in pairs]
-        for view, value in zip(longer.inputs, given, strict=True):
-            view.of(values)[...] = value
-        loops.forward(ENGINE, longer, values, 0, len(longer.code))
-        for slot, view in zip(slots, views, strict=True):
-            slot.of(adjoints)[...] = view.of(values)
-        self._seeded = pairs
+            shapes = [self._program.outputs[w].shape if isinstance(w, int) else None for w in trace.results]
+            seeds = checked_leaves(seed, trace.structure, shapes, numbers=True)
+        return [np.array(one) for one in trace.of_outputs(seeds)]
 
     @property
     def gradients(self):
@@ -627,10 +593,9 @@ class Tape:
         program = listing.program()
         program.check()
         old = self._trace
-        guards = np.flatnonzero(program.code[:, OPCODE] == program.table.opcode["guard"]).tolist()
-        outcomes = old.outcomes if len(guards) == len(old.guards) else ()
-        dynamic = old.dynamic if dynamic is None else dynamic
-        trace = Trace(program, leaves or old.leaves, dynamic, old.wrt, list(which), list(dtypes), structure, outcomes, guards)
+        trace = Trace(program=program, leaves=leaves or old.leaves, dynamic=old.dynamic if dynamic is None else dynamic,
+                      wrt=old.wrt, results=list(which), result_dtypes=list(dtypes), structure=structure)
+        trace.outcomes = old.outcomes if len(trace.guards) == len(old.guards) else ()
         built = Tape(trace, arguments)
         for cells, known in zip(built._workspace.inputs, self._workspace.inputs, strict=False):
             cells[...] = known  # what this tape ran with; a sweep that needs more than these runs forward first

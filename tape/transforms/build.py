@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled.lists.memory import View
 from compiled.lists.program import Program
 from compiled.table.layout import FIELDS, FLAGS, OPERAND, OPERANDS, OUTPUT
+from compiled.table.views import View
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import Recorder
 from tape.transforms.differentiate import Stretch, pull_back, push_forward

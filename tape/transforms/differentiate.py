@@ -11,13 +11,13 @@ import math
 
 import numpy as np
 
-from compiled.lists.memory import View, contiguous
 from compiled.lists.program import iteration_space
 from compiled.table.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
 from compiled.table.numbers import plus, share
 from compiled.table.structural.extents import span
+from compiled.table.views import View, broadcast_strides, contiguous
 from tape.recording.arrays import RecordedArray, record
-from tape.recording.recorder import Recorder, broadcast_strides
+from tape.recording.recorder import Recorder
 
 REVERSE: dict = {}
 """Instruction → `pull(stretch, i)`, where its row has none: whoever runs loops and calls says how they are differentiated."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 
 from compiled.lists.listing import POINT, Block, Listing, Ref, Space, Step, covers
-from compiled.lists.memory import contiguous
 from compiled.native.schedule import refined
 from compiled.table.layout import OUT
+from compiled.table.views import contiguous
 
 
 def stable_logsumexp(listing: Listing) -> Listing:

@@ -10,8 +10,8 @@ import numpy as np
 
 from compiled.lists.listing import Listing, Ref, Result
 from compiled.lists.loops import Loop, Packs
-from compiled.lists.memory import View, contiguous
 from compiled.table.layout import OPERAND, OUTPUT
+from compiled.table.views import View, contiguous
 from tape.recording.arrays import RecordedArray
 from tape.transforms.build import resumed
 from tape.transforms.differentiate import FORWARD, REVERSE, Stretch, pull_back, push_forward

@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 from compiled.lists.listing import Listing, Step
-from compiled.lists.memory import View, contiguous
 from compiled.lists.program import Program
 from compiled.table.structural.matmul import Matrices
+from compiled.table.views import View, contiguous
 
 
 def is_whole_product(listing: Listing, step: Step) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from compiled.lists.listing import POINT, Block, Listing, Ref, Result, Space, Step
 from compiled.lists.loops import Loop, Packs
-from compiled.lists.memory import contiguous
+from compiled.table.views import contiguous
 
 LEAST_STEPS = 1000
 """Stretches of fewer steps stay as they are: straight code runs faster and compiles fast enough."""

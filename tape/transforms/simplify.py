@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 
 from compiled.lists.listing import POINT, Block, Listing, Ref, Result, Space, Step, covers
-from compiled.lists.memory import View, contiguous
 from compiled.sweeps.engine import engine_of
 from compiled.table.layout import OUT
 from compiled.table.special_powers import EQUAL_POWERS
 from compiled.table.structural.extents import span
-from compiled.table.views import has_distinct_cells
+from compiled.table.views import View, contiguous, has_distinct_cells
 from tape.transforms.known_forms import stable_logsumexp
 
 
