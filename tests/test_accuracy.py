@@ -6,7 +6,7 @@ What is here: the bounds, and that `docs/accuracy.md` says what is measured. Wha
 
 import numpy as np
 import pytest
-from accuracy import FULL, FUNCTIONS, RANGES, REDUCED, allowance, is_scipys, measured
+from accuracy import FULL, FUNCTIONS, PAGE, RANGES, REDUCED, allowance, is_scipys, measured
 from rows import read
 from test_instructions import run
 
@@ -51,6 +51,13 @@ def assert_bounds_hold(row, dtype, reader, count):
 
 def test_every_function_has_its_ranges():
     assert {row.name for row in FUNCTIONS} <= set(RANGES) <= set(TABLE.opcode)
+
+
+def test_the_page_has_every_function():
+    """Its figures are made by `python tests/accuracy.py`, which takes minutes."""
+    lines = [line.split("|")[1:3] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][2:]
+    assert {(row.strip().rstrip("*"), precision.strip()) for row, precision in lines} == {
+        (row.name, dtype.__name__) for row in FUNCTIONS for dtype in PRECISIONS}
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

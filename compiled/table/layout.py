@@ -5,7 +5,7 @@ in the value buffer (and, the same, in the adjoint buffer). An instruction whose
 (SPACE is SCALAR). Any other points with SPACE at a block of the geometry array:
 
 elementwise   [ndim, shape[ndim], strides[ndim] of operand 0, of 1, of 2, of the output]
-structural    [STRUCTURAL, owned, what the row's kernels read (see `structural.py`)]
+structural    [STRUCTURAL, owned, what the row's kernels read (see `structural/`)]
 
 Blocks hold no cells, only shapes and strides, so that instructions of the same form share one.
 """

@@ -15,6 +15,7 @@ import numpy as np
 from compiled.lists.listing import Listing
 from compiled.lists.loops import Loop, Packs
 from compiled.lists.program import Program
+from compiled.table.structural.matmul import Matrices
 from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import leaves_of, with_leaves
@@ -231,9 +232,9 @@ def _product_of_all(listing, step, constants, xs):
     """The stack of what a matmul step gives in all steps of the loop, or None where it depends on more than x."""
     if step.row.name != "matmul" or not is_whole_product(listing, step):
         return None
-    (a, b), words = step.operands, step.space.words
-    m, k, n = words[1:4]
-    (a_row, a_col), (b_row, b_col) = words[4:6], words[6:8]
+    (a, b), matrices = step.operands, Matrices(step.space.words)
+    m, k, n = matrices.sizes
+    (a_row, a_col), (b_row, b_col), _ = matrices.steps
     shape = listing.shapes[step.out.slot]
     if a.slot in xs and b.slot in constants and a.offset == 0 and (a_row, a_col) == (k, 1) and listing.size(a.slot) == m * k:
         matrix = _part(constants[b.slot], b.offset, (k, n), (b_row, b_col))

@@ -469,7 +469,7 @@ def _dependent(program, marked) -> np.ndarray:
     if not _has_jumps(program):
         return marked  # nobody asks
     for i in range(len(program.code)):
-        if _name(program, i) in ("stop", "guard"):
+        if _name(program, i) == "stop" or not program.table.rows[program.code[i, OPCODE]].output:
             continue
         *operands, out = _elements(program, i, marked)
         for x in operands:

@@ -1,6 +1,7 @@
-"""Instructions on whole arrays: a file for each, or for the few that share kernels, with all that any room knows of them.
+"""Array instructions: what moves, multiplies or reduces cells and cannot be said cell by cell.
 
-`row.py` says what such a row holds, `rows.py` lists them in the order of their opcodes; `indexed.py`, `matmul.py`, `amax.py`,
-`guard.py` and `control.py` are the rows. `blas.py`, `extremes.py`, `cells.py` and `extents.py` are what they share. Imports
-the table's layout and views; what native code and derivatives need of a row is handed to its functions.
+A row (`row.StructuralRow`) is all that is known of one such instruction: the layout of its words, kernels for the sweeps, LLVM
+code, sparse pattern, derivative as a list, and meaning point by point. Sweeps, native code, lanes, patterns, derivatives, the
+check and the reference interpreter read its fields; none of them knows its name. To add one, write a file here with a row, and
+put the row into `rows.STRUCTURAL_ROWS`: `tests/test_array_instruction.py` is such a row, with the tests that it has to pass.
 """
