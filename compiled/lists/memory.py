@@ -1,7 +1,7 @@
 """The memory of a list while it is written: preallocated arrays that grow by doubling and lose nothing.
 
 What is here: cells, slots, views, instructions, shared geometry blocks, and the limit on their size.
-What is not: which instruction is written (`tape.tracing`) and the finished list (`program.py`).
+What is not: which instruction is written (`tape.recording.recorder`) and the finished list (`program.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The instruction set: one table, one row an instruction; position is the opcode.
 
 What is here: the rows, with the rules for values and local partials written once, over the table's own functions.
-What is not: how rules are read (floats below, LLVM values in `llvm.py`, recorded arrays in `tape.tracing`) and the
+What is not: how rules are read (floats below, LLVM values in `llvm.py`, recorded arrays in `tape.transforms`) and the
 structural instructions (`structural/`).
 
 A rule is a Python function of numbers. It uses `+ - * /`, unary minus and the functions of `f`, so that the set is

@@ -37,7 +37,7 @@ SUMMED_BLOCK = 16 * BLOCK
 """The same of float32 instructions with an operand that is broadcast along the row, or a result that is summed along it."""
 
 OK, INDEX_ERROR, GUARD_FAILED, CALL, CALL_FAILED = 0, 1, 2, 3, 4
-"""Status codes of kernels. CALL: whoever runs the sweep is to run this instruction, and go on after it (see `loops.py`);
+"""Status codes of kernels. CALL: whoever runs the sweep is to run this instruction, and go on after it (see `lists.loops`);
 CALL_FAILED: a Python function that native code called has raised (see `native.calls`)."""
 
 STATUS_BITS = 8

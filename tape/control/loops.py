@@ -1,7 +1,7 @@
 """Loops and branches of traced code as instructions: scan, fori, while_loop, cond.
 
 A body is recorded once, on the list at work, and cut out of it as a list of its own; what it uses of the variables around it
-becomes an argument of the loop. What is not here: how a loop is run (`compiled.loops`), its derivatives
+becomes an argument of the loop. What is not here: how a loop is run (`compiled.lists.loops`), its derivatives
 (`transforms.differentiate`), loops of jitted functions (`operations.py`).
 """
 
@@ -418,8 +418,8 @@ def while_loop(cond, body, carry):
 def cond(pred, true_fn, false_fn, *args):
     """Return ``true_fn(*args)`` where `pred` holds, else ``false_fn(*args)``; only one of them is run.
 
-    In code that is recorded the branch is part of the list, so that one list serves both outcomes. (`tape.where`, which is
-    `numpy.where`, computes both sides, element by element.)
+    In code that is recorded the branch is part of the list, so that one list serves both outcomes. (`numpy.where`
+    computes both sides, element by element.)
 
     Parameters
     ----------
