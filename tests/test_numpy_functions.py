@@ -682,7 +682,7 @@ def test_function_of_non_contiguous_arguments(f, args):
 
 
 def test_every_supported_function_has_a_case():
-    here = {module.__name__ for module in (arrays, contractions, reductions)}  # others: test_numpy_breadth.py, _wider.py
+    here = {module.__name__ for module in (arrays, contractions, reductions)}  # others: test_numpy_breadth.py and its kin
     recorded = {f.__name__ for f, rule in rules.FUNCTIONS.items() if rule.__module__ in here}
     missing = recorded - {f.__name__ for f in (*CASES, *CONTRACTIONS)}
     assert not missing, f"add cases for {sorted(missing)}"

@@ -1,6 +1,6 @@
 """Functions of NumPy on arrays of numbers that carry derivatives: reductions, products, linear algebra.
 
-Each stands in the place of NumPy's when a prepared function calls it (`preparation.REPLACEMENTS`). What is cheap to spell out
+Each stands in the place of NumPy's when a prepared function calls it (`statements.REPLACEMENTS`). What is cheap to spell out
 is a jitted function over elements; what is a call of BLAS or LAPACK is one `Operation` with its rule. Values are Numba's own.
 What is not here: elementwise functions (`expressions.py`); copies, views and shapes, which Numba's arrays do by themselves.
 """

@@ -9,6 +9,7 @@ is one pair. With arrays among the leaves the same is done for each element, in 
 from __future__ import annotations
 
 import dataclasses
+import operator
 
 from numba.core import cgutils, errors, types
 from numba.core.typing import signature
@@ -23,9 +24,7 @@ from compiled.active.workspace import MOST_ROWS, push_block
 from compiled.table.instructions import TABLE, f
 from compiled.table.llvm import LLVMValue
 from compiled.table.numbers import is_constant, plus, product
-
-SELECTING = {"where", "max", "min", "clip", "relu", "abs", "fmax", "fmin"}
-"""Rows whose partials may be zero at ordinary points, so that what they do not select must not matter, even if infinite."""
+from compiled.table.special_powers import MOST_MULTIPLIED, by_squaring
 
 
 class Node:
@@ -67,17 +66,9 @@ def row_of(function, node):
     return dataclasses.replace(row, partials=(lambda x, y, o: f.pow(x, float(n) - 1.0) * float(n), None))
 
 
-MOST_MULTIPLIED = 16
-"""Powers up to which a partial is computed by multiplying."""
-
-
 def _power(x, n: int):
     """x to the power n >= -1 by multiplication; for n = -1, whose factor is 0, anything."""
-    if n <= 0:
-        return 1.0
-    half = _power(x, n // 2)
-    square = half if n // 2 == 0 else half * half
-    return square if n % 2 == 0 else x if n == 1 else square * x
+    return 1.0 if n <= 0 else by_squaring(x, n, lambda half: half * half, operator.mul)
 
 
 class _Typed:
@@ -430,7 +421,7 @@ class _Statements(_Evaluation):
         inner = [primal_of(x, self.level) for x in operands]
         value = apply(row, inner, value)
         pairs = partials_of(self.emission, row, operands, inner, value, self.level)
-        self.selects = self.selects or row.name in SELECTING
+        self.selects = self.selects or bool(row.selects)
         # No statement yet, so no cell: the partials wait until it is known who needs them.
         number = ActiveNumber(self.emission, node.kind, value, None)
         self.edges[number] = pairs

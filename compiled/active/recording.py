@@ -3,7 +3,7 @@
 It stands in a workspace, five pairs an entry: in `cells` opcode, three operands and line, in `partials` the value. Entry
 number k is cell k; the inputs come first; a constant operand is an entry with the opcode CONSTANT. A decision (a
 comparison whose outcome the code branches on, a number made whole) is followed by an entry with the opcode of a guard, so
-that a replay that would decide otherwise is noticed. What is not here: how the entries become a program (`tape.jitted_tape`).
+that a replay that would decide otherwise is noticed. What is not here: how the entries become a program (`tape.jitted.lists`).
 """
 
 from __future__ import annotations

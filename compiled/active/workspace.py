@@ -12,7 +12,7 @@ HELD + k  k pairs; the last one's cell is that of many statements after another,
 BLOCK + m m statements with the same n cells: the m x n partials stand column by column, the cells at the place of the first,
           n at that of the last; the counts of the m - 1 statements before are 0
 LONG      the number of pairs stands after them, in the cell of one more pair
-EXTERNAL  no pairs: the last words of `partials` say which function takes the adjoints back, and what it needs (`external.py`)
+EXTERNAL  no pairs: the last words of `partials` say which function takes the adjoints back, and what it needs (`operations.py`)
 
 What is not here: how the sweep reads the list (`reverse.py`).
 """

@@ -4,7 +4,7 @@ The instruction's operand is a pack, the leaves of the arguments one after the o
 many cells each has, and which of the list's `bodies` is its `Call`.
 
 What is here: the words of the block, and how a call is run. What is not: which functions are called, and their derivatives
-(`tape.operations`).
+(`tape.rules.calls`).
 """
 
 from __future__ import annotations

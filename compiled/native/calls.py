@@ -1,6 +1,6 @@
 """Calls of Python functions from native code: through one C function, which finds the call by its table and its number there.
 
-What is here: that function, the tables, and the code that calls it. What is not: what is called (`compiled.calls`).
+What is here: that function, the tables, and the code that calls it. What is not: what is called (`compiled.lists.calls`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A scheduled list as one LLVM function: single cells in registers, loops that LLVM can vectorise, memory only where needed.
 
-What is here: where each slot lives, straight code, loop nests. What is not: structural steps (`structural.py`), signatures
+What is here: where each slot lives, straight code, loop nests. What is not: structural steps (their rows emit them), signatures
 (`wrappers.py`), LLVM's own passes (`machine.py`).
 
 The function's arguments are a pointer for each argument of the list, then one for each result; it returns 0, or what a guard

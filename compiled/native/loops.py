@@ -1,7 +1,7 @@
 """Loops as machine code: the body's units inside a native loop, numbers of the carry in registers, arrays where they stay.
 
 What is here: a loop step of a list whose `bodies` are listings (see `LoopBody`). What is not: the loop's layout
-(`compiled.loops`), the body's own units (`emit.py`).
+(`compiled.lists.loops`), the body's own units (`emit.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The instruction set: one table, one row an instruction; position is the opcode.
 
 What is here: the rows, with the rules for values and local partials written once, over the table's own functions.
-What is not: how rules are read (floats below, LLVM values in `llvm.py`, recorded arrays in `tape.tracing`) and the
-structural instructions' kernels (`structural.py`).
+What is not: how rules are read (floats below, LLVM values in `llvm.py`, recorded arrays in `tape.transforms`) and the
+structural instructions (`structural/`).
 
 A rule is a Python function of numbers. It uses `+ - * /`, unary minus and the functions of `f`, so that the set is
 closed under differentiation: whoever can read a value rule can read a partial rule, and differentiate it again.
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from compiled.functions import special, zeta
+from compiled.table.fingerprints import code_content
 from compiled.table.numbers import Number, is_constant
 from compiled.table.structural.rows import STRUCTURAL_ROWS
 
@@ -91,17 +92,8 @@ class Row:
 
     def fingerprint(self) -> bytes:
         """Bytes that change when a rule of the row does."""
-        rules = [_code_content(rule) for rule in (self.value, *self.partials)]
+        rules = [code_content(rule) for rule in (self.value, *self.partials)]
         return repr((self.name, self.arity, self.llvm, self.accumulates, self.overwrites, self.selects, rules)).encode()
-
-
-def _code_content(rule) -> Any:
-    """What a rule's bytecode says, without addresses: nested tuples of bytes, names and constants."""
-    code = getattr(rule, "__code__", rule)
-    if not hasattr(code, "co_code"):
-        return repr(code) if isinstance(code, (int, float, str, tuple, type(None))) else getattr(rule, "__name__", "")
-    cells = [_code_content(cell.cell_contents) for cell in getattr(rule, "__closure__", None) or ()]
-    return code.co_code, code.co_names, [_code_content(constant) for constant in code.co_consts], cells
 
 
 class Table:
@@ -109,7 +101,7 @@ class Table:
 
     Parameters
     ----------
-    rows : iterable of Row or structural.StructuralRow
+    rows : iterable of Row or structural.row.StructuralRow
         Position is the opcode.
 
     Examples

@@ -5,7 +5,7 @@ in the value buffer (and, the same, in the adjoint buffer). An instruction whose
 (SPACE is SCALAR). Any other points with SPACE at a block of the geometry array:
 
 elementwise   [ndim, shape[ndim], strides[ndim] of operand 0, of 1, of 2, of the output]
-structural    [STRUCTURAL, owned, what the row's kernels read (see `structural.py`)]
+structural    [STRUCTURAL, owned, what the row's kernels read (see `structural/`)]
 
 Blocks hold no cells, only shapes and strides, so that instructions of the same form share one.
 """
@@ -37,7 +37,7 @@ SUMMED_BLOCK = 16 * BLOCK
 """The same of float32 instructions with an operand that is broadcast along the row, or a result that is summed along it."""
 
 OK, INDEX_ERROR, GUARD_FAILED, CALL, CALL_FAILED = 0, 1, 2, 3, 4
-"""Status codes of kernels. CALL: whoever runs the sweep is to run this instruction, and go on after it (see `loops.py`);
+"""Status codes of kernels. CALL: whoever runs the sweep is to run this instruction, and go on after it (see `lists.loops`);
 CALL_FAILED: a Python function that native code called has raised (see `native.calls`)."""
 
 STATUS_BITS = 8

@@ -1,7 +1,7 @@
 """Loops and branches of traced code as instructions: scan, fori, while_loop, cond.
 
 A body is recorded once, on the list at work, and cut out of it as a list of its own; what it uses of the variables around it
-becomes an argument of the loop. What is not here: how a loop is run (`compiled.loops`), its derivatives
+becomes an argument of the loop. What is not here: how a loop is run (`compiled.lists.loops`), its derivatives
 (`transforms.differentiate`), loops of jitted functions (`operations.py`).
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from compiled.lists.listing import Listing
 from compiled.lists.loops import Loop, Packs
 from compiled.lists.program import Program
+from compiled.table.structural.matmul import Matrices
 from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import leaves_of, with_leaves
@@ -231,9 +232,9 @@ def _product_of_all(listing, step, constants, xs):
     """The stack of what a matmul step gives in all steps of the loop, or None where it depends on more than x."""
     if step.row.name != "matmul" or not is_whole_product(listing, step):
         return None
-    (a, b), words = step.operands, step.space.words
-    m, k, n = words[1:4]
-    (a_row, a_col), (b_row, b_col) = words[4:6], words[6:8]
+    (a, b), matrices = step.operands, Matrices(step.space.words)
+    m, k, n = matrices.sizes
+    (a_row, a_col), (b_row, b_col), _ = matrices.steps
     shape = listing.shapes[step.out.slot]
     if a.slot in xs and b.slot in constants and a.offset == 0 and (a_row, a_col) == (k, 1) and listing.size(a.slot) == m * k:
         matrix = _part(constants[b.slot], b.offset, (k, n), (b_row, b_col))
@@ -417,8 +418,8 @@ def while_loop(cond, body, carry):
 def cond(pred, true_fn, false_fn, *args):
     """Return ``true_fn(*args)`` where `pred` holds, else ``false_fn(*args)``; only one of them is run.
 
-    In code that is recorded the branch is part of the list, so that one list serves both outcomes. (`tape.where`, which is
-    `numpy.where`, computes both sides, element by element.)
+    In code that is recorded the branch is part of the list, so that one list serves both outcomes. (`numpy.where`
+    computes both sides, element by element.)
 
     Parameters
     ----------

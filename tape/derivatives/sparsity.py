@@ -1,7 +1,7 @@
 """Which elements of a Jacobian or Hessian can be other than zero, and its computation with few sweeps.
 
 What is here: the dependencies of a list's results, element by element, worked out on the list itself without its values; and
-sparse matrices from products with sums of unit vectors. What is not: the colourings (`compiled.colouring`), the sweeps
+sparse matrices from products with sums of unit vectors. What is not: the colourings (`compiled.sweeps.colouring`), the sweeps
 (`jacobians.py`).
 """
 

@@ -1,6 +1,6 @@
 """The list of an eager computation: written when its gradient is asked for, kept for the next computation of the same form.
 
-What is here: the nodes that eager operations leave behind, and their gradients. What is not: the variables (`eager.py`).
+What is here: the nodes that eager operations leave behind, and their gradients. What is not: the variables (`variables.py`).
 
 An eager operation is NumPy's own, at NumPy's speed; it leaves a node that says which function was called on what. `backward`
 calls the functions again on recorded arrays, which makes one list, and sweeps back over it. A computation of the same functions

@@ -1,6 +1,6 @@
 """The memory that eager variables share: an array and the views of it.
 
-What is here: who shares, and which elements. What is not: how a write reaches the others (`eager.py`).
+What is here: who shares, and which elements. What is not: how a write reaches the others (`variables.py`).
 """
 
 from __future__ import annotations

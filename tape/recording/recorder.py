@@ -382,7 +382,7 @@ class Recorder:
         return out
 
     def loop(self, loop: loops.Loop, packs: loops.Packs, first: list[View], xs: list[View], ss: View | None) -> dict:
-        """Write a loop instruction (see `compiled.loops`); returns the views of what it computes, by `packs`' names."""
+        """Write a loop instruction (see `compiled.lists.loops`); returns the views of what it computes, by `packs`' names."""
         operands = [self.packed(first, packs.sizes[0]), self.packed(xs, packs.sizes[1]), ss or self.packed([], 0)]
         out = self.new_slot((packs.sizes[3],))
         self.structural("loop", operands, out, loop.words(), packs.sizes[3])
@@ -392,7 +392,7 @@ class Recorder:
         return views
 
     def call(self, call: Call, operands: list[View]) -> list[View]:
-        """Write a call instruction (see `compiled.calls`); returns the views of its results."""
+        """Write a call instruction (see `compiled.lists.calls`); returns the views of its results."""
         sizes = call.sizes
         pack = self.packed(operands, sizes[0])
         out = self.new_slot((sizes[1],))

@@ -1,8 +1,8 @@
 """A slow walk over a list that notes where derivatives are conventions or undefined, and where a NaN or infinity arose.
 
 What is here: what is found, and the walk: values up, adjoints down by the sweeps themselves, and between them a look at the
-instructions by the table's own rules, read by NumPy (`compiled.arrays`). What is not: when one looks (`strictness.py`) and how
-it is told (`report.py`).
+instructions by the table's own rules, read by NumPy (`compiled.table.numpy_reader`). What is not: when one looks
+(`strictness.py`) and how it is told (`report.py`).
 """
 
 from __future__ import annotations
@@ -469,7 +469,7 @@ def _dependent(program, marked) -> np.ndarray:
     if not _has_jumps(program):
         return marked  # nobody asks
     for i in range(len(program.code)):
-        if _name(program, i) in ("stop", "guard"):
+        if _name(program, i) == "stop" or not program.table.rows[program.code[i, OPCODE]].output:
             continue
         *operands, out = _elements(program, i, marked)
         for x in operands:

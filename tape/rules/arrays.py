@@ -1,7 +1,7 @@
 """Which NumPy function is which list: views, joining, making, choosing.
 
 Functions that give views ask NumPy for the view. What is not here: ufuncs (`ufuncs.py`), reductions (`reductions.py`), matrix
-products (`contractions.py`), and the tables into which all of them go (`rules.py`).
+products (`contractions.py`), and the tables into which all of them go (`recording.dispatch`).
 """
 
 from __future__ import annotations

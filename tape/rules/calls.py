@@ -5,8 +5,8 @@ derivative is built, and so can be differentiated again; a rule that cannot be r
 well, and then there is no second derivative through it. From a rule for adjoints follows the one for tangents, and the other
 way round, as each is the other's transpose.
 
-What is here: recording a call, and its derivatives. What is not: the decorator (`operations.py`), how calls are run
-(`compiled.calls`), the operations that come with the project (`tape.rules.lapack`).
+What is here: recording a call, and its derivatives. What is not: the decorator (`tape.control.operations`), how calls are run
+(`compiled.lists.calls`), the operations that come with the project (`tape.rules.lapack`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ symmetric matrix (cholesky, eigh) have derivatives with respect to that triangle
 have.
 
 What is here: the operations, of arrays that are recorded. What is not: NumPy's and SciPy's names and options
-(`linear_algebra.py`, `tape.scipy.linalg`), how operations are recorded (`tape.calls`).
+(`linear_algebra.py`, `tape.scipy.linalg`), how operations are recorded (`calls.py`).
 
 Sources: Giles, "An extended collection of matrix derivative results for forward and reverse mode algorithmic differentiation",
 Oxford 2008; Murray, "Differentiation of the Cholesky decomposition", arXiv:1602.07527; Walter and Lehmann, "Algorithmic

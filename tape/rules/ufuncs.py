@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from compiled.table.instructions import TABLE
+from compiled.table.special_powers import MOST_MULTIPLIED, SPECIAL_POWERS, by_squaring
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, is_bool, plain, record, recorder_of, result_dtype
 from tape.recording.dispatch import UFUNCS, no_rule, records
@@ -75,7 +76,7 @@ def _is_logic(name, inputs):
 
 def _is_small_power(name, inputs):
     """Whether integers are raised to a power that is some multiplications."""
-    return name == "power" and type(inputs[1]) is int and 1 <= inputs[1] <= MOST_MULTIPLICATIONS
+    return name == "power" and type(inputs[1]) is int and 1 <= inputs[1] <= MOST_MULTIPLIED
 
 
 def _reduce(ufunc, array, axis=0, **kwargs):
@@ -95,35 +96,18 @@ def _logical(row, name):
     return function
 
 
-MOST_MULTIPLICATIONS = 16
-"""Integer exponents up to this size become multiplications."""
-
-
 def _power(x, y):
     if is_bool(x) and is_integral(y):
         x = x.astype(np.power(np.ones((), bool), y).dtype)
     if isinstance(y, (int, float, np.integer, np.floating)) and not isinstance(x, (int, float)):
-        if y == 1:
-            return record("copy", (x,))
-        if y == 0.5:
-            return record("sqrt", (x,))
+        if y in SPECIAL_POWERS:
+            return record(SPECIAL_POWERS[y], (x,))
         if y == int(y) if math.isfinite(y) else False:
             n = int(y)
-            if 2 <= abs(n) <= MOST_MULTIPLICATIONS and (n > 0 or x.dtype.kind == "f"):
-                product = _integer_power(x, abs(n))
+            if 2 <= abs(n) <= MOST_MULTIPLIED and (n > 0 or x.dtype.kind == "f"):
+                product = by_squaring(x, abs(n), lambda half: record("square", (half,)), lambda a, b: record("mul", (a, b)))
                 return product if n > 0 else record("reciprocal", (product,))
-            if n == -1:
-                return record("reciprocal", (x,))
     return record("pow", (x, y))
-
-
-def _integer_power(x, n):
-    """x**n by squaring."""
-    if n == 1:
-        return x
-    half = _integer_power(x, n // 2)
-    square = record("square", (half,))
-    return record("mul", (square, x)) if n % 2 else square
 
 
 def _float_power(x, y):

@@ -1,6 +1,6 @@
 """The file of a tape: what it says of arguments and results, beside the list.
 
-What is not here: the list itself and its arrays (`compiled/file.py`).
+What is not here: the list itself and its arrays (`compiled/lists/file.py`).
 """
 
 from __future__ import annotations

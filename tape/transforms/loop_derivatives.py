@@ -1,7 +1,7 @@
 """Derivatives of loops: each is a loop again, whose body is made from the first one's by `differentiate.py`.
 
-What is here: the reverse and the forward rule of the instruction `loop`. What is not: recording loops (`tape.loops`), their
-layout and how they are run (`compiled.loops`).
+What is here: the reverse and the forward rule of the instruction `loop`. What is not: recording loops (`tape.control.loops`),
+their layout and how they are run (`compiled.lists.loops`).
 """
 
 from __future__ import annotations

@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 from compiled.lists.listing import Listing, Step
 from compiled.lists.program import Program
+from compiled.table.structural.matmul import Matrices
 from compiled.table.views import View, contiguous
 
 
 def is_whole_product(listing: Listing, step: Step) -> bool:
     """Whether a matmul step, without batch axes, is all that its output's slot ever holds, row by row."""
-    words = step.space.words
-    ndim, m, _, n = words[:4]
-    slot = step.out.slot
-    in_order = words[8:10] == (n, 1) or n == 1 or m == 1
+    matrices, slot = Matrices(step.space.words), step.out.slot
+    m, _, n = matrices.sizes
+    in_order = matrices.steps[2] == (n, 1) or n == 1 or m == 1
     writers = sum(slot in other.writes() for other in listing.steps)
-    return ndim == 0 and step.out.offset == 0 and listing.size(slot) == m * n and in_order and writers == 1
+    return not matrices.batch and step.out.offset == 0 and listing.size(slot) == m * n and in_order and writers == 1
 
 
 def products(program: Program) -> list[View]:
@@ -57,12 +57,13 @@ def summed_product(listing: Listing, result) -> Product | None:
     if not whole or result.strides != contiguous(result.shape):
         return None
     (step,) = writers
-    m, k, n = step.space.words[1:4]
-    a_steps, b_steps = step.space.words[4:6], step.space.words[6:8]
+    matrices = Matrices(step.space.words)
+    m, k, n = matrices.sizes
+    a_steps, b_steps, _ = matrices.steps
     a, b = step.operands
     # Stacked along the axis that is summed over, the factors must still be matrices with one step for that axis.
     if k > 1 and (a_steps[1] * k != listing.size(a.slot) or b_steps[0] * k != listing.size(b.slot)):
         return None
     if 1 not in (a_steps[0], a_steps[1] if k > 1 else 0) or (n > 1 and b_steps[1] != 1):
         return None
-    return Product((m, k, n), (a.slot, b.slot), (a.offset, b.offset), (tuple(a_steps), tuple(b_steps)))
+    return Product((m, k, n), (a.slot, b.slot), (a.offset, b.offset), (a_steps, b_steps))

@@ -1,7 +1,8 @@
 """Repeats rolled back into loops: what a Python loop wrote step by step becomes one instruction.
 
-What is here: finding a stretch of a list that repeats itself, and writing it as a loop (see `compiled.loops`). Compile times
-then grow with the pattern, not with how often it is repeated. What is not: loops that the user's code names (`tape.loops`).
+What is here: finding a stretch of a list that repeats itself, and writing it as a loop (see `compiled.lists.loops`). Compile
+times then grow with the pattern, not with how often it is repeated. What is not: loops that the user's code names
+(`tape.control.loops`).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import math
 from compiled.lists.listing import POINT, Block, Listing, Ref, Result, Space, Step, covers
 from compiled.sweeps.engine import engine_of
 from compiled.table.layout import OUT
+from compiled.table.special_powers import EQUAL_POWERS
 from compiled.table.structural.extents import span
 from compiled.table.views import View, contiguous, has_distinct_cells
 from tape.transforms.known_forms import stable_logsumexp
@@ -376,8 +377,8 @@ def _div(numbers):
 
 
 def _pow(numbers):
-    y = numbers[1]
-    return {1.0: ("copy", (0,)), 2.0: ("mul", (0, 0)), -1.0: ("div", (1.0, 0))}.get(y)
+    row = EQUAL_POWERS.get(numbers[1])
+    return None if row is None else _IDENTITIES[row](numbers) if row in _IDENTITIES else (row, (0,))
 
 
 def _where(numbers):

@@ -1,7 +1,7 @@
 """The extreme of neighbouring cells, in vectors: emitted once, for the sweeps' kernels and for native code.
 
 A NaN wins and stays; of equal elements the first is taken. LLVM does not vectorise such a reduction by itself. Which cells
-an `amax` reduces is said in `structural.py` and `native/structural.py`.
+an `amax` reduces is said in `amax.py`.
 """
 
 from __future__ import annotations

@@ -37,6 +37,22 @@ def _extents(block):
     return [spans[0], spans[1], None, spans[2]]
 
 
+class Matrices:
+    """The three matrices of a matmul, from its words: sizes m, k, n, and the steps of a, b and out, (row, column) each."""
+
+    def __init__(self, words):
+        ndim, *sizes = (int(w) for w in words[:4])
+        self.sizes = self.m, self.k, self.n = tuple(sizes)
+        self.steps = [tuple(int(w) for w in words[4 + 2 * number : 6 + 2 * number]) for number in range(3)]
+        rest = [int(w) for w in words[10 : 10 + 4 * ndim]]
+        self.batch, *self.batch_steps = (tuple(rest[ndim * part : ndim * (part + 1)]) for part in range(4))
+
+    def view(self, number, cell) -> View:
+        """Of a (0), b (1) or out (2), whose first cell is `cell`, with its batch axes."""
+        shape = ((self.m, self.k), (self.k, self.n), (self.m, self.n))[number]
+        return View(cell, self.batch + shape, self.batch_steps[number] + self.steps[number])
+
+
 # ---------------------------------------------------------------------- kernels
 
 
@@ -98,24 +114,16 @@ def _matmul_tangent_reverse(code, i, geometry, values, tangents, adjoints, adjoi
 
 
 def _emit(piece, step):
-    """out = a b; where the step's row accumulates, out += a b."""
-    words = step.space.words
-    ndim, m, k, n = words[:4]
-    steps = [tuple(words[4 + 2 * v : 6 + 2 * v]) for v in range(3)]
-    batch = words[10 : 10 + ndim]
-    batch_strides = [words[10 + ndim * (v + 1) : 10 + ndim * (v + 2)] for v in range(3)]
-    views = (step.operands[0], step.operands[1], step.out)
-    if 0 in batch or not m or not n:
+    x, views = Matrices(step.space.words), (step.operands[0], step.operands[1], step.out)
+    if 0 in x.batch or not x.m or not x.n:
         return
 
     def one(indices):
-        firsts = [piece.offset(ref.offset, s, indices) for ref, s in zip(views, batch_strides, strict=True)]
-        if k and piece.emitter.blas and m * k * n > SMALL_PRODUCT:
-            _blas(piece, [ref.slot for ref in views], firsts, (m, k, n), steps)
-        else:
-            _loops(piece, [ref.slot for ref in views], firsts, (m, k, n), steps)
+        firsts = [piece.offset(ref.offset, s, indices) for ref, s in zip(views, x.batch_steps, strict=True)]
+        use_blas = x.k and piece.emitter.blas and x.m * x.k * x.n > SMALL_PRODUCT
+        (_blas if use_blas else _loops)(piece, [ref.slot for ref in views], firsts, x.sizes, x.steps)
 
-    piece.nest(tuple(batch), one)
+    piece.nest(x.batch, one)
 
 
 def _loops(piece, slots, firsts, sizes, steps):
@@ -220,38 +228,22 @@ class _BlasCall:
 # ---------------------------------------------------------------------- sparse patterns, derivatives, reference
 
 
-class _Matrices:
-    """The three matrices of a matmul, from its words and their first cells, with their batch axes."""
-
-    def __init__(self, words, a, b, out):
-        ndim, self.m, self.k, self.n = (int(w) for w in words[:4])
-        self.steps = [tuple(int(w) for w in words[4 + 2 * number : 6 + 2 * number]) for number in range(3)]
-        rest = [int(w) for w in words[10 : 10 + 4 * ndim]]
-        self.batch, *self.batch_steps = (tuple(rest[ndim * part : ndim * (part + 1)]) for part in range(4))
-        self.first = a, b, out
-
-    def view(self, number) -> View:
-        """Of a (0), b (1) or out (2)."""
-        shape = ((self.m, self.k), (self.k, self.n), (self.m, self.n))[number]
-        return View(self.first[number], self.batch + shape, self.batch_steps[number] + self.steps[number])
-
-
 def _dependencies(found, words, operands, out):
-    x = _Matrices(words, int(operands[0]), int(operands[1]), out)
+    x, (a, b, _) = Matrices(words), operands.tolist()
     (a_row, a_col), (b_row, b_col), _ = x.steps
     shape, rows = (*x.batch, x.m, x.n), None
     for p in range(x.k):  # element (i, j) depends on row i of a and column j of b
-        left = View(x.first[0] + p * a_col, shape, (*x.batch_steps[0], a_row, 0))
-        right = View(x.first[1] + p * b_row, shape, (*x.batch_steps[1], 0, b_col))
+        left = View(a + p * a_col, shape, (*x.batch_steps[0], a_row, 0))
+        right = View(b + p * b_row, shape, (*x.batch_steps[1], 0, b_col))
         for view in (left, right):
             own = found.of(found.cells(view))
             rows = own if rows is None else rows if own is None else rows + own
-    found.put(found.cells(x.view(2)), rows, False)
+    found.put(found.cells(x.view(2, out)), rows, False)
 
 
 def _views(stretch, i):
-    x = _Matrices(stretch.words(i), stretch.cell(OPERAND, i), stretch.cell(OPERAND + 1, i), stretch.cell(OUTPUT, i))
-    return x.view(0), x.view(1), x.view(2)
+    x = Matrices(stretch.words(i))
+    return [x.view(number, stretch.cell(column, i)) for number, column in enumerate((OPERAND, OPERAND + 1, OUTPUT))]
 
 
 def _pull(stretch, i):
@@ -273,11 +265,11 @@ def _push(stretch, i):
 
 
 def _reference(table, words, cells, active, values):
-    x = _Matrices(words, cells[0], cells[1], cells[3])
-    yield table["zero"], 0, zip(visited(*x.view(2)))
+    x, (a, b, _, out) = Matrices(words), cells
+    yield table["zero"], 0, zip(visited(*x.view(2, out)))
     (a_row, a_col), (b_row, b_col), (out_row, out_col) = x.steps
     shape, steps = (*x.batch, x.m, x.k, x.n), ((a_row, a_col, 0), (0, b_row, b_col), (out_row, 0, out_col))
-    views = [visited(first, shape, batch + own) for first, batch, own in zip(x.first, x.batch_steps, steps, strict=True)]
+    views = [visited(first, shape, batch + own) for first, batch, own in zip((a, b, out), x.batch_steps, steps, strict=True)]
     yield table["accumulate_product"], active, zip(*views, strict=True)
 
 

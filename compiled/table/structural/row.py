@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from numba import njit
 
+from compiled.table.fingerprints import code_content
 from compiled.table.layout import OPERAND, OUTPUT, SPACE
 
 
@@ -97,8 +98,9 @@ class StructuralRow:
     structural = True
 
     def fingerprint(self) -> bytes:
-        """Bytes that name the row; its kernels' source is hashed with the package (see `cache.py`)."""
-        return repr((self.name, self.arity)).encode()
+        """Bytes that change when the row does; what its functions call is hashed with the package (see `cache.py`)."""
+        facts = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        return repr([code_content(fact) for fact in facts]).encode()
 
 
 class Rule(NamedTuple):
