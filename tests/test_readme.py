@@ -40,7 +40,7 @@ def test_python_blocks_run_and_print_what_the_page_shows(page, capsys, tmp_path,
     monkeypatch.chdir(tmp_path)
     namespace = {}
     found = blocks(page)
-    for (language, text), (_, following) in zip(found, [*found[1:], ("", "")], strict=True):
+    for (language, text), (_, following) in zip(found, [*found, ("", "")][1:], strict=True):
         if language != "python" or (page == GUIDE and text == marked(GUIDE, "export") and not has_compiler()):
             continue
         exec(compile(text, "example.py", "exec"), namespace)
