@@ -1,4 +1,4 @@
-"""The README's pictures of lists, made by the README's own code: `python -m bench.graphs` writes them anew."""
+"""The guide's pictures of lists, made by the guide's own code: `python -m bench.graphs` writes them anew."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).parent.parent
-FOLDER = ROOT / "bench" / "pictures"
+PAGE = ROOT / "docs" / "guide.md"
+FOLDER = ROOT / "docs" / "pictures"
 
 
 def write(folder: pathlib.Path) -> None:
     """Run the code block after `<!-- pictures -->` in a folder, where it writes its files."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     (code,) = re.findall(r"<!-- pictures -->\n```python\n(.+?)```", text, flags=re.DOTALL)
     before = pathlib.Path.cwd()
     os.chdir(folder)

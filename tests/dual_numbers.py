@@ -291,7 +291,7 @@ def function_of(name, plain):
 
 
 def extreme(plain):
-    """`min` or `max` that shares the derivative half and half between two numbers that tie, as the README has it."""
+    """`min` or `max` that shares the derivative half and half between two numbers that tie, as docs/reference.md has it."""
 
     def with_duals(*args, **kws):
         if not has_duals(args):

@@ -575,10 +575,10 @@ def test_a_picture_of_no_norms_is_refused(nothing):
         tape.draw_gradients(nothing)
 
 
-# ---------------------------------------------------------------------- the README
+# ---------------------------------------------------------------------- the guide
 
 
-def test_the_pictures_of_the_readme_are_those_its_code_makes(tmp_path):
+def test_the_pictures_of_the_guide_are_those_its_code_makes(tmp_path):
     graphs.write(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(path.name for path in graphs.FOLDER.glob("*.svg"))
@@ -586,7 +586,7 @@ def test_the_pictures_of_the_readme_are_those_its_code_makes(tmp_path):
         made, kept = (structure((folder / name).read_text(encoding="utf-8")) for folder in (tmp_path, graphs.FOLDER))
         assert made == kept, f"{name}: run python -m bench.graphs"
         assert (graphs.FOLDER / name).stat().st_size < 60_000
-        assert f"(bench/pictures/{name})" in (graphs.ROOT / "README.md").read_text(encoding="utf-8")
+        assert f"(pictures/{name})" in graphs.PAGE.read_text(encoding="utf-8")
 
 
 def structure(svg):

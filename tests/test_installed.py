@@ -19,9 +19,17 @@ from tape.__main__ import main, pages
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-GRADIENT = """
+JITTED = """
 import numpy as np, tape
-print(tape.__version__, tape.__file__)
+from numba import njit
+print(tape.__file__)
+print(tape.grad(njit(lambda x: x[0] ** 2 + x[1] ** 2))(np.array([1.0, 2.0])))
+"""
+"""Needs no kernels, which compile anew where the code stands elsewhere: that takes up to a minute."""
+
+TRACED = """
+import numpy as np, tape
+print(tape.__file__)
 print(tape.grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0])))
 """
 
@@ -52,17 +60,30 @@ def test_a_wheel_holds_two_packages_that_are_typed_and_their_pages(wheel):
     assert code <= names
 
 
-def test_a_gradient_runs_from_an_installed_wheel(wheel, tmp_path):
-    target = tmp_path / "site"
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A function that runs Python with the wheel's packages and without the project's folder; returns what it printed."""
+    target = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", target, wheel]
     subprocess.run(command, check=True, capture_output=True)
-    # The kernels are those that the other tests use: their key is the text of the code, not its place.
-    environment = {**os.environ, "PYTHONPATH": str(target)}
-    for arguments in (["-c", GRADIENT], ["-m", "tape", "docs"]):
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    def run(*arguments):
+        environment = {**os.environ, "PYTHONPATH": str(target)}
+        done = subprocess.run([sys.executable, *arguments], cwd=target.parent, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert str(target) in done.stdout
-        assert arguments[0] == "-m" or done.stdout.splitlines()[-1] == "[2. 4.]"
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.parametrize("program", [JITTED, pytest.param(TRACED, marks=pytest.mark.slow)])
+def test_a_gradient_runs_from_an_installed_wheel(installed, program):
+    assert installed("-c", program).splitlines()[-1] == "[2. 4.]"
+
+
+def test_the_pages_of_an_installed_wheel_are_listed(installed):
+    assert set(pages()) <= set(installed("-m", "tape", "docs").split())
 
 
 def test_the_version_stands_in_one_place():

@@ -136,7 +136,7 @@ def outcome(f, args):
         why = "" if judged else f"by dual numbers {expected}, not {got}"
     except (Exception, TooLong) as error:
         judged, ties, why = False, False, f"{type(error).__name__}: {error}"[:200]
-    # Fast-math code computes what it computes to a few rounding errors of its arguments; see the README.
+    # Fast-math code computes what it computes to a few rounding errors of its arguments; see docs/limits.md.
     allowed = 1e-10 * abs(value) + 1e-12 * sum(abs(d * Along(f, args, *at).start) for d, at in zip(slopes, places, strict=True))
     if not abs(got - value) <= allowed:
         if judged:

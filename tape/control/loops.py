@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from tape.errors import NotDifferentiable
 from tape.recording.arguments import leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray, plain
 from tape.recording.recorder import Recorder, current_recorder
+from tape.recording.signatures import X, Y
 from tape.transforms.products import is_whole_product, products
 from tape.transforms.simplify import ALL, simplified
 
@@ -297,7 +300,7 @@ def _no_rows(step, carry, xs):
 # ---------------------------------------------------------------------- fori, while_loop, cond
 
 
-def fori(lower, upper, body, carry):
+def fori(lower: int, upper: int, body: Callable[[Any, X], X], carry: X) -> X:
     """Run ``carry = body(i, carry)`` for i from `lower` to `upper` - 1.
 
     In code that is recorded this is one instruction, whose derivatives are loops as well; else a Python loop.
@@ -344,7 +347,7 @@ INNER_STEPS = 1024
 """Steps that a while loop inside another loop's body has room for; with more, its result is NaN."""
 
 
-def while_loop(cond, body, carry):
+def while_loop(cond: Callable[[X], Any], body: Callable[[X], X], carry: X) -> X:
     """Run ``carry = body(carry)`` as long as ``cond(carry)`` holds.
 
     In code that is recorded this is one instruction, whose derivative runs the same steps backwards. Its states have
@@ -415,7 +418,7 @@ def while_loop(cond, body, carry):
     return with_leaves(structure, last)
 
 
-def cond(pred, true_fn, false_fn, *args):
+def cond(pred: Any, true_fn: Callable[..., Y], false_fn: Callable[..., Y], *args: Any) -> Y:
     """Return ``true_fn(*args)`` where `pred` holds, else ``false_fn(*args)``; only one of them is run.
 
     In code that is recorded the branch is part of the list, so that one list serves both outcomes. (`numpy.where`

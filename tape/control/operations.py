@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from numba import njit
 from numba.core import types
@@ -19,6 +21,7 @@ from tape.jitted.derivatives import is_jitted, jitted_caller, remembered
 from tape.recording.arguments import leaves_of
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import current_recorder
+from tape.recording.signatures import P, WithRules, X, Y
 from tape.rules.calls import TracedOperation
 
 
@@ -81,7 +84,7 @@ def _jitted(rule):
     return rule if is_jitted(rule) else njit(rule)
 
 
-def operation(function):
+def operation(function: Callable[P, Y]) -> WithRules[P, Y]:
     """Decorator: give a function a rule of its own.
 
     Parameters
@@ -128,7 +131,7 @@ def operation(function):
     return JittedOperation(function) if is_jitted(function) else TracedOperation(function)
 
 
-def checkpoint(function):
+def checkpoint(function: Callable[P, Y]) -> Callable[P, Y]:
     """Make the function that is recomputed in the reverse sweep instead of being stored.
 
     Parameters
@@ -167,7 +170,8 @@ def checkpoint(function):
     return JittedOperation(function, rule=inner.rule, body=function)
 
 
-def scan(step, carry, xs=None, length=None, checkpoints=None):
+def scan(step: Callable[[X, Any], tuple[X, Any]], carry: X, xs: Any = None, length: int | None = None,
+         checkpoints: int | None = None) -> tuple[X, Any]:
     """Run a step in a loop whose reverse sweep stores states of the loop, not its operations.
 
     Callable from Python, in nopython mode, and in functions that are differentiated or recorded.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,8 @@ from tape.jitted.derivatives import along, is_jitted
 from tape.recording.arguments import leaves_of, with_leaves
 
 
-def check_grads(f, args, order=2, modes=("forward", "reverse"), rtol=1e-5, atol=1e-5):
+def check_grads(f: Callable[..., Any], args: Sequence[Any], order: int = 2, modes: Sequence[str] = ("forward", "reverse"),
+                rtol: float = 1e-5, atol: float = 1e-5) -> None:
     """Raise when derivatives of a function do not agree with central differences.
 
     Parameters

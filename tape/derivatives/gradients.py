@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import functools
 import operator
+import typing
+from collections.abc import Callable
+from typing import Any, Concatenate, Literal
 
 from tape.derivatives.nested import nested_value_and_grad
 from tape.jitted.derivatives import is_jitted, jitted_grad, jitted_value_and_grad
 from tape.recording.arguments import LEAVES, argument_numbers, arranged
 from tape.recording.recorder import current_recorder
+from tape.recording.signatures import P, Reporting, Scalar, ScalarResult, X
 from tape.recording.traces import traces_of
 from tape.running.linearised import linearised
 from tape.running.tiers import report
@@ -21,6 +25,15 @@ _gradient = operator.methodcaller("gradient", "tape.grad")
 """What a gradient asks of a point."""
 
 
+@typing.overload
+def value_and_grad(f: Callable[Concatenate[X, P], ScalarResult], argnums: Literal[0] = 0, replay: bool = True,
+                   ) -> Reporting[Concatenate[X, P], tuple[ScalarResult, X]]: ...
+@typing.overload
+def value_and_grad(f: Callable[P, ScalarResult], argnums: int, replay: bool = True,
+                   ) -> Reporting[P, tuple[ScalarResult, Any]]: ...
+@typing.overload
+def value_and_grad(f: Callable[P, ScalarResult], argnums: tuple[int, ...], replay: bool = True,
+                   ) -> Reporting[P, tuple[ScalarResult, tuple[Any, ...]]]: ...
 def value_and_grad(f, argnums=0, replay=True):
     """Make the function that computes a scalar function and its gradient.
 
@@ -73,6 +86,13 @@ def value_and_grad(f, argnums=0, replay=True):
     return value_and_gradient
 
 
+@typing.overload
+def grad(f: Callable[Concatenate[X, P], Scalar], argnums: Literal[0] = 0, replay: bool = True,
+         ) -> Reporting[Concatenate[X, P], X]: ...
+@typing.overload
+def grad(f: Callable[P, Scalar], argnums: int, replay: bool = True) -> Reporting[P, Any]: ...
+@typing.overload
+def grad(f: Callable[P, Scalar], argnums: tuple[int, ...], replay: bool = True) -> Reporting[P, tuple[Any, ...]]: ...
 def grad(f, argnums=0, replay=True):
     """Make the function that computes the gradient of a scalar function.
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+import typing
+from collections.abc import Callable
+from typing import Any, Concatenate, Literal
 
 import numpy as np
 
@@ -24,12 +27,20 @@ from tape.recording.arguments import (
 )
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import current_recorder
+from tape.recording.signatures import P, Scalar
 from tape.recording.traces import traces_of
 from tape.reports.strictness import verify
 from tape.running.linearised import linearised
 from tape.transforms.differentiate import pull_back
 
 
+@typing.overload
+def jacobian(f: Callable[Concatenate[np.ndarray[Any, Any], P], np.ndarray[Any, Any]], argnums: Literal[0] = 0,
+             mode: Literal["forward", "reverse"] | None = None, replay: bool = True,
+             ) -> Callable[Concatenate[np.ndarray[Any, Any], P], np.ndarray[Any, Any]]: ...
+@typing.overload
+def jacobian(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0,
+             mode: Literal["forward", "reverse", "sparse"] | None = None, replay: bool = True) -> Callable[P, Any]: ...
 def jacobian(f, argnums=0, mode=None, replay=True):
     """Make the function that computes the matrix of all partial derivatives.
 
@@ -185,6 +196,12 @@ def _nested_jacobian(f, numbers, args, kwargs):
     return blocks, structure
 
 
+@typing.overload
+def hessian(f: Callable[Concatenate[np.ndarray[Any, Any], P], Scalar], argnums: Literal[0] = 0, mode: None = None,
+            replay: bool = True) -> Callable[Concatenate[np.ndarray[Any, Any], P], np.ndarray[Any, Any]]: ...
+@typing.overload
+def hessian(f: Callable[P, Scalar], argnums: int = 0, mode: Literal["sparse"] | None = None, replay: bool = True,
+            ) -> Callable[P, Any]: ...
 def hessian(f, argnums=0, mode=None, replay=True):
     """Make the function that computes the matrix of second derivatives of a scalar function.
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 from numba.core import types
@@ -24,11 +27,29 @@ from tape.recording.arguments import (
 )
 from tape.recording.arrays import RecordedArray, stop_gradient
 from tape.recording.recorder import current_recorder
+from tape.recording.signatures import P, Scalar, X, Y
 from tape.recording.traces import traces_of
 from tape.running.linearised import linearised
 from tape.transforms.differentiate import pull_back, push_forward
 
+if typing.TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator  # takes 0.1 s to import
+    from typing_extensions import Unpack  # in typing from Python 3.11 on
 
+X1 = typing.TypeVar("X1")
+X2 = typing.TypeVar("X2")
+
+
+@typing.overload
+def vjp(f: Callable[[X], Y], primal: X, /) -> tuple[Y, Callable[[Y], tuple[X]]]: ...
+@typing.overload
+def vjp(f: Callable[[X, X1], Y], primal: X, primal1: X1, /) -> tuple[Y, Callable[[Y], tuple[X, X1]]]: ...
+@typing.overload
+def vjp(f: Callable[[X, X1, X2], Y], primal: X, primal1: X1, primal2: X2, /,
+        ) -> tuple[Y, Callable[[Y], tuple[X, X1, X2]]]: ...
+@typing.overload
+def vjp(f: Callable[..., Y], primal: Any, primal1: Any, primal2: Any, primal3: Any, /, *primals: Any,
+        ) -> tuple[Y, Callable[[Y], tuple[Any, ...]]]: ...
 def vjp(f, *primals):
     """Evaluate `f` and return the function that pulls adjoints of the result back to the arguments.
 
@@ -95,6 +116,15 @@ def _nested_vjp(f, primals, numbers):
     return value, pullback
 
 
+@typing.overload
+def jvp(f: Callable[[X], Y], primals: tuple[X], tangents: tuple[X]) -> tuple[Y, Y]: ...
+@typing.overload
+def jvp(f: Callable[[X, X1], Y], primals: tuple[X, X1], tangents: tuple[X, X1]) -> tuple[Y, Y]: ...
+@typing.overload
+def jvp(f: Callable[[X, X1, X2], Y], primals: tuple[X, X1, X2], tangents: tuple[X, X1, X2]) -> tuple[Y, Y]: ...
+@typing.overload
+def jvp(f: Callable[..., Y], primals: list[Any] | tuple[Any, Any, Any, Any, Unpack[tuple[Any, ...]]],
+        tangents: list[Any] | tuple[Any, Any, Any, Any, Unpack[tuple[Any, ...]]]) -> tuple[Y, Y]: ...
 def jvp(f, primals, tangents):
     """Evaluate `f` and its derivative along a direction, in forward mode: one sweep up, no adjoints.
 
@@ -173,6 +203,10 @@ def _vjp_in_nopython(f, *primals):
     return value_and_pullback
 
 
+@typing.overload
+def hvp(f: Callable[[X], Scalar], argnums: Literal[0] = 0, replay: bool = True) -> Callable[[X, X], X]: ...
+@typing.overload
+def hvp(f: Callable[P, Scalar], argnums: int = 0, replay: bool = True) -> Callable[..., Any]: ...
 def hvp(f, argnums=0, replay=True):
     """Make the function that multiplies the Hessian of a scalar function with a vector, without forming it.
 
@@ -245,7 +279,7 @@ class _HessianProduct:
         return linearised(self._traces, args, kwargs, (self._number,), "value", ask, checked=False)
 
 
-def hessian_operator(f, x):
+def hessian_operator(f: Callable[[np.ndarray[Any, Any]], Scalar], x: np.ndarray[Any, Any]) -> LinearOperator:
     """Return the Hessian of a scalar function at a point as a linear operator, for CG, Lanczos or eigsh.
 
     Parameters

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +22,7 @@ MARK = 3.0
 """Radius of a layer's mark."""
 
 
-def gradient_norms(f, params, *args, **kwargs) -> list[tuple[str, float]]:
+def gradient_norms(f: Callable[..., Any], params: Any, *args: Any, **kwargs: Any) -> list[tuple[str, float]]:
     """The Euclidean norm of the gradient for each layer of a network.
 
     Parameters
@@ -57,7 +60,7 @@ def gradient_norms(f, params, *args, **kwargs) -> list[tuple[str, float]]:
     return [(str(name), norm(np.array([norm(leaf) for leaf in leaves_of(layer)[0]]))) for name, layer in layers]
 
 
-def draw_gradients(norms, path=None) -> Picture:
+def draw_gradients(norms: Any, path: str | os.PathLike[str] | None = None) -> Picture:
     """Draw norms of gradients by layer on a logarithmic scale: a line that falls towards the first layer vanishes.
 
     Parameters

@@ -11,6 +11,7 @@ import functools
 import operator
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def no_grad() -> Iterator[None]:
         _remembers.reset(token)
 
 
-def variable(value, requires_grad: bool = False) -> EagerVariable:
+def variable(value: Any, requires_grad: bool = False) -> EagerVariable:
     """Make an eager variable: an array whose computations are remembered, so that `backward` gives gradients.
 
     Parameters
@@ -122,6 +123,8 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
 
     __slots__ = ("__weakref__", "_data", "_given", "_sharing", "_source", "grad", "requires_grad")
     __hash__ = object.__hash__
+    grad: Any
+    requires_grad: bool
 
     def __init__(self, data: np.ndarray, requires_grad: bool = False, source: Result | None = None):
         self._data, self.requires_grad, self._source = data, requires_grad, source
@@ -129,12 +132,12 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         self._sharing = None  # of a view a `SharedMemory`, of the array that it is a view of a weak reference to that
 
     @property
-    def data(self) -> np.ndarray:
+    def data(self) -> np.ndarray[Any, Any]:
         """The value, as the array itself."""
         return self._data
 
     @data.setter
-    def data(self, value):
+    def data(self, value: Any) -> None:
         value = np.asarray(value.data if isinstance(value, EagerVariable) else value)
         if value.shape != self.shape:
             raise ValueError(f"data of an eager variable: expected shape {self.shape}, got {value.shape}")
@@ -145,7 +148,7 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
 
     # ------------------------------------------------------------------ gradients
 
-    def backward(self, seed=None) -> None:
+    def backward(self, seed: Any = None) -> None:
         """Add the gradient of this variable to the `grad` of all variables it was computed from that require one.
 
         May be called again, of this variable or of others computed from the same ones; gradients add up until `zero_grad`.
@@ -207,7 +210,7 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
     dtype = property(lambda self: self._data.dtype, doc="As of an ndarray.")
     T = property(lambda self: np.transpose(self), doc="As of an ndarray.")
 
-    def item(self, *index):
+    def item(self, *index: int) -> Any:
         """The element as a Python number."""
         return self._data.item(*index)
 

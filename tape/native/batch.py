@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,8 @@ MOST_JITTED = 64
 """Lists kept for one jitted function."""
 
 
-def batch(f, in_axes=0, threads=None, sum=False):
+def batch(f: Callable[..., Any], in_axes: int | tuple[int | None, ...] | None = 0, threads: int | None = None,
+          sum: bool = False) -> Callable[..., Any]:
     """Make the function that runs a function of one sample over a leading axis of samples.
 
     Parameters
@@ -425,12 +427,12 @@ class CompiledLanes:
         return structure, [leaf if _is_static(leaf) else (np.shape(leaf)[extra:], np.asarray(leaf).dtype) for leaf in leaves]
 
     @cached_property
-    def value(self):
+    def value(self) -> Callable[..., Any]:
         """The function over samples."""
         return self._checked(_batched(self._f, 0, None, False, self._lanes))
 
     @cached_property
-    def value_and_grad(self):
+    def value_and_grad(self) -> Callable[..., Any]:
         """Values and gradients over samples."""
         return self._checked(_batched(value_and_grad(self._f, self._argnums), 0, None, False, self._lanes))
 

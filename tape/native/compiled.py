@@ -6,7 +6,11 @@ machine code (`running.derived`), machine code (`compiled.native`), when a list 
 
 from __future__ import annotations
 
+import os
 import pathlib
+import typing
+from collections.abc import Callable
+from typing import Any, Generic
 
 import numpy as np
 
@@ -17,7 +21,7 @@ from compiled.table.layout import GUARD_FAILED
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
-from tape.native.batch import compile_lanes
+from tape.native.batch import CompiledLanes, compile_lanes
 from tape.recording.arguments import (
     argument_numbers,
     check_argument_numbers,
@@ -30,6 +34,7 @@ from tape.recording.arguments import (
 from tape.recording.freshness import State
 from tape.recording.recorder import current_recorder
 from tape.recording.recordings import objects_of
+from tape.recording.signatures import Y
 from tape.recording.traces import Traces
 from tape.reports.strictness import strictness, verify
 from tape.running.c_names import c_name, leaf_names
@@ -104,7 +109,7 @@ MOST_BRANCHES = 32
 """Branches of Python code that a compiled function keeps."""
 
 
-class Compiled:
+class Compiled(Generic[Y]):
     """A function compiled for arguments of certain shapes and dtypes; made by `tape.compile`.
 
     Its functions are compiled when they are first used. They take the arguments of the function; shapes and dtypes are those of
@@ -158,24 +163,24 @@ class Compiled:
     # ------------------------------------------------------------------ the functions
 
     @cached_property
-    def value(self):
+    def value(self) -> _Value[Y]:
         """``value(*args)``: the function's result."""
         return _Value(self._native.value, self)
 
     @cached_property
-    def value_and_grad(self):
+    def value_and_grad(self) -> _ValueAndGrad[Y]:
         """``value_and_grad(*args)``: as of `tape.value_and_grad`."""
         trace = self._trace
         require_scalar(trace.result_dtypes, [trace.result_shape(k) for k in range(len(trace.results))], "tape.compile")
         return _ValueAndGrad(self._native.value_and_grad, self)
 
     @cached_property
-    def jvp(self):
+    def jvp(self) -> _Jvp[Y]:
         """``jvp(primals, tangents)``: the value and its derivative along a direction, as of `tape.jvp`."""
         return _Jvp(self._native.jvp, self)
 
     @cached_property
-    def vjp(self):
+    def vjp(self) -> _Vjp[Y]:
         """``vjp(*primals)``: the value and the function that pulls adjoints back, as of `tape.vjp`."""
         return _Vjp(self._native.vjp, self)
 
@@ -196,7 +201,7 @@ class Compiled:
         """The value as a `scipy.LowLevelCallable`: of one number, of several, or of one array with one axis."""
         return self.value.low_level_callable
 
-    def export(self, directory, cpu: str = "native") -> pathlib.Path:
+    def export(self, directory: str | os.PathLike[str], cpu: str = "native") -> pathlib.Path:
         """Write a C header and a shared library with the value and, of scalar functions, value and gradient.
 
         Parameters
@@ -327,10 +332,10 @@ class Compiled:
         return with_leaves(self._structure, leaves)
 
 
-class _Value(Call):
+class _Value(Call, Generic[Y]):
     """``value(*args)``."""
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Y:
         try:
             results = self.results(self.owner.leaves(args))
         except GuardFailed:
@@ -338,7 +343,7 @@ class _Value(Call):
         return self.owner._trace.assembled(results)
 
 
-class _ValueAndGrad(Call):
+class _ValueAndGrad(Call, Generic[Y]):
     """``value_and_grad(*args)``."""
 
     def __init__(self, native, owner):
@@ -351,7 +356,7 @@ class _ValueAndGrad(Call):
                         and trace.result_dtypes[0] == self._dtype and native.signature.returns_number)
         self._shape, self._number = self._leaf.shape, self._dtype.type
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> tuple[Y, Any]:
         if self._simple:
             gradient = np.empty(self._shape, self._dtype)
             value = self._call(*args, gradient)
@@ -366,10 +371,10 @@ class _ValueAndGrad(Call):
         return trace.assembled(results[:count]), self.owner.gradients(results[count:])
 
 
-class _Jvp(Call):
+class _Jvp(Call, Generic[Y]):
     """``jvp(primals, tangents)``."""
 
-    def __call__(self, primals, tangents):
+    def __call__(self, primals: tuple[Any, ...] | list[Any], tangents: tuple[Any, ...] | list[Any]) -> tuple[Y, Y]:
         owner = self.owner
         given = [leaf for n in sorted(set(owner._numbers)) for leaf in leaves_of(tangents[owner._numbers.index(n)])[0]]
         try:
@@ -381,10 +386,10 @@ class _Jvp(Call):
         return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
 
 
-class _Vjp(Call):
+class _Vjp(Call, Generic[Y]):
     """``vjp(*primals)``."""
 
-    def __call__(self, *primals):
+    def __call__(self, *primals: Any) -> tuple[Y, Callable[[Y], Any]]:
         owner = self.owner
         saved = [np.array(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in owner.leaves(primals)]
         try:
@@ -415,6 +420,10 @@ class _Jitted:
         return function
 
 
+@typing.overload
+def compile(f: Callable[..., Y], *example_args: Any, argnums: int | tuple[int, ...] = 0, lanes: None = None) -> Compiled[Y]: ...
+@typing.overload
+def compile(f: Callable[..., Any], *example_args: Any, argnums: int | tuple[int, ...] = 0, lanes: int) -> CompiledLanes: ...
 def compile(f, *example_args, argnums=0, lanes=None):
     """Compile a function, and its derivatives, to machine code for arguments like the examples.
 

@@ -22,6 +22,7 @@ from tape.recording.methods import add_methods
 from tape.recording.python_numbers import divided, power
 from tape.recording.recorded import Recorded
 from tape.recording.recorder import Recorder, current_recorder
+from tape.recording.signatures import X
 
 _result_dtypes: dict = {}
 
@@ -564,7 +565,7 @@ RecordedArray.flatten, RecordedArray.astype = _flatten, _astype
 RecordedArray.sort, RecordedArray.fill, RecordedArray.compress = _sort, _fill, _compress
 
 
-def stop_gradient(x):
+def stop_gradient(x: X) -> X:
     """Return `x` as a constant: no derivative flows through it.
 
     Parameters

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, evaluated, record
 from tape.recording.dispatch import taken_over
 from tape.recording.recorder import current_recorder
+from tape.recording.signatures import X
 
 
-def dropout(x, rate, seed):
+def dropout(x: X, rate: float, seed: Any) -> X:
     """Set a random part of the elements to zero and scale the others up, so that the expected value stays.
 
     Parameters

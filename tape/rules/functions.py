@@ -6,6 +6,7 @@ import numpy as np
 
 from tape.recording.arrays import RecordedArray, evaluated, record
 from tape.recording.dispatch import taken_over
+from tape.recording.signatures import X
 
 
 def _elementwise(name, x):
@@ -18,7 +19,7 @@ def _elementwise(name, x):
     return evaluated(lambda recorded: record(name, (recorded,)), array)
 
 
-def relu(x):
+def relu(x: X) -> X:
     """Rectified linear unit, ``max(x, 0)``, with the derivative 0 at 0.
 
     Parameters
@@ -49,7 +50,7 @@ def relu(x):
     return _elementwise("relu", x)
 
 
-def sigmoid(x):
+def sigmoid(x: X) -> X:
     """Logistic function ``1 / (1 + exp(-x))``, without overflow.
 
     Parameters
@@ -76,7 +77,7 @@ def sigmoid(x):
     return _elementwise("sigmoid", x)
 
 
-def softplus(x):
+def softplus(x: X) -> X:
     """Smooth rectifier ``log(1 + exp(x))``, without overflow.
 
     Parameters

@@ -6,6 +6,7 @@ What is not here: those that leave out NaN (`nan_reductions.py`), running ones (
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ FUNCTIONS[np.argmax] = _arg_extreme(np.max, "argmax")
 FUNCTIONS[np.argmin] = _arg_extreme(np.min, "argmin")
 
 
-def logsumexp(a, axis=None, b=None, keepdims=False):
+def logsumexp(a: Any, axis: int | tuple[int, ...] | None = None, b: Any = None, keepdims: bool = False) -> Any:
     """Logarithm of a sum of exponentials, without overflow; plain or recorded arrays.
 
     Parameters

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from compiled.forking import cached_property
@@ -18,6 +22,7 @@ from tape.jitted.lists import recorded_trace
 from tape.recording.arguments import Leaf, checked_leaves, leaves_of, like_argument, with_leaves
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import failed_guard
+from tape.recording.signatures import P
 from tape.recording.trace import Trace, Workspace
 from tape.recording.traces import Traces
 from tape.reports.inspection import inspect
@@ -59,11 +64,11 @@ class GradTable:
     def __init__(self, tape: Tape):
         self._tape = tape
 
-    def __getitem__(self, variable) -> np.ndarray:
+    def __getitem__(self, variable: Any) -> np.ndarray[Any, Any]:
         """Adjoint of a variable, as a new array of its shape."""
         return self._tape._view_of(variable).of(self._tape._workspace.adjoints).copy()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._tape._program.slots)
 
 
@@ -110,7 +115,7 @@ class Tape:
 
     # ------------------------------------------------------------------ arrays
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._program.code)
 
     def __str__(self):
@@ -120,32 +125,32 @@ class Tape:
         return f"Tape({len(self)} instructions, {len(self._program.values)} cells of {self._program.values.dtype})"
 
     @property
-    def opcodes(self) -> np.ndarray:
+    def opcodes(self) -> np.ndarray[Any, Any]:
         """Instruction numbers in the table."""
         return _read_only(self._program.code[:, OPCODE])
 
     @property
-    def operands(self) -> np.ndarray:
+    def operands(self) -> np.ndarray[Any, Any]:
         """First cells of the operands."""
         return _read_only(self._program.code[:, OPERAND : OPERAND + OPERANDS])
 
     @property
-    def outputs(self) -> np.ndarray:
+    def outputs(self) -> np.ndarray[Any, Any]:
         """First cells of the results."""
         return _read_only(self._program.code[:, OUTPUT])
 
     @property
-    def values(self) -> np.ndarray:
+    def values(self) -> np.ndarray[Any, Any]:
         """The value buffer."""
         return _read_only(self._workspace.values)
 
     @property
-    def adjoints(self) -> np.ndarray:
+    def adjoints(self) -> np.ndarray[Any, Any]:
         """The adjoint buffer."""
         return _read_only(self._workspace.adjoints)
 
     @property
-    def inputs(self):
+    def inputs(self) -> Any:
         """Variables of the arguments; static leaves stay as they are."""
         views = iter(self._program.inputs)
         dynamic = set(self._trace.dynamic)
@@ -154,7 +159,7 @@ class Tape:
         return args
 
     @property
-    def results(self):
+    def results(self) -> Any:
         """Variables of the result."""
         leaves = [self._variable(self._program.outputs[w]) if isinstance(w, int) else w[0] for w in self._trace.results]
         return with_leaves(self._trace.structure, leaves)
@@ -180,7 +185,7 @@ class Tape:
         """Number of edges of the computational graph: pairs of an operation and a variable that it reads."""
         return self._graph.edges
 
-    def get_operation(self, variable) -> Operation | None:
+    def get_operation(self, variable: Any) -> Operation | None:
         """The operation that computes a variable, as in the textbook; None for an input or a constant.
 
         Parameters
@@ -220,11 +225,11 @@ class Tape:
         self._graph.check_single(number)
         return Operation(self, self._graph, number)
 
-    def get_inputs(self, variable) -> list[Variable]:
+    def get_inputs(self, variable: Any) -> list[Variable]:
         """The variables that the operation of a variable reads, constants included, each once; see `get_operation`."""
         return [self._numbered(k) for k in self._graph.inputs.get(self._number_of(variable), ())]
 
-    def get_consumers(self, variable) -> list[Variable]:
+    def get_consumers(self, variable: Any) -> list[Variable]:
         """The variables whose operations read a variable, in the order of the list; see `get_operation`.
 
         Examples
@@ -263,7 +268,7 @@ class Tape:
 
     # ------------------------------------------------------------------ sweeps
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the forward sweep on new arguments of the recorded structure, shapes and dtypes.
 
         Returns
@@ -305,7 +310,7 @@ class Tape:
         self._rewound = False
         return self._trace.result(self._workspace)
 
-    def reverse(self, seed=1.0) -> None:
+    def reverse(self, seed: Any = 1.0) -> None:
         """Run the reverse sweep from the values of the last forward sweep; fills `adjoints` and `grad_table`.
 
         Parameters
@@ -361,7 +366,7 @@ class Tape:
         return [(which, np.array(one)) for which, one in zip(trace.results, seeds, strict=True) if isinstance(which, int)]
 
     @property
-    def gradients(self):
+    def gradients(self) -> Any:
         """Adjoints of the arguments after `reverse`, in their structure, shapes and dtypes."""
         leaves = []
         views = iter(self._program.inputs)
@@ -375,7 +380,7 @@ class Tape:
 
     # ------------------------------------------------------------------ from list to list
 
-    def build_grad(self, targets=None, value=False) -> Tape:
+    def build_grad(self, targets: Any = None, value: bool = False) -> Tape:
         """Build the list that computes the gradients of the targets, symbol to symbol.
 
         The instruction table's own rules write it, so it can be differentiated again, to any order.
@@ -415,7 +420,7 @@ class Tape:
         program, adjoints = with_gradients(self._program, self._dynamic_outputs(), views, seeded=False)
         return self._with_outputs(program, adjoints, structure, value)
 
-    def build_jvp(self, targets=None, value=False) -> Tape:
+    def build_jvp(self, targets: Any = None, value: bool = False) -> Tape:
         """Build the list that computes the tangents of the results: the forward-mode sister of `build_grad`.
 
         Parameters
@@ -459,7 +464,7 @@ class Tape:
         parts = (which, dtypes, self._trace.structure)
         return self._longer(program, outputs, parts, value, described, dynamic, arguments)
 
-    def prune(self, targets=None, of=None) -> Tape:
+    def prune(self, targets: Any = None, of: Any = None) -> Tape:
         """Build the list that computes the targets alone, without what they do not need.
 
         With `of`, the textbook's other pruning: only ancestors of the output that descend from the targets stay.
@@ -523,7 +528,7 @@ class Tape:
         self._graph.check_single(number)  # an argument that is assigned to no longer holds what the list began with
         return self._value_of(number)
 
-    def simplify(self, passes=None) -> Tape:
+    def simplify(self, passes: Sequence[Callable[[Listing], Listing]] | None = None) -> Tape:
         """Build an equal list of fewer instructions.
 
         Constants are folded, equal expressions computed once, copies and what no result needs left out, known forms
@@ -640,7 +645,8 @@ class Tape:
                               "nothing of the function at these arguments; record again with them")
         return Report.of(self._program, found)
 
-    def draw(self, path=None, values: bool = True, gradients: bool = True, fold: bool | None = None) -> GraphPicture:
+    def draw(self, path: str | os.PathLike[str] | None = None, values: bool = True, gradients: bool = True,
+             fold: bool | None = None) -> GraphPicture:
         """Draw the computational graph, with the values and gradients of the last sweeps; see `tape.draw.draw`.
 
         Examples
@@ -658,7 +664,7 @@ class Tape:
         """Raise `tape.InvalidTape`, naming instruction, operation and operand, unless the list is well formed."""
         self._program.check()
 
-    def save(self, path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the list to one file, which `tape.load` reads.
 
         Parameters
@@ -675,7 +681,7 @@ class Tape:
         saving.save(self._trace, self._structure, path)
 
 
-def record(f, *args, **kwargs) -> Tape:
+def record(f: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Tape:
     """Record the Wengert list of a function at these arguments.
 
     Parameters
@@ -729,7 +735,7 @@ def _float_arguments(args) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def load(path) -> Tape:
+def load(path: str | os.PathLike[str]) -> Tape:
     """Read a list that `Tape.save` wrote; nothing in the file is run.
 
     Parameters
