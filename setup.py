@@ -1,4 +1,4 @@
-"""Puts the pages of docs/ into the installed package, where `python -m tape docs` finds them; all else is in setup.cfg."""
+"""Puts the pages of docs/ and the changes into the package, for `python -m tape docs`; all else is in setup.cfg."""
 
 import pathlib
 import shutil
@@ -6,7 +6,7 @@ import shutil
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-PAGES = pathlib.Path(__file__).parent / "docs"
+ROOT = pathlib.Path(__file__).parent
 
 
 class BuildWithPages(build_py):
@@ -16,7 +16,8 @@ class BuildWithPages(build_py):
         super().run()
         if not getattr(self, "editable_mode", False):
             target = pathlib.Path(self.build_lib) / "tape" / "docs"
-            shutil.copytree(PAGES, target, dirs_exist_ok=True)
+            shutil.copytree(ROOT / "docs", target, dirs_exist_ok=True)
+            shutil.copy(ROOT / "CHANGELOG.md", target)
 
 
 setup(cmdclass={"build_py": BuildWithPages})

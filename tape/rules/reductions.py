@@ -179,27 +179,9 @@ FUNCTIONS[np.argmin] = _arg_extreme(np.min, "argmin")
 
 
 def logsumexp(a: Any, axis: int | tuple[int, ...] | None = None, b: Any = None, keepdims: bool = False) -> Any:
-    """Logarithm of a sum of exponentials, without overflow; plain or recorded arrays.
+    """Logarithm of a sum of exponentials, without overflow: as SciPy's, except that it does not return the sign.
 
-    Parameters
-    ----------
-    a : array
-        Exponents.
-    axis : None, int or tuple of ints
-        Axes to sum over; None for all.
-    b : array, optional
-        Factors of the exponentials, broadcast to `a`.
-    keepdims : bool
-        Whether the summed axes stay, with length 1.
-
-    Returns
-    -------
-    array
-        ``log(sum(b * exp(a), axis))``; its derivative is the softmax.
-
-    Notes
-    -----
-    The largest exponent is subtracted first, as in SciPy's function of the same name (which cannot take recorded arrays).
+    Of plain and recorded arrays (which SciPy's cannot take); its derivative is the softmax.
 
     Examples
     --------

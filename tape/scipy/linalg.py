@@ -1,12 +1,15 @@
 """`scipy.linalg` for recorded arrays, under SciPy's names and defaults; plain arrays go to SciPy.
 
-SciPy's functions of matrices are no ufuncs, and cannot hand over to us. What is not here: the operations and their rules
-(`tape.rules.lapack`).
+SciPy's functions of matrices are no ufuncs, and cannot hand over to us. Parameters, shapes and errors are those that SciPy's
+documentation gives; each docstring says what is otherwise, and shows a derivative. What is not here: the operations and
+their rules (`tape.rules.lapack`).
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy  # its submodules load when they are used
@@ -21,7 +24,7 @@ __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "
            "toeplitz"]
 
 
-def _scipys(rule):
+def _scipys(rule: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: a function of SciPy's, of recorded arrays by the rule, of plain ones SciPy's own."""
 
     @functools.wraps(rule)
@@ -39,28 +42,9 @@ def _t(x):
 
 @_scipys
 def solve(a, b, lower=False, overwrite_a=False, overwrite_b=False, check_finite=True, assume_a=None, transposed=False):
-    """The solution of a x = b.
+    """The solution of a x = b: as SciPy's, except that only symmetry is made use of.
 
-    Parameters
-    ----------
-    a : array of shape (n, n)
-        The matrix.
-    b : array of shape (n,) or (n, k)
-        The right-hand side.
-    lower, assume_a
-        As of `scipy.linalg.solve`: of matrices that are assumed symmetric one triangle is read.
-    transposed : bool
-        Whether to solve with the transpose.
-
-    Returns
-    -------
-    array
-        Of the shape of `b`.
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        For matrices that are not square, or singular ones.
+    Of matrices that are assumed symmetric or positive definite one triangle is read; all others are solved as general ones.
 
     Examples
     --------
@@ -77,30 +61,9 @@ def solve(a, b, lower=False, overwrite_a=False, overwrite_b=False, check_finite=
 
 @_scipys
 def solve_triangular(a, b, trans=0, lower=False, unit_diagonal=False, overwrite_b=False, check_finite=True):
-    """The solution of a x = b, where one triangle of `a` is read.
+    """The solution of a x = b, where one triangle of `a` is read: as SciPy's, except that `trans` is 0, 1, "N" or "T".
 
-    Parameters
-    ----------
-    a : array of shape (n, n)
-        The matrix; the upper triangle is read unless `lower`.
-    b : array of shape (n,) or (n, k)
-        The right-hand side.
-    trans : 0, 1, "N" or "T"
-        Whether to solve with the transpose.
-    lower, unit_diagonal : bool
-        Which triangle; whether its diagonal is taken as ones.
-
-    Returns
-    -------
-    array
-        Of the shape of `b`.
-
-    Raises
-    ------
-    NotDifferentiable
-        For another `trans`.
-    np.linalg.LinAlgError
-        For matrices that are not square, or singular ones.
+    Another one raises `NotDifferentiable`.
 
     Examples
     --------
@@ -117,26 +80,7 @@ def solve_triangular(a, b, trans=0, lower=False, unit_diagonal=False, overwrite_
 
 @_scipys
 def solve_banded(l_and_u, ab, b, overwrite_ab=False, overwrite_b=False, check_finite=True):
-    """The solution of a x = b for a matrix given by its diagonals.
-
-    Parameters
-    ----------
-    l_and_u : (int, int)
-        How many diagonals there are below and above the main one.
-    ab : array of shape (l + u + 1, n)
-        The diagonals as rows, from the uppermost, as `scipy.linalg.solve_banded` takes them.
-    b : array of shape (n,) or (n, k)
-        The right-hand side.
-
-    Returns
-    -------
-    array
-        Of the shape of `b`.
-
-    Raises
-    ------
-    ValueError, np.linalg.LinAlgError
-        For diagonals that do not fit, and singular matrices.
+    """The solution of a x = b for a matrix given by its diagonals: as SciPy's.
 
     Examples
     --------
@@ -150,22 +94,7 @@ def solve_banded(l_and_u, ab, b, overwrite_ab=False, overwrite_b=False, check_fi
 
 @_scipys
 def inv(a, overwrite_a=False, check_finite=True):
-    """The inverse.
-
-    Parameters
-    ----------
-    a : array of shape (n, n)
-        The matrix.
-
-    Returns
-    -------
-    array
-        Of the shape of `a`.
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        For matrices that are not square, or singular ones.
+    """The inverse: as SciPy's.
 
     Examples
     --------
@@ -179,22 +108,7 @@ def inv(a, overwrite_a=False, check_finite=True):
 
 @_scipys
 def det(a, overwrite_a=False, check_finite=True):
-    """The determinant; its gradient is the matrix of cofactors, of singular matrices too.
-
-    Parameters
-    ----------
-    a : array of shape (n, n)
-        The matrix.
-
-    Returns
-    -------
-    array
-        Of shape ().
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        For matrices that are not square.
+    """The determinant: as SciPy's; its gradient is the matrix of cofactors, of singular matrices too.
 
     Examples
     --------
@@ -208,24 +122,7 @@ def det(a, overwrite_a=False, check_finite=True):
 
 @_scipys
 def cholesky(a, lower=False, overwrite_a=False, check_finite=True):
-    """The Cholesky factor; the derivative is that with respect to the triangle that is read.
-
-    Parameters
-    ----------
-    a : array of shape (n, n)
-        A positive definite matrix; the upper triangle is read unless `lower`.
-    lower : bool
-        Whether the factor is lower.
-
-    Returns
-    -------
-    array
-        Of the shape of `a`; its other triangle is zero.
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        For matrices that are not positive definite.
+    """The Cholesky factor: as SciPy's; the derivative is that with respect to the triangle that is read.
 
     Examples
     --------
@@ -239,24 +136,7 @@ def cholesky(a, lower=False, overwrite_a=False, check_finite=True):
 
 @_scipys
 def cho_factor(a, lower=False, overwrite_a=False, check_finite=True):
-    """The Cholesky factor for `cho_solve`; the other triangle is zero.
-
-    Parameters
-    ----------
-    a : array of shape (n, n)
-        A positive definite matrix.
-    lower : bool
-        Whether the factor is lower.
-
-    Returns
-    -------
-    tuple
-        The factor, of the shape of `a`, and `lower`.
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        For matrices that are not positive definite.
+    """The Cholesky factor for `cho_solve`: as SciPy's, except that the other triangle is zero.
 
     Examples
     --------
@@ -271,24 +151,7 @@ def cho_factor(a, lower=False, overwrite_a=False, check_finite=True):
 
 @_scipys
 def cho_solve(c_and_lower, b, overwrite_b=False, check_finite=True):
-    """The solution of a x = b, given what `cho_factor` returned for a.
-
-    Parameters
-    ----------
-    c_and_lower : (array of shape (n, n), bool)
-        The factor, and whether it is lower.
-    b : array of shape (n,) or (n, k)
-        The right-hand side.
-
-    Returns
-    -------
-    array
-        Of the shape of `b`.
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        For a factor that is not square, or singular.
+    """The solution of a x = b, given what `cho_factor` returned for a: as SciPy's.
 
     Examples
     --------
@@ -304,24 +167,9 @@ def cho_solve(c_and_lower, b, overwrite_b=False, check_finite=True):
 
 @_scipys
 def qr(a, overwrite_a=False, lwork=None, mode="full", pivoting=False, check_finite=True):
-    """The factors q and r.
+    """The factors q and r: as SciPy's, of matrices of full rank, except for what is not determined by them.
 
-    Parameters
-    ----------
-    a : array of shape (m, n)
-        Of full rank.
-    mode : "full", "economic" or "r"
-        "full" only where m <= n: other columns of q are not determined by the matrix.
-
-    Returns
-    -------
-    tuple
-        q and r, or (r,).
-
-    Raises
-    ------
-    NotDifferentiable
-        For `pivoting`, and for mode "full" with m > n.
+    Pivoting, and mode "full" of more rows than columns, raise `NotDifferentiable`.
 
     Examples
     --------
@@ -341,26 +189,9 @@ def qr(a, overwrite_a=False, lwork=None, mode="full", pivoting=False, check_fini
 
 @_scipys
 def svd(a, full_matrices=True, compute_uv=True, overwrite_a=False, check_finite=True, lapack_driver="gesdd"):
-    """Left vectors, values, right vectors of the singular value decomposition.
+    """Left vectors, values, right vectors of the singular value decomposition: as SciPy's, except for `full_matrices`.
 
-    Parameters
-    ----------
-    a : array of shape (m, n)
-        The matrix.
-    full_matrices : bool
-        Must be false where m and n differ.
-    compute_uv : bool
-        Whether to return the vectors.
-
-    Returns
-    -------
-    tuple
-        u, s, vh, of shapes (m, k), (k,), (k, n) with k = min(m, n); or s alone.
-
-    Raises
-    ------
-    NotDifferentiable
-        For `full_matrices` of a matrix that is not square.
+    It must be false where the matrix is not square; else `NotDifferentiable` is raised.
 
     Examples
     --------
@@ -375,22 +206,7 @@ def svd(a, full_matrices=True, compute_uv=True, overwrite_a=False, check_finite=
 
 @_scipys
 def svdvals(a, overwrite_a=False, check_finite=True):
-    """The singular values.
-
-    Parameters
-    ----------
-    a : array of shape (m, n)
-        The matrix.
-
-    Returns
-    -------
-    array
-        Of shape (min(m, n),), the largest first.
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        For arrays that are no matrices.
+    """The singular values, the largest first: as SciPy's.
 
     Examples
     --------
@@ -405,28 +221,9 @@ def svdvals(a, overwrite_a=False, check_finite=True):
 @_scipys
 def eigh(a, b=None, *, lower=True, eigvals_only=False, overwrite_a=False, overwrite_b=False, type=1, check_finite=True,
          subset_by_index=None, subset_by_value=None, driver=None):
-    """Eigenvalues and vectors of a symmetric matrix, or of the problem a v = w b v with b positive definite.
+    """Eigenvalues and vectors of a symmetric matrix, or of a v = w b v with b positive definite: as SciPy's, except for parts.
 
-    Parameters
-    ----------
-    a, b : array of shape (n, n)
-        Symmetric; of each one triangle is read.
-    lower : bool
-        Which one.
-    eigvals_only : bool
-        Whether to leave out the vectors.
-
-    Returns
-    -------
-    tuple
-        w of shape (n,) and v of shape (n, n); or w. Vectors of equal values have no derivative.
-
-    Raises
-    ------
-    NotDifferentiable
-        For another `type`, and for subsets.
-    np.linalg.LinAlgError
-        For matrices that are not square.
+    Another `type`, and subsets, raise `NotDifferentiable`. Vectors of equal values have no derivative.
 
     Examples
     --------
@@ -453,26 +250,7 @@ def eigh(a, b=None, *, lower=True, eigvals_only=False, overwrite_a=False, overwr
 
 @_scipys
 def eigvalsh(a, b=None, *, lower=True, **options):
-    """Eigenvalues of a symmetric matrix; see `eigh`.
-
-    Parameters
-    ----------
-    a, b : array of shape (n, n)
-        Symmetric; of each one triangle is read.
-    lower : bool
-        Which one.
-    **options
-        As of `eigh`.
-
-    Returns
-    -------
-    array
-        Of shape (n,), in ascending order.
-
-    Raises
-    ------
-    NotDifferentiable, np.linalg.LinAlgError
-        As `eigh`.
+    """Eigenvalues of a symmetric matrix in ascending order: as SciPy's, except as `eigh`.
 
     Examples
     --------
@@ -486,24 +264,9 @@ def eigvalsh(a, b=None, *, lower=True, **options):
 
 @_scipys
 def pinv(a, *, atol=None, rtol=None, return_rank=False, check_finite=True):
-    """The pseudoinverse; the rank is taken as constant.
+    """The pseudoinverse: as SciPy's, except that `atol` and `return_rank` raise `NotDifferentiable`.
 
-    Parameters
-    ----------
-    a : array of shape (m, n)
-        The matrix.
-    rtol : float, optional
-        Singular values below this part of the largest count as zero.
-
-    Returns
-    -------
-    array
-        Of shape (n, m).
-
-    Raises
-    ------
-    NotDifferentiable
-        For `atol` and `return_rank`.
+    The rank is taken as constant.
 
     Examples
     --------
@@ -519,26 +282,7 @@ def pinv(a, *, atol=None, rtol=None, return_rank=False, check_finite=True):
 
 @_scipys
 def lstsq(a, b, cond=None, overwrite_a=False, overwrite_b=False, check_finite=True, lapack_driver=None):
-    """Solution, residues, rank and singular values of a least-squares problem; the rank is taken as constant.
-
-    Parameters
-    ----------
-    a : array of shape (m, n)
-        The matrix.
-    b : array of shape (m,) or (m, k)
-        The right-hand side.
-    cond : float, optional
-        Singular values below this part of the largest count as zero.
-
-    Returns
-    -------
-    tuple
-        x of shape (n,) or (n, k), residues of shape (0,), (1,) or (k,), the rank, and the singular values.
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        Where the singular values do not converge.
+    """Solution, residues, rank and singular values of a least-squares problem: as SciPy's; the rank is taken as constant.
 
     Examples
     --------
@@ -552,24 +296,7 @@ def lstsq(a, b, cond=None, overwrite_a=False, overwrite_b=False, check_finite=Tr
 
 @_scipys
 def norm(a, ord=None, axis=None, keepdims=False, check_finite=True):
-    """The norm of a matrix or vector; at the origin the subgradient is 0.
-
-    Parameters
-    ----------
-    a : array
-        A vector or matrix, or several along other axes than `axis`.
-    ord : None, int, float, inf, "fro" or "nuc"
-        As of `numpy.linalg.norm`.
-
-    Returns
-    -------
-    array
-        Of shape (), or without the axes of the norm.
-
-    Raises
-    ------
-    ValueError
-        For an order that there is not.
+    """The norm of a matrix or vector: as SciPy's; at the origin the subgradient is 0.
 
     Examples
     --------
@@ -582,22 +309,7 @@ def norm(a, ord=None, axis=None, keepdims=False, check_finite=True):
 
 @_scipys
 def expm(A):
-    """The exponential of square matrices.
-
-    Parameters
-    ----------
-    A : array of shape (..., n, n)
-        The matrices.
-
-    Returns
-    -------
-    array
-        Of the shape of `A`.
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        For matrices that are not square.
+    """The exponential of square matrices: as SciPy's.
 
     Examples
     --------
@@ -611,22 +323,7 @@ def expm(A):
 
 @_scipys
 def logm(A, disp=True):
-    """The logarithm of a square matrix, where it is real.
-
-    Parameters
-    ----------
-    A : array of shape (n, n)
-        The matrix.
-
-    Returns
-    -------
-    array
-        Of the shape of `A`.
-
-    Raises
-    ------
-    NotDifferentiable
-        Where it is complex.
+    """The logarithm of a square matrix: as SciPy's, except that `NotDifferentiable` is raised where it is complex.
 
     Examples
     --------
@@ -640,22 +337,7 @@ def logm(A, disp=True):
 
 @_scipys
 def sqrtm(A, disp=True, blocksize=64):
-    """The square root of a square matrix, where it is real.
-
-    Parameters
-    ----------
-    A : array of shape (n, n)
-        The matrix.
-
-    Returns
-    -------
-    array
-        Of the shape of `A`.
-
-    Raises
-    ------
-    NotDifferentiable
-        Where it is complex.
+    """The square root of a square matrix: as SciPy's, except that `NotDifferentiable` is raised where it is complex.
 
     Examples
     --------
@@ -669,22 +351,7 @@ def sqrtm(A, disp=True, blocksize=64):
 
 @_scipys
 def solve_sylvester(a, b, q):
-    """The solution of a x + x b = q.
-
-    Parameters
-    ----------
-    a, b, q : array of shapes (m, m), (n, n), (m, n)
-        The coefficients.
-
-    Returns
-    -------
-    array
-        Of the shape of `q`.
-
-    Raises
-    ------
-    np.linalg.LinAlgError
-        Where there is no single solution.
+    """The solution of a x + x b = q: as SciPy's.
 
     Examples
     --------
@@ -698,22 +365,7 @@ def solve_sylvester(a, b, q):
 
 @_scipys
 def block_diag(*arrs):
-    """The matrix with these on its diagonal.
-
-    Parameters
-    ----------
-    *arrs : array of at most two axes
-        The blocks; a vector is a row.
-
-    Returns
-    -------
-    array
-        With the sums of their rows and columns.
-
-    Raises
-    ------
-    ValueError
-        For blocks of more than two axes.
+    """The matrix with these on its diagonal: as SciPy's, except that blocks have at most two axes.
 
     Examples
     --------
@@ -732,22 +384,7 @@ def block_diag(*arrs):
 
 @_scipys
 def toeplitz(c, r=None):
-    """The matrix with first column `c` and first row `r`.
-
-    Parameters
-    ----------
-    c, r : array
-        `r` is `c` by default; its first element is not read.
-
-    Returns
-    -------
-    array
-        Of shape (c.size, r.size).
-
-    Raises
-    ------
-    NotDifferentiable
-        For what is no array of numbers.
+    """The matrix with first column `c` and first row `r`: as SciPy's, of one `c` and one `r`, which are read as vectors.
 
     Examples
     --------

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["convolve", "correlate"]
 
 
-def convolve(in1, in2, mode="full"):
-    """Convolution over all axes, computed directly.
-
-    Parameters
-    ----------
-    in1, in2 : array
-        Of the same number of axes, plain or recorded.
-    mode : "full", "valid" or "same"
-        All places where the arrays overlap, those where they overlap wholly, or as many as `in1` has, in the middle.
-
-    Returns
-    -------
-    array
-        As `scipy.signal.convolve` returns it.
-
-    Raises
-    ------
-    ValueError
-        For arrays of different numbers of axes, and in mode "valid" where neither is as large as the other along every axis.
+def convolve(in1: Any, in2: Any, mode: str = "full") -> Any:
+    """Convolution over all axes: as SciPy's, except that it is always computed directly.
 
     Notes
     -----
@@ -62,23 +47,8 @@ def convolve(in1, in2, mode="full"):
     return result
 
 
-def correlate(in1, in2, mode="full"):
-    """Cross-correlation over all axes: the convolution with `in2` turned round.
-
-    Parameters
-    ----------
-    in1, in2, mode
-        As for `convolve`.
-
-    Returns
-    -------
-    array
-        As `scipy.signal.correlate` returns it.
-
-    Raises
-    ------
-    ValueError
-        As `convolve`.
+def correlate(in1: Any, in2: Any, mode: str = "full") -> Any:
+    """Cross-correlation over all axes: as SciPy's, except that it is always computed directly.
 
     Examples
     --------

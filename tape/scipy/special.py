@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from typing import Any
 
 import numpy as np
 
@@ -23,25 +24,8 @@ def _shifted(x, axis):
     return x - stop_gradient(np.max(x, axis=axis, keepdims=True))
 
 
-def softmax(x, axis=None):
-    """Exponentials divided by their sum, without overflow.
-
-    Parameters
-    ----------
-    x : array
-        Exponents, plain or recorded.
-    axis : None, int or tuple of ints
-        Axes to sum over; None for all.
-
-    Returns
-    -------
-    array
-        Of the shape of `x`; along `axis` it sums to 1.
-
-    Raises
-    ------
-    ValueError
-        For an axis that `x` does not have, or along which it has no elements.
+def softmax(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+    """Exponentials divided by their sum, without overflow: as SciPy's, of plain and recorded arrays.
 
     Examples
     --------
@@ -55,25 +39,8 @@ def softmax(x, axis=None):
     return terms / np.sum(terms, axis=axis, keepdims=True)
 
 
-def log_softmax(x, axis=None):
-    """Logarithm of `softmax`, without overflow and exact where the softmax is tiny.
-
-    Parameters
-    ----------
-    x : array
-        Exponents, plain or recorded.
-    axis : None, int or tuple of ints
-        Axes to sum over; None for all.
-
-    Returns
-    -------
-    array
-        Of the shape of `x`.
-
-    Raises
-    ------
-    ValueError
-        For an axis that `x` does not have, or along which it has no elements.
+def log_softmax(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+    """Logarithm of `softmax`, without overflow and exact where that is tiny: as SciPy's, of plain and recorded arrays.
 
     Examples
     --------
@@ -85,25 +52,10 @@ def log_softmax(x, axis=None):
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
-def polygamma(n, x):
-    """Derivative number n of the digamma function.
+def polygamma(n: int, x: Any) -> Any:
+    """Derivative number n of the digamma function: as SciPy's, except that `n` is one int from 0 on, a constant.
 
-    Parameters
-    ----------
-    n : int
-        Order from 0 on, a constant.
-    x : array
-        Plain or recorded.
-
-    Returns
-    -------
-    array
-        Of the shape of `x`.
-
-    Raises
-    ------
-    NotDifferentiable
-        For an order that is not a whole number from 0 on, or that is recorded.
+    Another one raises `NotDifferentiable`.
 
     Notes
     -----
@@ -125,25 +77,10 @@ def polygamma(n, x):
     return digamma(x) if n == 0 else (-1.0) ** (n + 1) * math.factorial(n) * zeta(n + 1.0, x)
 
 
-def multigammaln(a, d):
-    """Logarithm of the multivariate gamma function.
+def multigammaln(a: Any, d: int) -> Any:
+    """Logarithm of the multivariate gamma function: as SciPy's, except that `d` is a constant.
 
-    Parameters
-    ----------
-    a : array
-        Plain or recorded; greater than (d - 1) / 2.
-    d : int
-        Dimension, a constant.
-
-    Returns
-    -------
-    array
-        Of the shape of `a`.
-
-    Raises
-    ------
-    NotDifferentiable
-        For a dimension that is not a whole number, or that is recorded.
+    A dimension that is no int, or that is recorded, raises `NotDifferentiable`.
 
     Examples
     --------
