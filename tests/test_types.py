@@ -36,12 +36,14 @@ def test_every_mistake_is_found_and_nothing_else(found):
 
 
 def test_the_program_runs():
-    for function in (typed_example.gradients, typed_example.matrices, typed_example.lists_and_native_code, typed_example.eager):
+    for function in (typed_example.gradients, typed_example.matrices, typed_example.lists_and_native_code, typed_example.eager,
+                     typed_example.jitted):
         function()
 
 
 def test_every_public_function_says_what_it_takes_and_gives():
-    overloaded = {"compile", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"}
+    overloaded = {"checkpoint", "compile", "grad", "hessian", "hvp", "jacobian", "jvp", "operation", "record", "scan",
+                  "value_and_grad", "vjp"}
     for name in set(tape.__all__) - overloaded:
         function = getattr(tape, name)
         if inspect.isfunction(function):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 
@@ -95,5 +96,28 @@ def eager() -> float:
     return float(w.item()) + float(cube(np.ones(2))[0])
 
 
+@njit
+def energy(q: Array, k: float) -> float:
+    """A jitted function, whose type Numba's stubs do not know."""
+    return float(0.5 * k * np.sum(q**2))
+
+
+@njit(cache=False)
+def drag(v: float, c: float) -> float:
+    """A jitted function, whose type they know."""
+    return 0.5 * c * v * v
+
+
+def jitted() -> float:
+    """Derivatives of jitted functions."""
+    value, force = tape.value_and_grad(energy)(np.ones(2), 3.0)
+    value, tangent = tape.jvp(energy, (np.ones(2), 3.0), (np.ones(2), 0.0))
+    value, pullback = tape.vjp(energy, np.ones(2), 3.0)
+    stiffness: Array = tape.hessian(energy)(np.ones(2), 3.0)
+    print(force, tangent, pullback(1.0), stiffness, len(tape.record(energy, np.ones(2), 3.0)))
+    slopes: tuple[float, float] = tape.grad(drag, argnums=(0, 1))(2.0, 0.1)
+    return tape.grad(drag)(2.0, 0.1) + slopes[1] + float(value)
+
+
 if __name__ == "__main__":
-    print(gradients(), matrices(), lists_and_native_code(), eager())
+    print(gradients(), matrices(), lists_and_native_code(), eager(), jitted())

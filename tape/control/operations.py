@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from tape.jitted.derivatives import is_jitted, jitted_caller, remembered
 from tape.recording.arguments import leaves_of
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import current_recorder
-from tape.recording.signatures import P, WithRules, X, Y
+from tape.recording.signatures import Jitted, P, WithRules, X, Y
 from tape.rules.calls import TracedOperation
 
 
@@ -84,7 +85,11 @@ def _jitted(rule):
     return rule if is_jitted(rule) else njit(rule)
 
 
-def operation(function: Callable[P, Y]) -> WithRules[P, Y]:
+@typing.overload
+def operation(function: Jitted) -> WithRules[..., Any]: ...
+@typing.overload
+def operation(function: Callable[P, Y]) -> WithRules[P, Y]: ...
+def operation(function):
     """Decorator: give a function a rule of its own.
 
     Parameters
@@ -131,7 +136,11 @@ def operation(function: Callable[P, Y]) -> WithRules[P, Y]:
     return JittedOperation(function) if is_jitted(function) else TracedOperation(function)
 
 
-def checkpoint(function: Callable[P, Y]) -> Callable[P, Y]:
+@typing.overload
+def checkpoint(function: Jitted) -> Callable[..., Any]: ...
+@typing.overload
+def checkpoint(function: Callable[P, Y]) -> Callable[P, Y]: ...
+def checkpoint(function):
     """Make the function that is recomputed in the reverse sweep instead of being stored.
 
     Parameters
@@ -170,8 +179,13 @@ def checkpoint(function: Callable[P, Y]) -> Callable[P, Y]:
     return JittedOperation(function, rule=inner.rule, body=function)
 
 
+@typing.overload
 def scan(step: Callable[[X, Any], tuple[X, Any]], carry: X, xs: Any = None, length: int | None = None,
-         checkpoints: int | None = None) -> tuple[X, Any]:
+         checkpoints: int | None = None) -> tuple[X, Any]: ...
+@typing.overload
+def scan(step: Jitted, carry: X, xs: Any = None, length: int | None = None, checkpoints: int | None = None,
+         ) -> tuple[X, Any]: ...
+def scan(step, carry, xs=None, length=None, checkpoints=None):
     """Run a step in a loop whose reverse sweep stores states of the loop, not its operations.
 
     Callable from Python, in nopython mode, and in functions that are differentiated or recorded.

@@ -16,7 +16,7 @@ from tape.derivatives.nested import nested_value_and_grad
 from tape.jitted.derivatives import is_jitted, jitted_grad, jitted_value_and_grad
 from tape.recording.arguments import LEAVES, argument_numbers, arranged
 from tape.recording.recorder import current_recorder
-from tape.recording.signatures import P, Reporting, Scalar, ScalarResult, X
+from tape.recording.signatures import Jitted, P, Reporting, Scalar, ScalarResult, X
 from tape.recording.traces import traces_of
 from tape.running.linearised import linearised
 from tape.running.tiers import report
@@ -34,6 +34,8 @@ def value_and_grad(f: Callable[P, ScalarResult], argnums: int, replay: bool = Tr
 @typing.overload
 def value_and_grad(f: Callable[P, ScalarResult], argnums: tuple[int, ...], replay: bool = True,
                    ) -> Reporting[P, tuple[ScalarResult, tuple[Any, ...]]]: ...
+@typing.overload
+def value_and_grad(f: Jitted, argnums: int | tuple[int, ...] = 0, replay: bool = True) -> Callable[..., Any]: ...
 def value_and_grad(f, argnums=0, replay=True):
     """Make the function that computes a scalar function and its gradient.
 
@@ -93,6 +95,8 @@ def grad(f: Callable[Concatenate[X, P], Scalar], argnums: Literal[0] = 0, replay
 def grad(f: Callable[P, Scalar], argnums: int, replay: bool = True) -> Reporting[P, Any]: ...
 @typing.overload
 def grad(f: Callable[P, Scalar], argnums: tuple[int, ...], replay: bool = True) -> Reporting[P, tuple[Any, ...]]: ...
+@typing.overload
+def grad(f: Jitted, argnums: int | tuple[int, ...] = 0, replay: bool = True) -> Callable[..., Any]: ...
 def grad(f, argnums=0, replay=True):
     """Make the function that computes the gradient of a scalar function.
 

@@ -27,7 +27,7 @@ from tape.recording.arguments import (
 )
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import current_recorder
-from tape.recording.signatures import P, Scalar
+from tape.recording.signatures import Jitted, P, Scalar
 from tape.recording.traces import traces_of
 from tape.reports.strictness import verify
 from tape.running.linearised import linearised
@@ -38,6 +38,9 @@ from tape.transforms.differentiate import pull_back
 def jacobian(f: Callable[Concatenate[np.ndarray[Any, Any], P], np.ndarray[Any, Any]], argnums: Literal[0] = 0,
              mode: Literal["forward", "reverse"] | None = None, replay: bool = True,
              ) -> Callable[Concatenate[np.ndarray[Any, Any], P], np.ndarray[Any, Any]]: ...
+@typing.overload
+def jacobian(f: Jitted, argnums: int | tuple[int, ...] = 0, mode: Literal["forward", "reverse"] | None = None,
+             replay: bool = True) -> Callable[..., Any]: ...
 @typing.overload
 def jacobian(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0,
              mode: Literal["forward", "reverse", "sparse"] | None = None, replay: bool = True) -> Callable[P, Any]: ...
@@ -202,6 +205,8 @@ def hessian(f: Callable[Concatenate[np.ndarray[Any, Any], P], Scalar], argnums: 
 @typing.overload
 def hessian(f: Callable[P, Scalar], argnums: int = 0, mode: Literal["sparse"] | None = None, replay: bool = True,
             ) -> Callable[P, Any]: ...
+@typing.overload
+def hessian(f: Jitted, argnums: int = 0, mode: None = None, replay: bool = True) -> Callable[..., Any]: ...
 def hessian(f, argnums=0, mode=None, replay=True):
     """Make the function that computes the matrix of second derivatives of a scalar function.
 

@@ -27,7 +27,7 @@ from tape.recording.arguments import (
 )
 from tape.recording.arrays import RecordedArray, stop_gradient
 from tape.recording.recorder import current_recorder
-from tape.recording.signatures import P, Scalar, X, Y
+from tape.recording.signatures import Jitted, P, Scalar, X, Y
 from tape.recording.traces import traces_of
 from tape.running.linearised import linearised
 from tape.transforms.differentiate import pull_back, push_forward
@@ -50,6 +50,8 @@ def vjp(f: Callable[[X, X1, X2], Y], primal: X, primal1: X1, primal2: X2, /,
 @typing.overload
 def vjp(f: Callable[..., Y], primal: Any, primal1: Any, primal2: Any, primal3: Any, /, *primals: Any,
         ) -> tuple[Y, Callable[[Y], tuple[Any, ...]]]: ...
+@typing.overload
+def vjp(f: Jitted, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]: ...
 def vjp(f, *primals):
     """Evaluate `f` and return the function that pulls adjoints of the result back to the arguments.
 
@@ -125,6 +127,8 @@ def jvp(f: Callable[[X, X1, X2], Y], primals: tuple[X, X1, X2], tangents: tuple[
 @typing.overload
 def jvp(f: Callable[..., Y], primals: list[Any] | tuple[Any, Any, Any, Any, Unpack[tuple[Any, ...]]],
         tangents: list[Any] | tuple[Any, Any, Any, Any, Unpack[tuple[Any, ...]]]) -> tuple[Y, Y]: ...
+@typing.overload
+def jvp(f: Jitted, primals: list[Any] | tuple[Any, ...], tangents: list[Any] | tuple[Any, ...]) -> tuple[Any, Any]: ...
 def jvp(f, primals, tangents):
     """Evaluate `f` and its derivative along a direction, in forward mode: one sweep up, no adjoints.
 
@@ -207,6 +211,8 @@ def _vjp_in_nopython(f, *primals):
 def hvp(f: Callable[[X], Scalar], argnums: Literal[0] = 0, replay: bool = True) -> Callable[[X, X], X]: ...
 @typing.overload
 def hvp(f: Callable[P, Scalar], argnums: int = 0, replay: bool = True) -> Callable[..., Any]: ...
+@typing.overload
+def hvp(f: Jitted, argnums: int = 0, replay: bool = True) -> Callable[..., Any]: ...
 def hvp(f, argnums=0, replay=True):
     """Make the function that multiplies the Hessian of a scalar function with a vector, without forming it.
 

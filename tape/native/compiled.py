@@ -34,7 +34,7 @@ from tape.recording.arguments import (
 from tape.recording.freshness import State
 from tape.recording.recorder import current_recorder
 from tape.recording.recordings import objects_of
-from tape.recording.signatures import Y
+from tape.recording.signatures import Jitted, Y
 from tape.recording.traces import Traces
 from tape.reports.strictness import strictness, verify
 from tape.running.c_names import c_name, leaf_names
@@ -420,6 +420,8 @@ class _Jitted:
         return function
 
 
+@typing.overload
+def compile(f: Jitted, *example_args: Any, argnums: int | tuple[int, ...] = 0, lanes: None = None) -> Compiled[Any]: ...
 @typing.overload
 def compile(f: Callable[..., Y], *example_args: Any, argnums: int | tuple[int, ...] = 0, lanes: None = None) -> Compiled[Y]: ...
 @typing.overload

@@ -29,6 +29,13 @@ Scalar: TypeAlias = "float | np.floating[Any] | np.ndarray[Any, Any]"
 ScalarResult = TypeVar("ScalarResult", bound=Scalar)
 
 
+class Jitted(Protocol):
+    """A function under ``@njit`` without options, as Numba's stubs have it: a decorator, so its arguments are not known."""
+
+    def __call__(self, function: Callable[..., Any], /) -> Any:
+        """What the stubs say; the function itself takes its own arguments."""
+
+
 class Reporting(Protocol[P, Y_co]):
     """A gradient of a function: called with its arguments, and able to say what was recorded and which tier runs it."""
 

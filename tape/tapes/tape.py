@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from tape.jitted.lists import recorded_trace
 from tape.recording.arguments import Leaf, checked_leaves, leaves_of, like_argument, with_leaves
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import failed_guard
-from tape.recording.signatures import P
+from tape.recording.signatures import Jitted, P
 from tape.recording.trace import Trace, Workspace
 from tape.recording.traces import Traces
 from tape.reports.inspection import inspect
@@ -681,7 +682,11 @@ class Tape:
         saving.save(self._trace, self._structure, path)
 
 
-def record(f: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Tape:
+@typing.overload
+def record(f: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Tape: ...
+@typing.overload
+def record(f: Jitted, *args: Any, **kwargs: Any) -> Tape: ...
+def record(f, *args, **kwargs):
     """Record the Wengert list of a function at these arguments.
 
     Parameters
