@@ -21,8 +21,8 @@ from tape.errors import NotDifferentiable
 from tape.recording.arguments import leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray, plain
 from tape.recording.recorder import Recorder, current_recorder
-from tape.transforms.products import is_whole_product, products
 from tape.transforms.simplify import ALL, simplified
+from tape.transforms.stacked_products import is_whole_product, products
 
 
 class Body:

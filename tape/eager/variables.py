@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tape.eager.replay import Given, Node, Result, gradients_of
+from tape.eager.replay import EagerOperation, EagerResult, Given, gradients_of
 from tape.eager.shared_memory import SharedMemory
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import same_cells
@@ -123,7 +123,7 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
     __slots__ = ("__weakref__", "_data", "_given", "_sharing", "_source", "grad", "requires_grad")
     __hash__ = object.__hash__
 
-    def __init__(self, data: np.ndarray, requires_grad: bool = False, source: Result | None = None):
+    def __init__(self, data: np.ndarray, requires_grad: bool = False, source: EagerResult | None = None):
         self._data, self.requires_grad, self._source = data, requires_grad, source
         self.grad, self._given = None, None
         self._sharing = None  # of a view a `SharedMemory`, of the array that it is a view of a weak reference to that
@@ -409,8 +409,8 @@ def computed(function, args, kwargs):
     node = None
     if active:
         _check_rule(function)
-        node = Node(function, [_held(leaf) for leaf in leaves], structure)
-    made = [EagerVariable(np.asarray(x), active, Result(node, k) if active else None) if x.dtype.kind == "f" else x
+        node = EagerOperation(function, [_held(leaf) for leaf in leaves], structure)
+    made = [EagerVariable(np.asarray(x), active, EagerResult(node, k) if active else None) if x.dtype.kind == "f" else x
             for k, x in enumerate(results)]
     for x, result in zip(results, made, strict=True):
         if getattr(x, "base", None) is not None and isinstance(result, EagerVariable):

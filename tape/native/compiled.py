@@ -37,7 +37,7 @@ from tape.running.derived import Lists
 from tape.running.executables import Stopped, converted, run
 
 
-class Call:
+class CompiledCall:
     """A native function as Python calls it, with the function's own arguments.
 
     Attributes
@@ -327,7 +327,7 @@ class Compiled:
         return with_leaves(self._structure, leaves)
 
 
-class _Value(Call):
+class _Value(CompiledCall):
     """``value(*args)``."""
 
     def __call__(self, *args):
@@ -338,7 +338,7 @@ class _Value(Call):
         return self.owner._trace.assembled(results)
 
 
-class _ValueAndGrad(Call):
+class _ValueAndGrad(CompiledCall):
     """``value_and_grad(*args)``."""
 
     def __init__(self, native, owner):
@@ -366,7 +366,7 @@ class _ValueAndGrad(Call):
         return trace.assembled(results[:count]), self.owner.gradients(results[count:])
 
 
-class _Jvp(Call):
+class _Jvp(CompiledCall):
     """``jvp(primals, tangents)``."""
 
     def __call__(self, primals, tangents):
@@ -381,7 +381,7 @@ class _Jvp(Call):
         return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
 
 
-class _Vjp(Call):
+class _Vjp(CompiledCall):
     """``vjp(*primals)``."""
 
     def __call__(self, *primals):
