@@ -3,7 +3,11 @@
 What is here: the rules of `bench.architecture`, over the project and over a small tree that breaks each of them.
 """
 
+import ast
+import importlib
 import re
+import sys
+from collections import defaultdict
 
 import pytest
 
@@ -39,6 +43,25 @@ def test_every_wing_says_what_lives_there():
             text = FILES[name].read_text(encoding="utf-8")
             docstring = re.match(r'"""(.*?)"""', text, flags=re.DOTALL).group(1)
             assert 3 <= len(docstring.strip().splitlines()) <= 9, name
+
+
+def test_a_module_is_not_hidden_by_what_bears_its_name():
+    for name in FILES:
+        package, _, own = name.rpartition(".")
+        if package and name != "tape.__main__":
+            module = importlib.import_module(name)
+            assert getattr(sys.modules[package], own) is module, name
+
+
+@pytest.mark.parametrize("floor", ["compiled", "tape"])
+def test_a_name_of_a_class_means_one_thing_on_a_floor(floor):
+    places = defaultdict(list)
+    for name, path in FILES.items():
+        if name.partition(".")[0] == floor:
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places[node.name].append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 def test_the_design_page_shows_the_wings_as_they_are():

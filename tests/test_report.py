@@ -16,7 +16,7 @@ import pytest
 
 import tape
 from compiled.table.instructions import ROWS, TABLE, undefined
-from tape.jitted.derivatives import Derivative
+from tape.jitted.derivatives import JittedDerivative
 from tape.recording.arrays import record as written
 from tape.reports import inspection
 
@@ -357,7 +357,7 @@ def test_jitted_functions_in_strict(name):
         call(jitted_folded, X)
     with tape.strict(kinks=True):
         call(jitted_folded, X + 1.0)
-    assert "__call__" not in vars(Derivative)
+    assert "__call__" not in vars(JittedDerivative)
     call(jitted_root, X)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from compiled.functions import error_function, exponentials, powers, remainder, trigonometry
-from compiled.functions.emitter import F64, Emitter, with_width
+from compiled.functions.emitter import F64, FunctionEmitter, with_width
 
 FUNCTIONS = {
     "exp": exponentials.exp, "expm1": exponentials.expm1, "exp2": exponentials.exp2, "log": exponentials.log,
@@ -45,7 +45,7 @@ def emit(builder, name: str, values, straight=True):
         return spared
     if single:
         values = [builder.fpext(x, with_width(F64, x)) for x in values]
-    result = FUNCTIONS[name](Emitter(builder, getattr(kind, "count", None), straight), *values)
+    result = FUNCTIONS[name](FunctionEmitter(builder, getattr(kind, "count", None), straight), *values)
     return builder.fptrunc(result, kind) if single else result
 
 

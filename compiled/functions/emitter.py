@@ -56,7 +56,7 @@ def has_fused_multiply_add() -> bool:
     return "+fma" in features.split(",") if architecture in ("x86_64", "i386", "i686") else True
 
 
-class Emitter:
+class FunctionEmitter:
     """Instructions at the builder's position, on doubles or on vectors of `width` doubles.
 
     With `straight`, the code has no branch, as loops need that LLVM is to turn into vector instructions.
@@ -233,7 +233,7 @@ class Emitter:
             function.attributes.add(attribute)
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         packed = ir.Constant(function.function_type.return_type, ir.Undefined)
-        for i, value in enumerate(replacement(Emitter(builder, self.width), *function.args)):
+        for i, value in enumerate(replacement(FunctionEmitter(builder, self.width), *function.args)):
             packed = builder.insert_value(packed, value, i)
         builder.ret(packed)
         return function

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from compiled.functions.emitter import Emitter
+from compiled.functions.emitter import FunctionEmitter
 from compiled.functions.exponentials import powers_of_two, reduced_exponential, scaled
 
 NEAR = (0.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792, 0.0052239776248180145,
@@ -38,7 +38,7 @@ ONE_FROM = 6.0
 """From here on erf(x) rounds to 1."""
 
 
-def erf(e: Emitter, x):
+def erf(e: FunctionEmitter, x):
     """Error function; error below 2 ulp."""
     magnitude = e.clamp(e.abs(x), 0.0, ONE_FROM)
     z = e.mul(magnitude, magnitude)
@@ -49,14 +49,14 @@ def erf(e: Emitter, x):
     return e.copysign(e.where(e.less(magnitude, e.number(1.0)), near, far), x)
 
 
-def erfc(e: Emitter, x):
+def erfc(e: FunctionEmitter, x):
     """Complementary error function; error below 4 ulp, also where it is tiny."""
     u = e.clamp(e.abs(x), 0.0, ZERO_FROM)
     tail = _tail(e, u, *e.exact_product(u, u), 1.0)
     return e.where(e.less(x, e.number(0.0)), e.sub(e.number(2.0), tail), tail)
 
 
-def ndtr(e: Emitter, x):
+def ndtr(e: FunctionEmitter, x):
     """Normal distribution function; error below 4 ulp, also where it is tiny."""
     magnitude = e.clamp(e.abs(x), 0.0, ZERO_FROM / math.sqrt(0.5))
     square, lost = e.exact_product(magnitude, magnitude)

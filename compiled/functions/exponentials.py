@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from compiled.functions.emitter import ROUNDING, Emitter
+from compiled.functions.emitter import ROUNDING, FunctionEmitter
 
 LN2 = (float.fromhex("0x1.62e42fefa39efp-1"), float.fromhex("0x1.abc9e3b39803fp-56"))
 """ln 2 as the double nearest to it and the rest."""
@@ -39,7 +39,7 @@ SINH_NEAR = tuple(1 / math.factorial(k) for k in range(3, 20, 2))
 """Taylor coefficients of (sinh(x) - x) / x**3 in x**2."""
 
 
-def reduced_exponential(e: Emitter, x):
+def reduced_exponential(e: FunctionEmitter, x):
     """Return (n, p) with exp(x) = 2**n (1 + p), n an integer word, |x - n ln 2| <= 0.35."""
     whole, n = e.rounded(e.muladd(x, e.number(1 / math.log(2.0)), e.number(ROUNDING)))
     r = e.muladd(whole, e.number(-LOG2_HIGH), x)
@@ -47,39 +47,39 @@ def reduced_exponential(e: Emitter, x):
     return n, e.muladd(e.mul(r, r), exponential_tail(e, r), r)
 
 
-def exponential_tail(e: Emitter, r):
+def exponential_tail(e: FunctionEmitter, r):
     """(exp(r) - 1 - r) / r**2, for |r| <= 0.35."""
     return e.polynomial(r, [1 / math.factorial(k) for k in range(2, 14)])
 
 
-def power_of_two(e: Emitter, n):
+def power_of_two(e: FunctionEmitter, n):
     """2**n as a double, for -1022 <= n <= 1023."""
     return e.float(e.builder.shl(e.builder.add(n, e.word(1023)), e.word(52)))
 
 
-def exp(e: Emitter, x):
+def exp(e: FunctionEmitter, x):
     """Exponential; error below 1 ulp."""
     return scaled(e, *reduced_exponential(e, e.clamp(x, -746.0, 710.0)))
 
 
-def scaled(e: Emitter, n, p):
+def scaled(e: FunctionEmitter, n, p):
     """2**n (1 + p), in two steps, so that it can be subnormal."""
     first, second = powers_of_two(e, n)
     return e.mul(e.muladd(p, first, first), second)
 
 
-def powers_of_two(e: Emitter, n):
+def powers_of_two(e: FunctionEmitter, n):
     """Two numbers whose product is 2**n, for |n| <= 2044."""
     half = e.builder.ashr(n, e.word(1))
     return power_of_two(e, half), power_of_two(e, e.builder.sub(n, half))
 
 
-def exp2(e: Emitter, x):
+def exp2(e: FunctionEmitter, x):
     """Power of two; error below 1 ulp."""
     return exp2_of_pair(e, e.clamp(x, -1100.0, 1100.0), e.number(0.0))
 
 
-def exp2_of_pair(e: Emitter, x, low):
+def exp2_of_pair(e: FunctionEmitter, x, low):
     """2**(x + low), for |x| <= 1100 and low below the last place of x."""
     whole, n = e.rounded(e.add(x, e.number(ROUNDING)))
     r, low = e.quick_sum(e.sub(x, whole), low)
@@ -92,7 +92,7 @@ def exp2_of_pair(e: Emitter, x, low):
     return e.mul(e.mul(e.add(result, e.add(lost, rest)), first), second)
 
 
-def expm1(e: Emitter, x):
+def expm1(e: FunctionEmitter, x):
     """Exponential minus one; error below 2 ulp."""
     n, p = reduced_exponential(e, e.clamp(x, -50.0, 710.0))
     half = e.builder.ashr(n, e.word(1))
@@ -103,13 +103,13 @@ def expm1(e: Emitter, x):
     return e.where(e.equal(x, e.number(0.0)), x, result)
 
 
-def log(e: Emitter, x):
+def log(e: FunctionEmitter, x):
     """Natural logarithm; error below 1 ulp."""
     k, f = split(e, x)
     return _finished_log(e, x, _log_of_parts(e, k, f, e.number(0.0)))
 
 
-def split(e: Emitter, x):
+def split(e: FunctionEmitter, x):
     """Return (k, f) with x = 2**k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)), k a double."""
     subnormal = e.less(x, e.number(2.0**-1022))
     scaled = e.where(subnormal, e.mul(x, e.number(2.0**54)), x)
@@ -123,14 +123,14 @@ def split(e: Emitter, x):
     return e.whole(k), e.sub(e.float(fraction), e.number(1.0))
 
 
-def _log_of_parts(e: Emitter, k, f, correction):
+def _log_of_parts(e: FunctionEmitter, k, f, correction):
     """k ln 2 + log(1 + f) + correction, after FDLIBM."""
     half_square, rest = _log_rest(e, f)
     low = e.add(e.muladd(k, e.number(LOG2_LOW), correction), rest)
     return e.add(e.mul(k, e.number(LOG2_HIGH)), e.sub(f, e.sub(half_square, low)))
 
 
-def _log_rest(e: Emitter, f):
+def _log_rest(e: FunctionEmitter, f):
     """Return (f**2 / 2, r) with log(1 + f) = f - f**2 / 2 + r."""
     s = e.div(f, e.add(e.number(2.0), f))
     z = e.mul(s, s)
@@ -139,17 +139,17 @@ def _log_rest(e: Emitter, f):
     return half_square, e.mul(s, e.add(half_square, r))
 
 
-def log2(e: Emitter, x):
+def log2(e: FunctionEmitter, x):
     """Logarithm to the base 2; error below 1 ulp."""
     return _log_to_base(e, x, INVERSE_LN2, (1.0, 0.0))
 
 
-def log10(e: Emitter, x):
+def log10(e: FunctionEmitter, x):
     """Logarithm to the base 10; error below 1 ulp."""
     return _log_to_base(e, x, INVERSE_LN10, LOG10_2)
 
 
-def _log_to_base(e: Emitter, x, inverse, log_of_two):
+def _log_to_base(e: FunctionEmitter, x, inverse, log_of_two):
     """Logarithm to the base whose 1 / ln and log 2 these are, after FreeBSD."""
     k, f = split(e, x)
     half_square, rest = _log_rest(e, f)
@@ -162,14 +162,14 @@ def _log_to_base(e: Emitter, x, inverse, log_of_two):
     return _finished_log(e, x, e.add(result, low))
 
 
-def _finished_log(e: Emitter, x, result):
+def _finished_log(e: FunctionEmitter, x, result):
     """The logarithm's value at 0, infinity, NaN and negative numbers, else the result."""
     result = e.where(e.less(x, e.number(math.inf)), result, x)
     result = e.where(e.equal(x, e.number(0.0)), e.number(-math.inf), result)
     return e.where(e.less(x, e.number(0.0)), e.number(math.nan), result)
 
 
-def log1p(e: Emitter, x):
+def log1p(e: FunctionEmitter, x):
     """Logarithm of one plus x; error below 1 ulp."""
     u = e.add(e.number(1.0), x)
     k, f = split(e, u)
@@ -181,7 +181,7 @@ def log1p(e: Emitter, x):
     return e.where(tiny, x, result)
 
 
-def tanh(e: Emitter, x):
+def tanh(e: FunctionEmitter, x):
     """Hyperbolic tangent; error below 2 ulp."""
     magnitude = e.abs(x)
     z = e.mul(magnitude, magnitude)
@@ -192,19 +192,19 @@ def tanh(e: Emitter, x):
     return e.copysign(e.where(e.less(magnitude, e.number(0.625)), near, far), x)
 
 
-def sech2(e: Emitter, x):
+def sech2(e: FunctionEmitter, x):
     """Square of the hyperbolic secant, the derivative of the tangent, with all digits where it is tiny; error below 3 ulp."""
     decay = _square_decay(e, x)
     root = e.add(decay, e.number(1.0))
     return e.div(e.scale(decay, 4.0), e.mul(root, root))
 
 
-def _square_decay(e: Emitter, x):
+def _square_decay(e: FunctionEmitter, x):
     """exp(-2 |x|), which a tangent and its derivative share where they are compiled together."""
     return scaled(e, *reduced_exponential(e, e.scale(e.clamp(e.abs(x), 0.0, 375.0), -2.0)))
 
 
-def exp_product(e: Emitter, x, y):
+def exp_product(e: FunctionEmitter, x, y):
     """exp(x y), without the rounding error of the product; error below 1 ulp."""
     product, lost = e.exact_product(x, y)
     lost = e.where(e.less(e.abs(product), e.number(800.0)), lost, e.number(0.0))
@@ -212,7 +212,7 @@ def exp_product(e: Emitter, x, y):
     return scaled(e, n, e.add(p, e.muladd(lost, p, lost)))
 
 
-def sinh(e: Emitter, x):
+def sinh(e: FunctionEmitter, x):
     """Hyperbolic sine; error below 2 ulp."""
     magnitude = e.abs(x)
     z = e.mul(magnitude, magnitude)
@@ -222,13 +222,13 @@ def sinh(e: Emitter, x):
     return e.copysign(e.where(e.less(magnitude, e.number(1.0)), near, far), x)
 
 
-def cosh(e: Emitter, x):
+def cosh(e: FunctionEmitter, x):
     """Hyperbolic cosine; error below 2 ulp."""
     half = _half_exponential(e, e.abs(x))
     return e.add(half, e.div(e.number(0.25), half))
 
 
-def _half_exponential(e: Emitter, x):
+def _half_exponential(e: FunctionEmitter, x):
     """exp(x) / 2 for x >= 0, which overflows later than exp."""
     n, p = reduced_exponential(e, e.clamp(x, 0.0, 712.0))
     return scaled(e, e.builder.sub(n, e.word(1)), p)
@@ -240,7 +240,7 @@ HUGE = 2.0**28
 """From here on x + sqrt(x**2 +- 1) is 2 x."""
 
 
-def _log_of_one_plus(e: Emitter, x, low, doubled=None):
+def _log_of_one_plus(e: FunctionEmitter, x, low, doubled=None):
     """log(1 + x + low) for a pair of doubles x + low > -1; log(2 x) where `doubled` holds."""
     u, lost = e.exact_sum(e.number(1.0), x)
     lost = e.add(lost, low)
@@ -251,7 +251,7 @@ def _log_of_one_plus(e: Emitter, x, low, doubled=None):
     return _log_of_parts(e, k, f, e.div(lost, u))
 
 
-def asinh(e: Emitter, x):
+def asinh(e: FunctionEmitter, x):
     """Inverse hyperbolic sine; error below 2 ulp."""
     magnitude = e.abs(x)
     square = e.mul(magnitude, magnitude)
@@ -263,7 +263,7 @@ def asinh(e: Emitter, x):
     return e.where(e.is_ordinary(magnitude), e.copysign(result, x), x)
 
 
-def acosh(e: Emitter, x):
+def acosh(e: FunctionEmitter, x):
     """Inverse hyperbolic cosine; error below 2 ulp."""
     t = e.sub(x, e.number(1.0))
     d, d_low = e.exact_sum(t, e.number(2.0))
@@ -278,7 +278,7 @@ def acosh(e: Emitter, x):
     return e.where(e.less(x, e.number(1.0)), e.number(math.nan), result)
 
 
-def atanh(e: Emitter, x):
+def atanh(e: FunctionEmitter, x):
     """Inverse hyperbolic tangent; error below 2 ulp."""
     magnitude = e.abs(x)
     d, d_low = e.quick_sum(e.number(1.0), e.neg(magnitude))

@@ -12,7 +12,7 @@ import math
 
 from llvmlite import ir
 
-from compiled.functions.emitter import ROUNDING, Emitter, intrinsic, splat
+from compiled.functions.emitter import ROUNDING, FunctionEmitter, intrinsic, splat
 from compiled.functions.exponentials import exp2_of_pair, split
 
 TWO_BY_LN2 = (float.fromhex("0x1.71547652b82fep+1"), float.fromhex("0x1.777d0ffda0d24p-55"))
@@ -32,7 +32,7 @@ CBRT_POLYNOMIAL = (1.87595182427177009643, -1.88497979543377169875, 1.6214297201
 """FreeBSD's B1, and its P0 to P4."""
 
 
-def _log2_pair(e: Emitter, x):
+def _log2_pair(e: FunctionEmitter, x):
     """log2(x) of a positive x as a pair of doubles; relative error below 2**-63."""
     k, f = split(e, x)
     d, d_low = e.quick_sum(e.number(2.0), f)
@@ -52,12 +52,12 @@ def _log2_pair(e: Emitter, x):
     return e.quick_sum(result, e.add(low, product_low))
 
 
-def _pair_product(e: Emitter, x, y):
+def _pair_product(e: FunctionEmitter, x, y):
     product, low = e.exact_product(x[0], y[0])
     return product, e.add(low, e.muladd(x[0], y[1], e.mul(x[1], y[0])))
 
 
-def power(e: Emitter, x, y):
+def power(e: FunctionEmitter, x, y):
     """x to the power y; error below 1 ulp."""
     magnitude = e.abs(x)
     high, low = _log2_pair(e, magnitude)
@@ -68,7 +68,7 @@ def power(e: Emitter, x, y):
     return _power_at_special_points(e, x, y, magnitude, result)
 
 
-def _power_at_special_points(e: Emitter, x, y, magnitude, result):
+def _power_at_special_points(e: FunctionEmitter, x, y, magnitude, result):
     """The sign of a power, and its value at zeros, ones, infinities and NaN."""
     zero, one, infinity = e.number(0.0), e.number(1.0), e.number(math.inf)
     half = e.scale(y, 0.5)
@@ -110,7 +110,7 @@ SIMPLE_POWERS = {
 }
 
 
-def cbrt(e: Emitter, x):
+def cbrt(e: FunctionEmitter, x):
     """Cube root; error below 1 ulp."""
     magnitude = e.abs(x)
     subnormal = e.less(magnitude, e.number(2.0**-1022))
@@ -128,7 +128,7 @@ def cbrt(e: Emitter, x):
     return e.where(e.is_ordinary(magnitude), t, x)
 
 
-def hypot(e: Emitter, x, y):
+def hypot(e: FunctionEmitter, x, y):
     """Square root of x**2 + y**2; error below 1 ulp."""
     a, b = e.abs(x), e.abs(y)
     swapped = e.less(a, b)

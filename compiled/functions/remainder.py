@@ -11,13 +11,13 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from compiled.functions import emitter
-from compiled.functions.emitter import F64, Emitter
+from compiled.functions.emitter import F64, FunctionEmitter
 
 MOST = 2.0**52
 """From this quotient on its whole part has bits that a double has not, or is that of an infinity."""
 
 
-def fmod(e: Emitter, x, y):
+def fmod(e: FunctionEmitter, x, y):
     """Remainder of x / y with the sign of x; exact. There is a branch in it also where code is to be straight."""
     if not emitter.has_fused_multiply_add():
         return e.lane_by_lane(_call, x, y)
@@ -27,7 +27,7 @@ def fmod(e: Emitter, x, y):
     left = e.where(e.less(left, e.number(0.0)), e.add(left, denominator), left)
     left = e.where(e.less(numerator, denominator), numerator, left)  # the denominator may be infinite
     is_large = e.builder.fcmp_ordered(">=", quotient, e.number(MOST))
-    branching = Emitter(e.builder, e.width, straight=False)
+    branching = FunctionEmitter(e.builder, e.width, straight=False)
     return branching.replaced(is_large, [e.copysign(left, x)], "remainder_of_large", _of_large, x, y)[0]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 
-from compiled.functions.emitter import ROUNDING, Emitter
+from compiled.functions.emitter import ROUNDING, FunctionEmitter
 
 HALF_PI = tuple(map(float.fromhex, ("0x1.921fb54442d18p+0", "0x1.1a62633145c07p-54", "-0x1.f1976b7ed8fbcp-110")))
 """pi/2: the nearest double, the double nearest to the rest, and so on."""
@@ -86,7 +86,7 @@ def _inverse_tangent(n, precision):
     return total
 
 
-def _reduced(e: Emitter, x):
+def _reduced(e: FunctionEmitter, x):
     """Return (n, r, low): x = n pi/2 + r + low, n a word of which the lowest two bits count, |r| <= pi/4 or little more."""
     whole, n = e.rounded(e.muladd(x, e.number(1 / HALF_PI[0]), e.number(ROUNDING)))
     r = e.residual(whole, e.number(HALF_PI[0]), x)
@@ -97,7 +97,7 @@ def _reduced(e: Emitter, x):
     return e.replaced(is_large, [n, r, low], "reduced", _reduced_large, x)
 
 
-def _reduced_large(e: Emitter, x):
+def _reduced_large(e: FunctionEmitter, x):
     """`_reduced` of numbers from 2**30 on."""
     group = e.builder.lshr(e.builder.shl(e.bits(x), e.word(1)), e.word(53 + BINADES.bit_length() - 1))
     row = e.lookup("two_by_pi", _rows_of_two_by_pi(), group)
@@ -119,7 +119,7 @@ def _reduced_large(e: Emitter, x):
     return n, r, e.add(r_low, e.muladd(turn, e.number(HALF_PI[1]), e.scale(low, HALF_PI[0])))
 
 
-def _sine(e: Emitter, r, low):
+def _sine(e: FunctionEmitter, r, low):
     """sin(r + low) for |r| <= pi/4, as a number and what is to be added to it; after FDLIBM."""
     z = e.mul(r, r)
     cube = e.mul(z, r)
@@ -128,7 +128,7 @@ def _sine(e: Emitter, r, low):
     return r, e.neg(e.sub(rest, e.scale(cube, SIN[0])))
 
 
-def _cosine(e: Emitter, r, low):
+def _cosine(e: FunctionEmitter, r, low):
     """cos(r + low) for |r| <= pi/4, as a number and what is to be added to it; after FDLIBM."""
     z = e.mul(r, r)
     half = e.scale(z, 0.5)
@@ -138,11 +138,11 @@ def _cosine(e: Emitter, r, low):
     return near, e.add(lost, rest)
 
 
-def _is_odd(e: Emitter, n):
+def _is_odd(e: FunctionEmitter, n):
     return e.builder.icmp_signed("!=", e.builder.and_(n, e.word(1)), e.word(0))
 
 
-def _wave(e: Emitter, x, quarter):
+def _wave(e: FunctionEmitter, x, quarter):
     """The sine of x plus `quarter` right angles; NaN at infinities."""
     n, r, low = _reduced(e, x)
     n = e.builder.add(n, e.word(quarter)) if quarter else n
@@ -154,21 +154,21 @@ def _wave(e: Emitter, x, quarter):
     return _finite_only(e, x, result)
 
 
-def _finite_only(e: Emitter, x, result):
+def _finite_only(e: FunctionEmitter, x, result):
     return e.where(e.less(e.abs(x), e.number(math.inf)), result, e.number(math.nan))
 
 
-def sin(e: Emitter, x):
+def sin(e: FunctionEmitter, x):
     """Sine; error below 1 ulp."""
     return _wave(e, x, 0)
 
 
-def cos(e: Emitter, x):
+def cos(e: FunctionEmitter, x):
     """Cosine; error below 1 ulp."""
     return _wave(e, x, 1)
 
 
-def tan(e: Emitter, x):
+def tan(e: FunctionEmitter, x):
     """Tangent; error below 1 ulp."""
     n, r, low = _reduced(e, x)
     odd = _is_odd(e, n)
@@ -185,7 +185,7 @@ def tan(e: Emitter, x):
 # ---------------------------------------------------------------------- inverse functions
 
 
-def _asin_parts(e: Emitter, x):
+def _asin_parts(e: FunctionEmitter, x):
     """Return (|x| < 1/2, s, low, ratio): asin(x) = s + (s ratio) for |x| < 1/2; else s + low is sqrt((1 - |x|) / 2)."""
     magnitude = e.abs(x)
     near = e.less(magnitude, e.number(0.5))
@@ -197,7 +197,7 @@ def _asin_parts(e: Emitter, x):
     return near, e.where(near, magnitude, root), e.where(near, e.number(0.0), low), ratio
 
 
-def asin(e: Emitter, x):
+def asin(e: FunctionEmitter, x):
     """Inverse sine; error below 1 ulp."""
     near, s, low, ratio = _asin_parts(e, x)
     rest = e.muladd(s, ratio, low)
@@ -206,7 +206,7 @@ def asin(e: Emitter, x):
     return e.copysign(e.where(near, e.add(s, rest), far), x)
 
 
-def acos(e: Emitter, x):
+def acos(e: FunctionEmitter, x):
     """Inverse cosine; error below 1 ulp."""
     near, s, low, ratio = _asin_parts(e, x)
     rest = e.muladd(s, ratio, low)
@@ -220,12 +220,12 @@ def acos(e: Emitter, x):
     return e.add(total, e.add(lost, e.add(rest, low)))
 
 
-def atan(e: Emitter, x):
+def atan(e: FunctionEmitter, x):
     """Inverse tangent; error below 2 ulp."""
     return e.copysign(_angle(e, e.abs(x), e.number(1.0)), x)
 
 
-def arctan2(e: Emitter, y, x):
+def arctan2(e: FunctionEmitter, y, x):
     """The angle of the point (x, y); error below 2 ulp."""
     angle = _angle(e, e.abs(y), e.abs(x))
     behind = e.builder.icmp_signed("<", e.bits(x), e.word(0))
@@ -234,7 +234,7 @@ def arctan2(e: Emitter, y, x):
     return e.where(e.unordered(x, y), e.add(x, y), result)
 
 
-def _angle(e: Emitter, y, x):
+def _angle(e: FunctionEmitter, y, x):
     """atan(y / x) for y, x >= 0."""
     one, zero = e.number(1.0), e.number(0.0)
     steep = e.less(x, y)

@@ -7,7 +7,7 @@ anything for speed, and statuses (the program must have passed its check, its po
 import numpy as np
 
 from compiled.table.layout import OUT
-from compiled.table.numbers import Dual
+from compiled.table.numbers import WithTangent
 from compiled.table.views import visited
 
 
@@ -37,7 +37,7 @@ def reverse(program, values, adjoints, keep, tangents, adjoint_tangents):
         for row, active, points in reversed(list(steps(program, i, values))):
             for *cells, out in points:
                 for k in np.flatnonzero([active >> k & 1 for k in range(len(row.partials))]):
-                    partial = row.partials[k](*(Dual(values[x], tangents[x], program.table) for x in (*cells, out)))
+                    partial = row.partials[k](*(WithTangent(values[x], tangents[x], program.table) for x in (*cells, out)))
                     slope, partial = getattr(partial, "tangent", 0.0), getattr(partial, "primal", partial)
                     second = product(adjoints[out], slope)
                     adjoint_tangents[cells[k]] += _share(program, row, k, adjoint_tangents[out], partial) + second

@@ -21,7 +21,7 @@ from compiled.lists.listing import Listing, Ref, Result, is_dense
 from compiled.lists.loops import Loop
 from compiled.native.calls import emit_call
 from compiled.native.loops import buffer_cells, emit_loop, with_totals
-from compiled.native.memory import Memory
+from compiled.native.placement import Memory
 from compiled.native.schedule import LOOP, STRAIGHT, inner_slots, schedule
 from compiled.table.layout import OUT
 from compiled.table.llvm import I32, I64, LLVMValue
@@ -36,7 +36,7 @@ KINDS = {"float64": ir.DoubleType(), "float32": ir.FloatType()}
 REASSOCIATE = ("reassoc", "nsz")
 
 
-class Emitter:
+class ListEmitter:
     """Writes one list into a module.
 
     Parameters
@@ -80,7 +80,7 @@ class Emitter:
     def _add_body(self, loop, blas):
         body = self.listing.bodies[loop.body]
         name = f"{self.name}.body{loop.body}"
-        self.bodies[loop.body] = Emitter(self.module, body.listing, name, self.lanes, blas, (body, loop), self.calls)
+        self.bodies[loop.body] = ListEmitter(self.module, body.listing, name, self.lanes, blas, (body, loop), self.calls)
         self.loops[loop.body] = buffer_cells(body, loop)
 
     def piece(self, builder, arguments, work) -> Piece:
@@ -219,7 +219,7 @@ def _cut_straight(units):
 class Piece:
     """One LLVM function's worth of units."""
 
-    def __init__(self, emitter: Emitter, builder, arguments, work):
+    def __init__(self, emitter: ListEmitter, builder, arguments, work):
         self.emitter, self.builder, self.arguments, self.work = emitter, builder, arguments, work
         self.listing, self.kind, self.table = emitter.listing, emitter.kind, emitter.table
         self.registers: dict[int, object] = {}  # what slots of one cell hold now

@@ -16,14 +16,14 @@ from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 
-from compiled.active.emitter import Emitter as Callable
+from compiled.active.emitter import Emitter
 from compiled.errors import GuardFailed
 from compiled.forking import cached_property
 from compiled.lists.calls import Call
 from compiled.lists.listing import Listing
 from compiled.native import machine
 from compiled.native.calls import CallTable, calls_of, declare_table, raise_pending
-from compiled.native.emit import Emitter
+from compiled.native.emit import ListEmitter
 from compiled.native.schedule import LOOP, STRAIGHT
 from compiled.native.wrappers import NOT_FINITE, Signature, emit_c, emit_python, emit_scipy
 from compiled.table.layout import CALL_FAILED, GUARD_FAILED
@@ -50,7 +50,7 @@ def build_module(listing: Listing, signature: Signature, name: str, python: bool
     calls = calls_of(listing)
     if calls:
         declare_table(module)
-    emitter = Emitter(module, listing, f"{name}.core", blas=blas, calls=calls)
+    emitter = ListEmitter(module, listing, f"{name}.core", blas=blas, calls=calls)
     core = emitter.function()
     emit_c(module, core, signature, name)
     emit_scipy(module, core, signature, f"{name}_scipy")
@@ -186,7 +186,7 @@ class NativeFunction:
         return njit(nogil=True)(native)
 
 
-class NativeCall(Callable):
+class NativeCall(Emitter):
     """A native function as jitted code calls it."""
 
     def __init__(self, function: NativeFunction):

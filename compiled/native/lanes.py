@@ -19,7 +19,7 @@ from numba.core import cgutils
 from compiled.lists.listing import Listing, Ref
 from compiled.lists.loops import Loop
 from compiled.native import machine
-from compiled.native.emit import Emitter, Piece, counted_loop, spread
+from compiled.native.emit import ListEmitter, Piece, counted_loop, spread
 from compiled.table.llvm import I32, I64
 from compiled.table.views import contiguous
 
@@ -58,7 +58,7 @@ def most_lanes(dtype) -> int:
     return MOST_BITS // (8 * dtype.itemsize)
 
 
-class LanesEmitter(Emitter):
+class LanesEmitter(ListEmitter):
     """Writes the function ``status = name(start, stop, block, pointers)`` that runs the samples from start to stop.
 
     `pointers` is the address of a table: of each argument's numbers, then of each result's. Results that are summed go to
@@ -67,7 +67,7 @@ class LanesEmitter(Emitter):
     Parameters
     ----------
     module, listing, name
-        As for `Emitter`; the list is that of one sample.
+        As for `ListEmitter`; the list is that of one sample.
     lanes : int
         Samples at once, a power of two from 2 on.
     mapped : sequence of bool

@@ -1,7 +1,7 @@
 """Numbers that a rule can be read with, whatever they do with it.
 
-What is here: `Number`, whose operators arrive as table instructions; `Dual`, a number with its tangent over any reader; and
-the two sums and products that leave out what is known to be zero.
+What is here: `Number`, whose operators arrive as table instructions; `WithTangent`, a number with its tangent over any reader;
+and the two sums and products that leave out what is known to be zero.
 """
 
 import math
@@ -52,7 +52,7 @@ class Number:
         return self.apply("neg", (self,))
 
 
-class Dual(Number):
+class WithTangent(Number):
     """A number and its tangent, over any reader: the rules' own partials carry the tangent along."""
 
     __slots__ = ("primal", "table", "tangent")
@@ -61,13 +61,13 @@ class Dual(Number):
         self.primal, self.tangent, self.table = primal, tangent, table
 
     def apply(self, name, operands):
-        primals = [x.primal if isinstance(x, Dual) else x for x in operands]
+        primals = [x.primal if isinstance(x, WithTangent) else x for x in operands]
         value, row = self.table.apply(name, *primals), self.table[name]
         tangent = 0.0
         for k, (x, partial) in enumerate(zip(operands, row.partials, strict=True)):
-            if partial is not None and isinstance(x, Dual):
+            if partial is not None and isinstance(x, WithTangent):
                 tangent = plus(tangent, share(self.table, row, k, x.tangent, partial(*primals, value)))
-        return Dual(value, tangent, self.table)
+        return WithTangent(value, tangent, self.table)
 
 
 def is_constant(x, value=None) -> bool:

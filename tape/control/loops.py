@@ -24,8 +24,8 @@ from tape.recording.arguments import leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray, plain
 from tape.recording.recorder import Recorder, current_recorder
 from tape.recording.signatures import X, Y
-from tape.transforms.products import is_whole_product, products
 from tape.transforms.simplify import ALL, simplified
+from tape.transforms.stacked_products import is_whole_product, products
 
 
 class Body:

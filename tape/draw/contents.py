@@ -22,7 +22,7 @@ MOST_SHOWN = 3
 """Elements of an array that is shown element by element."""
 
 
-class Variable:
+class DrawnVariable:
     """Something that the list computes or is given: the cells of a slot until they are assigned to after they were read.
 
     Attributes
@@ -97,17 +97,17 @@ def norm(array: np.ndarray) -> float:
     return largest * float(np.linalg.norm(np.asarray(array, np.float64).ravel() / largest))
 
 
-def variables_of(tape) -> list[Variable]:
+def variables_of(tape) -> list[DrawnVariable]:
     """The variables of a tape, arguments first, then each before those that read it; without numbers yet."""
     program, graph, trace = tape._program, tape._graph, tape._trace
     listing = graph.listing
-    variables: list[Variable] = []
+    variables: list[DrawnVariable] = []
     current: dict[int, int] = {}
     read: set[int] = set()
 
     def add(slot, *described):
         current[slot] = len(variables)
-        variables.append(Variable(slot, *described))
+        variables.append(DrawnVariable(slot, *described))
         return variables[-1]
 
     def reading(slots):
@@ -151,7 +151,7 @@ def variables_of(tape) -> list[Variable]:
     return _in_order(variables)
 
 
-def _in_order(variables) -> list[Variable]:
+def _in_order(variables) -> list[DrawnVariable]:
     """Sorted by their last instruction, so that each stands before those that read it; a constant before its first reader."""
     at = [float("inf") if v.role == "constant" else max(v.steps, default=-1) for v in variables]
     for k, variable in enumerate(variables):
@@ -199,7 +199,7 @@ def parameter_names(f, count: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def loop_text(tape, variable: Variable) -> str:
+def loop_text(tape, variable: DrawnVariable) -> str:
     """Steps of a loop and size of its body, in words."""
     step = tape._graph.listing.steps[variable.steps[0]]
     loop = Loop.of(step.space.words)
@@ -217,7 +217,7 @@ def step_name(tape, step) -> str:
 
 
 @np.errstate(all="ignore")
-def fill_in(tape, variables: list[Variable], gradients: bool) -> None:
+def fill_in(tape, variables: list[DrawnVariable], gradients: bool) -> None:
     """Set the values, and the gradients if wanted, of all variables, as they were when the last sweeps came by.
 
     Where cells hold several variables, one after the other, the values and adjoints that the buffers end with are those of one:

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from tape.draw.contents import Summary, Variable, loop_text, step_name
+from tape.draw.contents import DrawnVariable, Summary, loop_text, step_name
 
 MOST_UNFOLDED = 50
 """A picture of more variables is folded unless it is told not to."""
@@ -33,7 +33,7 @@ class Node:
     Attributes
     ----------
     role : str
-        "parameter", "input", "constant", "operation" or "loop"; see `contents.Variable`.
+        "parameter", "input", "constant", "operation" or "loop"; see `contents.DrawnVariable`.
     result : bool
         Whether results of the tape are among its variables.
     title, note : str
@@ -56,7 +56,7 @@ class Node:
         return f"Node({self.role}: {', '.join(text for text in texts if text)})"
 
 
-def nodes_of(tape, variables: list[Variable], fold: bool | None) -> tuple[list[Node], list[tuple[int, int]]]:
+def nodes_of(tape, variables: list[DrawnVariable], fold: bool | None) -> tuple[list[Node], list[tuple[int, int]]]:
     """The nodes and edges of the picture of some variables, in the order of the list."""
     if fold is None:
         fold = len(variables) > MOST_UNFOLDED

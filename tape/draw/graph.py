@@ -32,7 +32,7 @@ MOST_CHARACTERS, MOST_BESIDE = 40, 24
 """Of a line in a node; of title and note side by side."""
 
 
-class Look:
+class Style:
     """How nodes of a role look: colours, whether the outline is dashed, radius of the corners, and their shape in DOT."""
 
     def __init__(self, label, fill, stroke, dashed=False, radius=0.0, dot="box"):
@@ -40,11 +40,11 @@ class Look:
 
 
 LOOKS = {
-    "parameter": Look("parameter", "#ddf4ff", "#0969da"),
-    "input": Look("other input", "#f6f8fa", "#0969da", dashed=True),
-    "constant": Look("constant", "#eaeef2", "#eaeef2"),
-    "operation": Look("operation", "#fffdf0", "#59636e", radius=16.0, dot="ellipse"),
-    "loop": Look("loop", "#fbefff", "#8250df", radius=16.0, dot="box3d"),
+    "parameter": Style("parameter", "#ddf4ff", "#0969da"),
+    "input": Style("other input", "#f6f8fa", "#0969da", dashed=True),
+    "constant": Style("constant", "#eaeef2", "#eaeef2"),
+    "operation": Style("operation", "#fffdf0", "#59636e", radius=16.0, dot="ellipse"),
+    "loop": Style("loop", "#fbefff", "#8250df", radius=16.0, dot="box3d"),
 }
 RESULT = "#bc4c00"
 """Of the second outline that results have."""

@@ -47,7 +47,7 @@ class Given:
         self.value, self.variable = np.array(value), variable
 
 
-class Node:
+class EagerOperation:
     """One eager operation.
 
     Attributes
@@ -55,7 +55,7 @@ class Node:
     function : callable
         What was called.
     leaves, structure
-        Of its ``(args, kwargs)``; a leaf is a `Given`, a `Result`, or what does not change from call to call.
+        Of its ``(args, kwargs)``; a leaf is a `Given`, an `EagerResult`, or what does not change from call to call.
     depth : int
         One more than that of the deepest node it depends on.
     """
@@ -64,20 +64,20 @@ class Node:
 
     def __init__(self, function, leaves, structure):
         self.function, self.leaves, self.structure = function, leaves, structure
-        self.depth = 1 + max((leaf.node.depth for leaf in leaves if isinstance(leaf, Result)), default=0)
+        self.depth = 1 + max((leaf.node.depth for leaf in leaves if isinstance(leaf, EagerResult)), default=0)
 
 
-class Result(NamedTuple):
+class EagerResult(NamedTuple):
     """Leaf `number` of what a node computes."""
 
-    node: Node
+    node: EagerOperation
     number: int
 
 
 class Computation:
     """Everything that a result depends on, in an order in which it can be computed."""
 
-    def __init__(self, result: Result):
+    def __init__(self, result: EagerResult):
         self.result = result
         self.nodes = _nodes_before(result.node)
         self.places = {id(node): k for k, node in enumerate(self.nodes)}
@@ -100,7 +100,7 @@ class Computation:
     def _leaf_key(self, leaf):
         if isinstance(leaf, Given):
             return "given", self._numbers[id(leaf)]
-        if isinstance(leaf, Result):
+        if isinstance(leaf, EagerResult):
             return "result", self.places[id(leaf.node)], leaf.number
         if isinstance(leaf, slice):
             return (slice, *map(self._leaf_key, (leaf.start, leaf.stop, leaf.step)))
@@ -112,7 +112,7 @@ class Computation:
         results = []
         for node in self.nodes:
             leaves = [arrays[self._numbers[id(leaf)]] if isinstance(leaf, Given) else
-                      results[self.places[id(leaf.node)]][leaf.number] if isinstance(leaf, Result) else leaf
+                      results[self.places[id(leaf.node)]][leaf.number] if isinstance(leaf, EagerResult) else leaf
                       for leaf in node.leaves]
             args, kwargs = with_leaves(node.structure, leaves)
             results.append(leaves_of(node.function(*args, **kwargs))[0])
@@ -152,19 +152,19 @@ class Computation:
         return trace
 
 
-def _nodes_before(last: Node) -> list[Node]:
+def _nodes_before(last: EagerOperation) -> list[EagerOperation]:
     """The node and all that it depends on, shallow ones first; without recursion, as graphs may be deep."""
     found, ahead = {id(last): last}, [last]
     while ahead:
         for leaf in ahead.pop().leaves:
-            if isinstance(leaf, Result) and id(leaf.node) not in found:
+            if isinstance(leaf, EagerResult) and id(leaf.node) not in found:
                 found[id(leaf.node)] = leaf.node
                 ahead.append(leaf.node)
     # Of equal depth the order of discovery stays, so that the last one is the node that was asked for.
     return sorted(found.values(), key=lambda node: node.depth)
 
 
-def gradients_of(result: Result, seed: np.ndarray) -> list[tuple]:
+def gradients_of(result: EagerResult, seed: np.ndarray) -> list[tuple]:
     """Pairs of a variable and what the adjoint `seed` of a result adds to its gradient."""
     computation = Computation(result)
     trace, workspace = _ready(computation)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tape.eager.replay import Given, Node, Result, gradients_of
+from tape.eager.replay import EagerOperation, EagerResult, Given, gradients_of
 from tape.eager.shared_memory import SharedMemory
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import same_cells
@@ -126,7 +126,7 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
     grad: Any
     requires_grad: bool
 
-    def __init__(self, data: np.ndarray, requires_grad: bool = False, source: Result | None = None):
+    def __init__(self, data: np.ndarray, requires_grad: bool = False, source: EagerResult | None = None):
         self._data, self.requires_grad, self._source = data, requires_grad, source
         self.grad, self._given = None, None
         self._sharing = None  # of a view a `SharedMemory`, of the array that it is a view of a weak reference to that
@@ -418,12 +418,12 @@ def _node(function, leaves, structure):
     if not (_remembers.get() and any(leaf.__class__ is EagerVariable and leaf.requires_grad for leaf in leaves)):
         return None
     _check_rule(function)
-    return Node(function, [_held(leaf) for leaf in leaves], structure)
+    return EagerOperation(function, [_held(leaf) for leaf in leaves], structure)
 
 
 def _variable(x, number, node, function, args, leaves):
     """A result of a call as a variable, which shares the memory of its argument where it is a view."""
-    made = EagerVariable(np.asarray(x), node is not None, None if node is None else Result(node, number))
+    made = EagerVariable(np.asarray(x), node is not None, None if node is None else EagerResult(node, number))
     if getattr(x, "base", None) is not None:
         _note_sharing(made, leaves, args[1] if function is operator.getitem and _is_basic(args[1]) else None)
     return made

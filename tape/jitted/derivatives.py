@@ -52,7 +52,7 @@ def jitted_caller(operation, function):
     return njit(space[function.__name__])
 
 
-class Derivative(CPUDispatcher):
+class JittedDerivative(CPUDispatcher):
     """A jitted function that is a derivative of another; in nopython mode it is called like any jitted function."""
 
     is_derivative = True
@@ -114,7 +114,7 @@ def workspace_limit(nbytes: int | None) -> None:
         free_resting()
 
 
-def jitted_value_and_grad(function, argnums) -> Derivative:
+def jitted_value_and_grad(function, argnums) -> JittedDerivative:
     """See `tape.value_and_grad`."""
     function = way_of(function)
     numbers = _numbers(function, argnums, "tape.value_and_grad")
@@ -123,7 +123,7 @@ def jitted_value_and_grad(function, argnums) -> Derivative:
         f"(r[0], {_arranged(numbers, argnums)})"))
 
 
-def jitted_grad(function, argnums) -> Derivative:
+def jitted_grad(function, argnums) -> JittedDerivative:
     """See `tape.grad`."""
     function = way_of(function)
     numbers = _numbers(function, argnums, "tape.grad")
@@ -131,7 +131,7 @@ def jitted_grad(function, argnums) -> Derivative:
         function, f"grad_{argnums}", Gradient(function, numbers, "tape.grad"), _arranged(numbers, argnums)))
 
 
-def jitted_jacobian(function, argnums, mode) -> Derivative:
+def jitted_jacobian(function, argnums, mode) -> JittedDerivative:
     """See `tape.jacobian`."""
     function = way_of(function)
     numbers = _numbers(function, argnums, "tape.jacobian")
@@ -145,21 +145,21 @@ def jitted_jacobian(function, argnums, mode) -> Derivative:
     return remembered(function, ("jacobian", argnums, mode), make)
 
 
-def jitted_hessian(function, number) -> Derivative:
+def jitted_hessian(function, number) -> JittedDerivative:
     """See `tape.hessian`."""
     gradient = jitted_grad(function, number)
     return remembered(function, ("hessian", number), lambda: derivative(
         function, f"hessian_{number}", ForwardJacobian(gradient, (number,), "tape.hessian"), "r"))
 
 
-def jitted_hvp(function, number) -> Derivative:
+def jitted_hvp(function, number) -> JittedDerivative:
     """See `tape.hvp`."""
     gradient = jitted_grad(function, number)
     return remembered(function, ("hvp", number), lambda: derivative(
         function, f"hvp_{number}", Pushforward(gradient, (number,), "tape.hvp"), "r[1]", extra=("v",)))
 
 
-def pushforward(function, count: int) -> Derivative:
+def pushforward(function, count: int) -> JittedDerivative:
     """The jitted function of `count` primals and as many tangents that gives value and tangent."""
     function, numbers = way_of(function), tuple(range(count))
     return remembered(function, ("jvp", count), lambda: derivative(
@@ -167,7 +167,7 @@ def pushforward(function, count: int) -> Derivative:
         extra=tuple(f"t{k}" for k in numbers), count=count))
 
 
-def pullback(function, count: int) -> Derivative:
+def pullback(function, count: int) -> JittedDerivative:
     """The jitted function of `count` primals and a seed that gives the adjoints of the primals."""
     function, numbers = way_of(function), tuple(range(count))
     return remembered(function, ("vjp", count), lambda: derivative(
@@ -220,7 +220,7 @@ def _numbers(function, argnums, name) -> tuple[int, ...]:
     return numbers
 
 
-def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = (), count=None) -> Derivative:
+def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = (), count=None) -> JittedDerivative:
     """Make the jitted function that calls an emitter with the arguments of `function`.
 
     Parameters
@@ -253,7 +253,7 @@ def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = 
     exec(compile(source, f"<tape.{name} of {function.__name__}>", "exec"), space)
     body = space[label]
     body.__doc__ = f"Derivative {name} of {function.__name__}."
-    made = Derivative(body, targetoptions={"nopython": True, "nogil": True})
+    made = JittedDerivative(body, targetoptions={"nopython": True, "nogil": True})
     made.__name__ = body.__name__
     if not isinstance(function._cache, NullCache):
         key = f"{label} {make!r} {source} {_computes(function)}"

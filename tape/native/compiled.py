@@ -42,7 +42,7 @@ from tape.running.derived import Lists
 from tape.running.executables import Stopped, converted, run
 
 
-class Call:
+class CompiledCall:
     """A native function as Python calls it, with the function's own arguments.
 
     Attributes
@@ -332,7 +332,7 @@ class Compiled(Generic[Y]):
         return with_leaves(self._structure, leaves)
 
 
-class _Value(Call, Generic[Y]):
+class _Value(CompiledCall, Generic[Y]):
     """``value(*args)``."""
 
     def __call__(self, *args: Any) -> Y:
@@ -343,7 +343,7 @@ class _Value(Call, Generic[Y]):
         return self.owner._trace.assembled(results)
 
 
-class _ValueAndGrad(Call, Generic[Y]):
+class _ValueAndGrad(CompiledCall, Generic[Y]):
     """``value_and_grad(*args)``."""
 
     def __init__(self, native, owner):
@@ -371,7 +371,7 @@ class _ValueAndGrad(Call, Generic[Y]):
         return trace.assembled(results[:count]), self.owner.gradients(results[count:])
 
 
-class _Jvp(Call, Generic[Y]):
+class _Jvp(CompiledCall, Generic[Y]):
     """``jvp(primals, tangents)``."""
 
     def __call__(self, primals: tuple[Any, ...] | list[Any], tangents: tuple[Any, ...] | list[Any]) -> tuple[Y, Y]:
@@ -386,7 +386,7 @@ class _Jvp(Call, Generic[Y]):
         return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
 
 
-class _Vjp(Call, Generic[Y]):
+class _Vjp(CompiledCall, Generic[Y]):
     """``vjp(*primals)``."""
 
     def __call__(self, *primals: Any) -> tuple[Y, Callable[[Y], Any]]:

@@ -23,7 +23,7 @@ import optree
 from compiled.active.recorded_list import RecordedList
 from compiled.forking import Lock
 from tape.errors import TapeError, UndefinedGradient, UndefinedGradientWarning
-from tape.jitted.derivatives import Derivative
+from tape.jitted.derivatives import JittedDerivative
 from tape.jitted.lists import recorded_trace
 from tape.recording.lines import user_stacklevel
 from tape.reports.inspection import Findings, inspect, inspect_forward
@@ -244,10 +244,10 @@ class _Watched:
     def add(self, change):
         with self._lock:
             self._count += change
-            if self._count and "__call__" not in vars(Derivative):
-                Derivative.__call__ = _called
+            if self._count and "__call__" not in vars(JittedDerivative):
+                JittedDerivative.__call__ = _called
             elif not self._count:
-                del Derivative.__call__
+                del JittedDerivative.__call__
 
 
 _watched = _Watched()
@@ -255,7 +255,7 @@ _watched = _Watched()
 
 def _called(derivative, *args, **kwargs):
     """Call a jitted derivative, and look at its result in threads that are strict."""
-    result = super(Derivative, derivative).__call__(*args, **kwargs)
+    result = super(JittedDerivative, derivative).__call__(*args, **kwargs)
     asked = _strictness.get()
     if asked is not None and not isinstance(derivative.emitter, RecordedList):
         finite = is_finite(_floats(result))

@@ -15,8 +15,8 @@ from compiled.table.views import View, contiguous
 from tape.recording.arrays import RecordedArray
 from tape.transforms.build import resumed
 from tape.transforms.differentiate import FORWARD, REVERSE, Stretch, pull_back, push_forward
-from tape.transforms.products import summed_product
 from tape.transforms.simplify import ALL, dead_code, simplified
+from tape.transforms.stacked_products import summed_product
 
 
 class _LoopParts:

@@ -24,7 +24,7 @@ LEAST_REPEATS = 8
 MOST_PERIOD = 4000
 
 
-class Place(NamedTuple):
+class Origin(NamedTuple):
     """Where an operand comes from, as the pattern sees it: kind "own", "before", "fixed" or "varies"."""
 
     kind: str
@@ -150,7 +150,7 @@ class _Pattern:
         second = self.owner.get(refs[1].slot)
         if second is None:
             if all(ref == refs[0] for ref in refs):
-                return Place("fixed", -1, 0)
+                return Origin("fixed", -1, 0)
             return self._varying(refs, j, k)
         back = 1 - second[0]
         if back not in (0, 1):
@@ -159,7 +159,7 @@ class _Pattern:
             if self.owner.get(refs[t].slot) != (t - back, second[1]) or refs[t].offset != refs[1].offset:
                 return None
         if back == 0:
-            return Place("own", second[1], refs[1].offset)
+            return Origin("own", second[1], refs[1].offset)
         first, of_carry = refs[0], self.listing.size(refs[1].slot)
         if first.slot in self.owner:
             return None
@@ -168,7 +168,7 @@ class _Pattern:
         known = self.initial.setdefault(second[1], first if of_carry == 1 else Ref(first.slot, 0))
         if known != (first if of_carry == 1 else Ref(first.slot, 0)):
             return None
-        return Place("before", second[1], refs[1].offset)
+        return Origin("before", second[1], refs[1].offset)
 
     def _varying(self, refs, j, k):
         """An operand that is another number in each repeat: constants, or neighbours in an array."""
@@ -180,7 +180,7 @@ class _Pattern:
         if not constants and not strided:
             return None
         self.varying[j, k] = refs
-        return Place("varies", -1, 0)
+        return Origin("varies", -1, 0)
 
     # ------------------------------------------------------------------ the loop
 
