@@ -55,8 +55,8 @@ def walk(call: Callable[[], object]) -> Walk:
     Examples
     --------
     >>> from bench.moves import walk
-    >>> from compiled.table.views import contiguous
-    >>> walk(lambda: contiguous((2, 3)))[:3]
+    >>> from compiled.table.views import View
+    >>> walk(lambda: View(0, (2, 3), (3, 1)).size)[:3]
     (1, 1, 0)
     """
     entered: list[str] = []

@@ -22,6 +22,7 @@ from tape.errors import (
     TapeError,
     UndefinedGradient,
     UndefinedGradientWarning,
+    WorkspaceCapacityError,
 )
 from tape.jitted.derivatives import workspace_limit
 from tape.native.batch import batch
@@ -53,11 +54,18 @@ from tape.rules.reductions import logsumexp
 from tape.tapes.graph import Operation
 from tape.tapes.tape import Tape, load, record
 
+__version__ = "0.1.0"  # the one place: setup.cfg reads it here
+
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
     "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
-    "UndefinedGradientWarning", "batch", "check_grads", "checkpoint", "compile", "cond", "draw_gradients", "dropout", "fori",
-    "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "memory_limit",
-    "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient", "strict",
-    "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+    "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "batch", "check_grads", "checkpoint", "compile",
+    "cond", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian",
+    "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid",
+    "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, without the rooms of the house that importing them brings along."""
+    return [name for name in globals() if name in __all__ or name.startswith("__")]

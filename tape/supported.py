@@ -109,19 +109,24 @@ def _minor(module) -> str:
     return ".".join(module.__version__.split(".")[:2])
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tape.supported", description=__doc__.split("\n")[0])
-    parser.add_argument("--markdown", action="store_true", help="as a table in Markdown, for SUPPORTED.md")
-    if parser.parse_args().markdown:
-        print(markdown(), end="")
-        return
+def show() -> None:
+    """Print the table as text."""
     entries = table()
     width = max(len(entry.name) for entry in entries)
     for name, call, note in entries:
         how = {"": "-", name: "yes"}.get(call, call)
         print(f"{name:{width}}  {how:6}  {note}".rstrip())
     print(f"\n{sum(bool(entry.call) for entry in entries)} of {len(entries)} functions are supported")
+
+
+def main() -> None:
+    """Print the table, as text or in Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m tape.supported", description=__doc__.split("\n")[0])
+    parser.add_argument("--markdown", action="store_true", help="as a table in Markdown, for SUPPORTED.md")
+    if parser.parse_args().markdown:
+        print(markdown(), end="")
+    else:
+        show()
 
 
 if __name__ == "__main__":

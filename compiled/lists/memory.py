@@ -122,9 +122,9 @@ class ListMemory:
         """Write an elementwise instruction over the iteration space `shape`, to which the views are broadcast."""
         words = None
         if math.prod(shape) != 1:
-            strides = [broadcast_strides(view, shape) for view in operands]
-            strides += [(0,) * len(shape)] * (OPERANDS - len(strides))
-            words = elementwise_block(shape, [*strides, broadcast_strides(out, shape)])
+            strides = [view.strides if view.shape == shape else broadcast_strides(view, shape) for view in (*operands, out)]
+            unused = [(0,) * len(shape)] * (OPERANDS - len(operands))
+            words = elementwise_block(shape, [*strides[:-1], *unused, strides[-1]])
         self.append(opcode, words, out.cell, tuple(view.cell for view in operands), flags, line)
 
     def append(self, opcode: int, words: tuple[int, ...] | None, output: int, operands: tuple[int, ...], flags: int,

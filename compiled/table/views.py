@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -27,8 +28,9 @@ class View(NamedTuple):
         return np.ndarray(self.shape, buffer.dtype, buffer, self.cell * item, steps)
 
 
-def contiguous(shape) -> tuple[int, ...]:
-    """Strides, in cells, of a C-contiguous array."""
+@functools.lru_cache(maxsize=4096)
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides, in cells, of a C-contiguous array; asked for each slot, of few shapes."""
     strides, step = [], 1
     for n in reversed(shape):
         strides.append(step)

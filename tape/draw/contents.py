@@ -243,8 +243,8 @@ def fill_in(tape, variables: list[DrawnVariable], gradients: bool) -> None:
 def _read_on_the_way(tape, variables, gradients) -> None:
     program, values = tape._program, tape._workspace.values.copy()
     adjoints = np.zeros_like(values)
-    for view, seed in tape._seeded or ():
-        view.of(adjoints)[...] += seed
+    for which, seed in tape._seeded or ():
+        program.outputs[which].of(adjoints)[...] += seed
     stop = len(program.code)
     for variable in sorted(variables, key=lambda v: -max(v.steps, default=-1)):
         start = max(variable.steps, default=-1) + 1

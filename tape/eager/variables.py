@@ -399,23 +399,31 @@ def computed(function, args, kwargs):
                                     "data")
         args, kwargs = with_leaves(structure, [leaf._data if isinstance(leaf, EagerVariable) else leaf for leaf in leaves])
         result = function(*args, **kwargs)
-    if result.__class__ in _LEAVES:
-        results, result_structure = [result], _LEAF
-    else:
-        results, result_structure = leaves_of(result)
-    if not any(getattr(leaf, "dtype", None) is not None and leaf.dtype.kind == "f" for leaf in results):
-        return with_leaves(result_structure, results)
-    active = _remembers.get() and any(isinstance(leaf, EagerVariable) and leaf.requires_grad for leaf in leaves)
-    node = None
-    if active:
-        _check_rule(function)
-        node = EagerOperation(function, [_held(leaf) for leaf in leaves], structure)
-    made = [EagerVariable(np.asarray(x), active, EagerResult(node, k) if active else None) if x.dtype.kind == "f" else x
-            for k, x in enumerate(results)]
-    for x, result in zip(results, made, strict=True):
-        if getattr(x, "base", None) is not None and isinstance(result, EagerVariable):
-            _note_sharing(result, leaves, args[1] if function is operator.getitem and _is_basic(args[1]) else None)
-    return made[0] if result_structure is _LEAF else with_leaves(result_structure, made)
+    if result.__class__ in _ARRAYS:
+        if result.dtype.kind != "f":
+            return result
+        return _variable(result, 0, _node(function, leaves, structure), function, args, leaves)
+    results, result_structure = leaves_of(result)
+    floats = [getattr(x, "dtype", None) is not None and x.dtype.kind == "f" for x in results]
+    node = _node(function, leaves, structure) if any(floats) else None
+    return with_leaves(result_structure, [_variable(x, k, node, function, args, leaves) if is_float else x
+                                          for k, (x, is_float) in enumerate(zip(results, floats, strict=True))])
+
+
+def _node(function, leaves, structure):
+    """What remembers a call, or None where nothing that it takes is differentiated."""
+    if not (_remembers.get() and any(leaf.__class__ is EagerVariable and leaf.requires_grad for leaf in leaves)):
+        return None
+    _check_rule(function)
+    return EagerOperation(function, [_held(leaf) for leaf in leaves], structure)
+
+
+def _variable(x, number, node, function, args, leaves):
+    """A result of a call as a variable, which shares the memory of its argument where it is a view."""
+    made = EagerVariable(np.asarray(x), node is not None, None if node is None else EagerResult(node, number))
+    if getattr(x, "base", None) is not None:
+        _note_sharing(made, leaves, args[1] if function is operator.getitem and _is_basic(args[1]) else None)
+    return made
 
 
 _WRITERS = {np.copyto, np.put, np.putmask, np.place, np.fill_diagonal, np.put_along_axis}
@@ -440,10 +448,10 @@ def _note_sharing(result, leaves, index=None):
             return
 
 
+_ARRAYS = {np.ndarray, np.float64, np.float32}
 _LEAVES = {EagerVariable, np.ndarray, np.float64, np.float32, float, int, bool, slice}
 """The commonest types of arguments and results that are no containers."""
 
-_LEAF = leaves_of(0)[1]
 
 
 @functools.cache

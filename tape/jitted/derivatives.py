@@ -106,8 +106,7 @@ def workspace_limit(nbytes: int | None) -> None:
     >>> tape.grad(decay)(1.0)
     Traceback (most recent call last):
         ...
-    tape.errors.WorkspaceCapacityError: the list needs 13... bytes, more than tape.workspace_limit allows or than there
-    are; raise ...
+    tape.WorkspaceCapacityError: the list needs 13... bytes, more than tape.workspace_limit allows or than there are; raise ...
     >>> tape.workspace_limit(None)
     """
     limit_workspaces(nbytes)

@@ -120,10 +120,12 @@ class SweptPoint:
     @property
     def value(self):
         """The function's result, as the caller's own."""
+        if not self._at_end and self.trace.program.overwrites:
+            self._go_to_end()
         return self.work.outputs[0][()] if self.trace.is_own_scalar else self.trace.result(self.work)
 
     def gradient(self, what: str):
-        """Value and adjoints of a scalar function; the last thing that the point is asked for.
+        """Value and adjoints of a scalar function.
 
         Raises
         ------
@@ -132,7 +134,7 @@ class SweptPoint:
         """
         if not self.trace.is_scalar:
             self.trace.check_scalar(what)
-        value = self.value
+        value = self.value  # which puts the values of the end in place
         for adjoint in self.work.output_adjoints:
             adjoint.fill(1.0)
         gradients = self._swept_back()
@@ -214,13 +216,14 @@ class SweptPoint:
 
     def _go_to_end(self):
         """Put the values of the end in place, which a sweep back undoes."""
-        if self._last is not None:
+        if self._last is None:
+            if not self._at_end:
+                self.trace.load(self.work, self.leaves)
+                self.trace.forward(self.work)
+            self._last = self.work.values.copy()
+        elif not self._at_end:
             self.work.values[...] = self._last
-            return
-        if not self._at_end:
-            self.trace.load(self.work, self.leaves)
-            self.trace.forward(self.work)
-        self._last = self.work.values.copy()
+        self._at_end = True
 
     def clear(self):
         """Set to zero what a reverse sweep that cleans up after itself leaves: adjoints of inputs and of results."""

@@ -37,7 +37,7 @@ class Variable:
     ----------
     number : int
         Its number in the text form: 7 for `%7`.
-    view : compiled.memory.View
+    view : compiled.table.views.View
         Its cells.
     """
 
@@ -104,7 +104,7 @@ class Tape:
         self._workspace = workspace or Workspace(trace.program, trace.wrt)
         # Whether the values are not there: recording a loop does not run it.
         self._rewound = self._program.has_bodies or workspace is None
-        self._seeded = None  # what the last reverse sweep began with; None when it was not run on these values
+        self._seeded = None  # the seeds of the last reverse sweep; None when it was not run on these values
         self._names: tuple[str, ...] = ()
         self.grad_table = GradTable(self)
 
@@ -323,7 +323,7 @@ class Tape:
         seeds = self._seeds(seed)
         if self._rewound and not self._program.has_bodies:
             self._swept()  # the last reverse sweep undid the assignments: run them again
-        fill_adjoints(self._trace, self._workspace, list(zip(self._dynamic_outputs(), seeds, strict=True)))
+        fill_adjoints(self._trace, self._workspace, seeds)
         self._rewound = self._rewound if self._program.has_bodies else self._program.overwrites
         self._seeded = seeds
         wrt = [self._program.inputs[k] for k in self._trace.wrt]
@@ -344,12 +344,12 @@ class Tape:
     def _output_seeds(self, seeds):
         """The adjoint of each output of the list."""
         adjoints = [np.zeros(view.shape) for view in self._program.outputs]
-        for which, seed in zip(self._dynamic_outputs(), seeds, strict=True):
+        for which, seed in seeds:
             adjoints[which] += seed
         return adjoints
 
     def _seeds(self, seed):
-        """The seeds of the results that are computed."""
+        """Pairs of a number among the list's outputs and its seed, for the results that are computed."""
         if not self._dynamic_outputs():
             raise NotDifferentiable("no result of this tape depends on its arguments")
         trace = self._trace
@@ -358,7 +358,7 @@ class Tape:
         else:
             shapes = [self._program.outputs[w].shape if isinstance(w, int) else None for w in trace.results]
             seeds = checked_leaves(seed, trace.structure, shapes, numbers=True)
-        return [np.array(one) for one in trace.of_outputs(seeds)]
+        return [(which, np.array(one)) for which, one in zip(trace.results, seeds, strict=True) if isinstance(which, int)]
 
     @property
     def gradients(self):
