@@ -118,6 +118,7 @@ class Table:
         if len(self.opcode) != len(self.rows):
             raise ValueError("two rows of the table have the same name")
         self.ufuncs = {ufunc: row.name for row in self.rows for ufunc in row.numpy}
+        self._digest: str | None = None
 
     def __getitem__(self, name: str):
         return self.by_name[name]
@@ -131,7 +132,9 @@ class Table:
 
     def digest(self) -> str:
         """Hexadecimal hash of names, order and rules; part of the key of every kernel cached on disk."""
-        return hashlib.sha256(b"\n".join(row.fingerprint() for row in self.rows)).hexdigest()
+        if self._digest is None:  # each compiled list asks for it, and rows never change
+            self._digest = hashlib.sha256(b"\n".join(row.fingerprint() for row in self.rows)).hexdigest()
+        return self._digest
 
     def apply(self, name: str, *operands):
         """Apply instruction `name` to numbers of any reader; plain floats are computed at once."""
