@@ -76,6 +76,10 @@ KINKS = {
     "abs": (lambda v: np.sum(np.abs(v)), np.array([0.0, -0.0, 1.0])),
     "hypot": (lambda v: np.hypot(v[0], v[1]), np.zeros(2)),
     "fmax": (lambda v: np.fmax(v[0], v[1]), np.ones(2)),
+    "median": (lambda v: np.median(v), np.array([3.0, 1.0, 2.0])),
+    "median of an even number": (lambda v: np.median(v * v) * v[0], np.array([3.0, 1.0, 2.0, -4.0])),
+    "median of a matrix": (lambda v: np.median(np.outer(v, v)), np.array([3.0, 1.5, 2.0])),
+    "median at a tie": (lambda v: np.median(v), np.array([1.0, 2.0, 2.0, 5.0])),
 }
 
 
