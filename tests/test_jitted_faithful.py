@@ -92,6 +92,18 @@ def test_kinks_are_those_of_the_table(name):
     np.testing.assert_allclose(jitted, gradient, rtol=1e-15, atol=1e-15)
 
 
+@pytest.mark.parametrize("a", [np.array([2.0, 1.0]), np.zeros(0), np.array([1.5, 0.1, 0.3, 0.7], np.float32),
+                               np.array([3, np.inf, 1.0])], ids=["two", "none", "float32", "infinite"])
+def test_the_median_has_the_value_of_the_plain_function(a):
+    f = njit(lambda v: np.median(v))
+    value, gradient = tape.value_and_grad(f)(a)
+    np.testing.assert_array_equal(value, f(a))
+    assert gradient.dtype == a.dtype
+    if a.dtype == float:
+        with pytest.raises(ValueError, match="median of NaN"):
+            tape.grad(f)(np.array([np.nan, 1.0, 2.0]))
+
+
 SINGLE = np.random.default_rng(0).standard_normal(1001).astype(np.float32)
 MATRIX = SINGLE[:16].reshape(4, 4).copy()
 FLOAT32 = {

@@ -512,11 +512,17 @@ def clip(a, low, high):
 
 @njit
 def median(a):
-    """The element in the middle, or half of the sum of the two there; NaN sorts last, as Numba has it."""
+    """The element in the middle, or half of the sum of the two there.
+
+    Of NaN Numba gives a value that depends on the order of the elements: there is none to agree with, so it is refused.
+    """
     if a.size == 0:
-        raise ValueError("numpy.median of no elements")
-    flat = a.ravel()
-    order, half = np.argsort(flat), flat.size // 2
+        return _zero(a) + np.nan
+    for x in a.flat:
+        if np.isnan(x):
+            raise ValueError("numpy.median of NaN in jitted code has no defined value")
+    flat, half = a.ravel(), a.size // 2
+    order = np.argsort(flat, kind="mergesort")
     if flat.size % 2:
         return flat[order[half]]
     return (flat[order[half - 1]] + flat[order[half]]) / 2
