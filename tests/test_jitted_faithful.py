@@ -76,6 +76,10 @@ KINKS = {
     "abs": (lambda v: np.sum(np.abs(v)), np.array([0.0, -0.0, 1.0])),
     "hypot": (lambda v: np.hypot(v[0], v[1]), np.zeros(2)),
     "fmax": (lambda v: np.fmax(v[0], v[1]), np.ones(2)),
+    "median": (lambda v: np.median(v), np.array([3.0, 1.0, 2.0])),
+    "median of an even number": (lambda v: np.median(v * v) * v[0], np.array([3.0, 1.0, 2.0, -4.0])),
+    "median of a matrix": (lambda v: np.median(np.outer(v, v)), np.array([3.0, 1.5, 2.0])),
+    "median at a tie": (lambda v: np.median(v), np.array([1.0, 2.0, 2.0, 5.0])),
 }
 
 
@@ -86,6 +90,18 @@ def test_kinks_are_those_of_the_table(name):
     got, jitted = tape.value_and_grad(njit(f))(x)
     assert got == value
     np.testing.assert_allclose(jitted, gradient, rtol=1e-15, atol=1e-15)
+
+
+@pytest.mark.parametrize("a", [np.array([2.0, 1.0]), np.zeros(0), np.array([1.5, 0.1, 0.3, 0.7], np.float32),
+                               np.array([3, np.inf, 1.0])], ids=["two", "none", "float32", "infinite"])
+def test_the_median_has_the_value_of_the_plain_function(a):
+    f = njit(lambda v: np.median(v))
+    value, gradient = tape.value_and_grad(f)(a)
+    np.testing.assert_array_equal(value, f(a))
+    assert gradient.dtype == a.dtype
+    if a.dtype == float:
+        with pytest.raises(ValueError, match="median of NaN"):
+            tape.grad(f)(np.array([np.nan, 1.0, 2.0]))
 
 
 SINGLE = np.random.default_rng(0).standard_normal(1001).astype(np.float32)

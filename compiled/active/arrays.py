@@ -511,6 +511,24 @@ def clip(a, low, high):
 
 
 @njit
+def median(a):
+    """The element in the middle, or half of the sum of the two there.
+
+    Of NaN Numba gives a value that depends on the order of the elements: there is none to agree with, so it is refused.
+    """
+    if a.size == 0:
+        return _zero(a) + np.nan
+    for x in a.flat:
+        if np.isnan(x):
+            raise ValueError("numpy.median of NaN in jitted code has no defined value")
+    flat, half = a.ravel(), a.size // 2
+    order = np.argsort(flat, kind="mergesort")
+    if flat.size % 2:
+        return flat[order[half]]
+    return (flat[order[half - 1]] + flat[order[half]]) / 2
+
+
+@njit
 def _between(x, xp, fp):
     """Linear interpolation at one point, constant outside.
 
@@ -787,6 +805,7 @@ REPLACEMENTS.update({
     np.sum: sum_, np.mean: mean, np.prod: prod, np.max: amax, np.min: amin, np.amax: amax, np.amin: amin, np.var: var,
     np.std: std, np.cumsum: cumsum, np.cumprod: cumprod, np.dot: dot, operator.matmul: matmul, operator.imatmul: matmul,
     np.outer: outer, np.cross: cross, np.trace: trace, np.where: _choice, np.clip: clip,
+    np.median: median,
     np.interp: Interpolation(), np.linalg.norm: norm, np.linalg.solve: solve, np.linalg.inv: inv, np.linalg.det: det,
 })
 METHODS.update({"astype": AsType(), "sum": sum_, "mean": mean, "prod": prod, "max": amax, "min": amin, "var": var,
