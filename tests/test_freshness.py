@@ -242,7 +242,7 @@ def keyword_default():
 def of_a_dict(view):
     own = {"w": 2.0}
     seen = view(own)
-    return lambda x: x * list(dict(w=seen["w"]).values() if hasattr(seen, "keys") else seen)[0], lambda: own.update(w=5.0)
+    return lambda x: x * (seen["w"] if hasattr(seen, "keys") else max(seen)), lambda: own.update(w=5.0)
 
 
 def set_item(key, value):

@@ -117,6 +117,7 @@ class _Checks:
         for value in self._arguments:
             self._walk(value, DEPTH)
         self._known = None
+        self._has_insides = bool(self._sequences or self._mappings or self._objects or self._arrays or self._others)
         self._columns()
 
     def _columns(self):
@@ -137,6 +138,8 @@ class _Checks:
         for read, value in self._variables:
             if read() is not value:
                 return False
+        if not self._has_insides:
+            return True  # numbers and code
         return self._same_objects() and self._same_items() and self._same_arrays()
 
     def _same_objects(self) -> bool:
