@@ -201,6 +201,50 @@ def global_of_a_module():
     return reads_a_global, lambda: GLOBAL.update(w=5.0)
 
 
+def module_without_a_file():
+    settings = types.ModuleType("settings")
+    settings.w = 2.0
+    return lambda x: x * settings.w, lambda: setattr(settings, "w", 5.0)
+
+
+def class_of_a_session():
+    """As one of a notebook, whose module has no file."""
+    kind = type("Kind", (), {"w": 2.0, "__module__": "no_such_file"})
+    item = kind()
+    return lambda x: x * item.w, lambda: setattr(kind, "w", 5.0)
+
+
+def code_replaced():
+    """As tools do that reload a module."""
+    def f(x):
+        return 2.0 * x
+
+    def new(x):
+        return 5.0 * x
+
+    return lambda x: f(x), lambda: setattr(f, "__code__", new.__code__)
+
+
+def defaults_replaced():
+    def f(x, w=2.0):
+        return x * w
+
+    return lambda x: f(x), lambda: setattr(f, "__defaults__", (5.0,))
+
+
+def keyword_default():
+    def f(x, *, w=2.0):
+        return x * w
+
+    return lambda x: f(x), lambda: f.__kwdefaults__.update(w=5.0)
+
+
+def of_a_dict(view):
+    own = {"w": 2.0}
+    seen = view(own)
+    return lambda x: x * (seen["w"] if hasattr(seen, "keys") else max(seen)), lambda: own.update(w=5.0)
+
+
 def set_item(key, value):
     return lambda thing: thing.__setitem__(key, value)
 
@@ -211,6 +255,12 @@ CHANGES = {
     "function in a list": function_in_a_list, "function rebound": function_rebound, "layers": layers_of_a_network,
     "layers added": layers_added, "bound method": bound_method, "partial": partial_of_a_function, "wrapped": wrapped_function,
     "cycle": cycle, "far away": far_away, "rule": rule_of_an_operation, "module": module, "global": global_of_a_module,
+    "module without a file": module_without_a_file, "class of a session": class_of_a_session, "code replaced": code_replaced,
+    "defaults replaced": defaults_replaced, "keyword default": keyword_default,
+    "chain of dicts": lambda: held(collections.ChainMap({}, {"w": 2.0}), lambda a: a["w"], lambda a: a.maps[1].update(w=5.0)),
+    "user dict": lambda: held(collections.UserDict(w=2.0), lambda a: a["w"], set_item("w", 5.0)),
+    "user list": lambda: held(collections.UserList([2.0]), lambda a: a[0], set_item(0, 5.0)),
+    "proxy of a dict": lambda: of_a_dict(types.MappingProxyType), "values of a dict": lambda: of_a_dict(dict.values),
     "list": lambda: held([2.0], lambda a: a[0], set_item(0, 5.0)),
     "tuple of lists": lambda: held(([2.0],), lambda a: a[0][0], lambda a: a[0].__setitem__(0, 5.0)),
     "dict": lambda: held({"w": 2.0}, lambda a: a["w"], set_item("w", 5.0)),

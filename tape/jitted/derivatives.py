@@ -285,6 +285,10 @@ def _explained(error, name: str) -> str:
     where = "\n".join(dict.fromkeys(x for x in lines if "<tape." not in x))
     if ours:
         return f"{ours[-1]}\n{where}"
+    refused = re.findall(r"No implementation of function Function\(<(?:class|function|ufunc) '?([\w.]+)", text)
+    if refused and where:
+        return (f"{name}: {refused[-1]} of these arguments has no derivative in jitted code (or Numba does not know it): write "
+                f"it with functions that have one, or differentiate the Python function, .py_func\n{where}")
     return f"{name}: no derivative of this function could be compiled.\n{text}"
 
 

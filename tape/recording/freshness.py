@@ -26,6 +26,7 @@ from tape.recording.snapshots import (
     Snapshot,
     attributes_of,
     file_of,
+    file_of_module,
     is_installed,
     is_library,
     is_method_in_c,
@@ -126,6 +127,9 @@ class State:
         self._names.update(names)
         if _MAKES_RANDOM.intersection(names):
             self._cells.append(NeverEqual)
+        for part in ("__code__", "__defaults__", "__kwdefaults__"):  # which tools that reload a module replace in place
+            if getattr(function, part):
+                self._cells.append(functools.partial(getattr, function, part))
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._read_value(lambda value=value: value, names)
         for name in names:
@@ -136,7 +140,7 @@ class State:
         """Watch a variable; `names` are the attributes that the code around it may use of it."""
         value = read()
         if isinstance(value, types.ModuleType):
-            if not is_library(getattr(value, "__file__", None)) and id(value) not in self._seen:
+            if not is_library(file_of_module(value.__name__, value)) and id(value) not in self._seen:
                 self._seen.add(id(value))
                 for attribute in names:
                     if attribute in vars(value):
@@ -172,7 +176,7 @@ class State:
                 continue
             elif isinstance(value, (list, tuple, set, frozenset, collections.deque)):
                 ahead.extend(value)
-            elif isinstance(value, dict):
+            elif isinstance(value, (dict, types.MappingProxyType)):
                 ahead.extend(value.values())
             else:
                 self._read_class(type(value))

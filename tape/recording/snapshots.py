@@ -47,7 +47,10 @@ _MACHINERY = tuple(_real(folder_of(module)) for module in (THIS, compiled, numba
 _LIBRARIES = (*_MACHINERY, *(_real(folder_of(module)) for module in (np, scipy)))
 
 IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
-OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)
+OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, np.ufunc)
+_VIEWS = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
+_WRAPPERS = (collections.ChainMap, collections.UserDict, collections.UserList)
+"""Containers that the standard library writes in Python: their code, which nobody follows, reads attributes."""
 
 
 class Snapshot:
@@ -114,6 +117,7 @@ class _Checks:
         for value in self._arguments:
             self._walk(value, DEPTH)
         self._known = None
+        self._has_insides = bool(self._sequences or self._mappings or self._objects or self._arrays or self._others)
         self._columns()
 
     def _columns(self):
@@ -134,6 +138,8 @@ class _Checks:
         for read, value in self._variables:
             if read() is not value:
                 return False
+        if not self._has_insides:
+            return True  # numbers and code
         return self._same_objects() and self._same_items() and self._same_arrays()
 
     def _same_objects(self) -> bool:
@@ -252,7 +258,7 @@ class NeverEqual:
 def _is_told_by_contents(value) -> bool:
     """Whether only its contents tell whether an object has changed: generators, buffers, sets."""
     return isinstance(value, (NeverEqual, bytearray, array.array, memoryview, np.random.Generator, np.random.RandomState,
-                              random.Random, set)) or hasattr(type(value), "__next__") or is_method_in_c(value)
+                              random.Random, set, *_VIEWS)) or hasattr(type(value), "__next__") or is_method_in_c(value)
 
 
 class Look:
@@ -322,6 +328,9 @@ class Look:
             return value.__name__, self.content(value.__self__, depth)
         if isinstance(value, (bytearray, array.array, memoryview)):
             return type(value), bytes(value)
+        if isinstance(value, _VIEWS) and depth > 0:
+            held = dict if isinstance(value, types.MappingProxyType) else list
+            return type(value), self.content(held(value), depth - 1)
         return NeverEqual()
 
 
@@ -332,7 +341,9 @@ def attributes_of(value, names) -> dict:
     own = getattr(value, "__dict__", None)
     slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
     found = {**{name: getattr(value, name) for name in slots}, **(own if isinstance(own, dict) else {})}
-    return found if names is None else {name: item for name, item in found.items() if name in names}
+    if names is None or isinstance(value, _WRAPPERS):
+        return found
+    return {name: item for name, item in found.items() if name in names}
 
 
 def _slots(kind):
@@ -344,7 +355,14 @@ def _slots(kind):
 
 @functools.lru_cache(maxsize=4096)
 def file_of(kind):
-    return getattr(sys.modules.get(kind.__module__), "__file__", None)
+    """The file that a class is from; see `file_of_module`."""
+    return file_of_module(kind.__module__, sys.modules.get(kind.__module__))
+
+
+def file_of_module(name, module) -> str | None:
+    """The file of a module; a name in brackets where it has none but is not the interpreter's: a notebook, a session."""
+    file = getattr(module, "__file__", None)
+    return f"<{name}>" if file is None and name not in sys.builtin_module_names else file
 
 
 @functools.lru_cache(maxsize=4096)
