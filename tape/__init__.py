@@ -52,7 +52,8 @@ from tape.rules.dropout import dropout
 from tape.rules.functions import relu, sigmoid, softplus
 from tape.rules.reductions import logsumexp
 from tape.tapes.graph import Operation
-from tape.tapes.tape import Tape, load, record
+from tape.tapes.record import load, record
+from tape.tapes.tape import Tape
 
 __version__ = "0.1.0"  # the one place: setup.cfg reads it here
 
