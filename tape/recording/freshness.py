@@ -195,8 +195,15 @@ class State:
                 continue  # what begins so may be called by syntax: __call__, __getitem__, __add__
             if is_method or isinstance(attribute, (*IMMUTABLE, np.ndarray, list, tuple, dict)):
                 self._cells.append(functools.partial(getattr, kind, name, None))
+            elif not isinstance(attribute, OPAQUE) and name in self._names:
+                keeps = hasattr(type(attribute), "__get__")  # a descriptor, which answers something else than itself
+                read = functools.partial(getattr, kind, name, None)
+                self._cells.append((lambda attribute=attribute: attribute) if keeps else read)
+                self._read_inside(attribute)
             if is_method:
                 self._read_function(attribute)
+        if type(kind) is not type:
+            self._read_class(type(kind))
 
 
 def _members(kind) -> list[tuple]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import collections
 import ctypes
+import enum
 import functools
 import itertools
 import operator
@@ -49,8 +50,9 @@ _LIBRARIES = (*_MACHINERY, *(_real(folder_of(module)) for module in (np, scipy))
 IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, np.ufunc)
 _VIEWS = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
-_WRAPPERS = (collections.ChainMap, collections.UserDict, collections.UserList)
-"""Containers that the standard library writes in Python: their code, which nobody follows, reads attributes."""
+_WRAPPERS = (collections.ChainMap, collections.UserDict, collections.UserList, enum.Enum)
+"""Containers, and members of enumerations, that the standard library writes in Python: its code, which nobody follows, reads
+attributes."""
 
 
 class Snapshot:
