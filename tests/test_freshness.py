@@ -4,6 +4,7 @@ import array
 import collections
 import contextvars
 import dataclasses
+import enum
 import functools
 import itertools
 import random
@@ -245,6 +246,47 @@ def of_a_dict(view):
     return lambda x: x * (seen["w"] if hasattr(seen, "keys") else max(seen)), lambda: own.update(w=5.0)
 
 
+class Items(list):
+    """A list with attributes."""
+
+
+class Table(dict):
+    """A dict with attributes."""
+
+
+def attributed(container):
+    container.w = 2.0
+    return held(container, lambda a: a.w, lambda a: setattr(a, "w", 5.0))
+
+
+def member_of_an_enumeration():
+    kind = enum.Enum("Kind", {"FIRST": [2.0]})
+    return lambda x: x * kind.FIRST.value[0], lambda: kind.FIRST.value.__setitem__(0, 5.0)
+
+
+def attribute_of_a_metaclass():
+    meta = type("Meta", (type,), {"w": 2.0})
+    kind = meta("Kind", (), {})
+    return lambda x: x * kind.w, lambda: setattr(meta, "w", 5.0)
+
+
+class Inner:
+    """A descriptor."""
+
+    def __get__(self, instance, owner):
+        return instance.inner_w
+
+
+class Outer:
+    described = Inner()
+
+
+def descriptor():
+    outer = Outer()
+    outer.inner_w = 2.0
+    return lambda x: x * outer.described, lambda: setattr(outer, "inner_w", 5.0)
+
+
 def set_item(key, value):
     return lambda thing: thing.__setitem__(key, value)
 
@@ -261,6 +303,11 @@ CHANGES = {
     "user dict": lambda: held(collections.UserDict(w=2.0), lambda a: a["w"], set_item("w", 5.0)),
     "user list": lambda: held(collections.UserList([2.0]), lambda a: a[0], set_item(0, 5.0)),
     "proxy of a dict": lambda: of_a_dict(types.MappingProxyType), "values of a dict": lambda: of_a_dict(dict.values),
+    "attribute of a list": lambda: attributed(Items([1.0])), "attribute of a dict": lambda: attributed(Table(a=1.0)),
+    "array of objects": lambda: held(np.array([2.0, None]), lambda a: a[0], set_item(0, 5.0)),
+    "list in an array": lambda: held(np.array([[2.0], None], dtype=object), lambda a: a[0][0],
+                                     lambda a: a[0].__setitem__(0, 5.0)),
+    "enumeration": member_of_an_enumeration, "metaclass": attribute_of_a_metaclass, "descriptor": descriptor,
     "list": lambda: held([2.0], lambda a: a[0], set_item(0, 5.0)),
     "tuple of lists": lambda: held(([2.0],), lambda a: a[0][0], lambda a: a[0].__setitem__(0, 5.0)),
     "dict": lambda: held({"w": 2.0}, lambda a: a["w"], set_item("w", 5.0)),

@@ -14,6 +14,7 @@ import functools
 import inspect
 import os
 import types
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -129,7 +130,7 @@ class State:
             self._cells.append(NeverEqual)
         for part in ("__code__", "__defaults__", "__kwdefaults__"):  # which tools that reload a module replace in place
             if getattr(function, part):
-                self._cells.append(functools.partial(getattr, function, part))
+                self._cells.append(functools.partial(_part_of, weakref.ref(function), part))
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._read_value(lambda value=value: value, names)
         for name in names:
@@ -195,13 +196,25 @@ class State:
                 continue  # what begins so may be called by syntax: __call__, __getitem__, __add__
             if is_method or isinstance(attribute, (*IMMUTABLE, np.ndarray, list, tuple, dict)):
                 self._cells.append(functools.partial(getattr, kind, name, None))
+            elif not isinstance(attribute, OPAQUE) and name in self._names:
+                keeps = hasattr(type(attribute), "__get__")  # a descriptor, which answers something else than itself
+                read = functools.partial(getattr, kind, name, None)
+                self._cells.append((lambda attribute=attribute: attribute) if keeps else read)
+                self._read_inside(attribute)
             if is_method:
                 self._read_function(attribute)
+        if type(kind) is not type:
+            self._read_class(type(kind))
 
 
 def _members(kind) -> list[tuple]:
     """Names and attributes of a class and its bases, as far as they are the user's."""
     return [pair for one in kind.__mro__ if not is_library(file_of(one)) for pair in vars(one).items()]
+
+
+def _part_of(function, part):
+    """A part of a function, which is not kept alive by that."""
+    return getattr(function(), part, None)
 
 
 def _cell_contents(cell):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import collections
 import ctypes
+import enum
 import functools
 import itertools
 import operator
@@ -49,8 +50,9 @@ _LIBRARIES = (*_MACHINERY, *(_real(folder_of(module)) for module in (np, scipy))
 IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, np.ufunc)
 _VIEWS = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
-_WRAPPERS = (collections.ChainMap, collections.UserDict, collections.UserList)
-"""Containers that the standard library writes in Python: their code, which nobody follows, reads attributes."""
+_WRAPPERS = (collections.ChainMap, collections.UserDict, collections.UserList, enum.Enum)
+"""Containers, and members of enumerations, that the standard library writes in Python: its code, which nobody follows, reads
+attributes."""
 
 
 class Snapshot:
@@ -183,6 +185,8 @@ class _Checks:
         elif isinstance(value, dict):
             items = tuple(value.values())
             self._mappings.append((value, tuple(value), items))
+        if isinstance(value, (tuple, frozenset, list, collections.deque, dict)):
+            self.exact &= not _dict_of(value)  # attributes beside its items
         elif _is_told_by_contents(value):
             self.exact = False
         else:
@@ -196,6 +200,7 @@ class _Checks:
 
     def _note_array(self, value):
         if value.dtype == object:
+            self.exact = False
             return
         kept = self._known[id(value)]
         if value.flags.c_contiguous and memcmp is not None:
@@ -288,7 +293,7 @@ class Look:
         if isinstance(value, IMMUTABLE):
             return type(value), value
         if isinstance(value, np.ndarray):
-            return self._content_of_array(value)
+            return self._content_of_array(value, depth)
         if isinstance(value, (types.FunctionType, types.MethodType)):
             # The function itself, which lives on in the snapshot: another one may lie where a freed one was.
             return value
@@ -302,16 +307,22 @@ class Look:
             return NeverEqual()  # too much to look through; a function that reads it is recorded at each call
         self._seen[id(value)] = f"visit {len(self._seen)}", value  # which is kept alive, so that its number stays its own
         if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
-            return type(value), [self.content(item, depth - 1) for item in value]
+            return type(value), [self.content(item, depth - 1) for item in value], self._content_beside(value, depth)
         if isinstance(value, dict):
-            return [(id(key) if not isinstance(key, IMMUTABLE) else key, self.content(item, depth - 1))
+            beside = self._content_beside(value, depth)
+            return beside, [(id(key) if not isinstance(key, IMMUTABLE) else key, self.content(item, depth - 1))
                     for key, item in value.items()]
         attributes = attributes_of(value, self._names)
         return (type(value), self.content(attributes, depth - 1)) if attributes else id(value)
 
-    def _content_of_array(self, value):
+    def _content_beside(self, value, depth):
+        """Attributes of a container of a class of the user's."""
+        own = _dict_of(value)
+        return self.content(attributes_of(value, self._names), depth - 1) if own else None
+
+    def _content_of_array(self, value, depth):
         if value.dtype == object:
-            return id(value)
+            return value.shape, self.content(value.ravel().tolist(), depth - 1) if depth > 0 else id(value)
         known = self.arrays.get(id(value))
         if known is None:
             known = self.arrays[id(value)] = _Array(value, self.keep)
