@@ -101,7 +101,7 @@ def test_code_in_a_folder_where_others_write_is_not_loaded(tmp_path):
     """Kernels, which Numba's cache holds; it would read whatever is there."""
     assert sweep(tmp_path) == (False, "")
     assert sweep(tmp_path) == (True, "")
-    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("compiled"))
+    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("sweeps"))
     folder.chmod(0o777)
     hit, errors = sweep(tmp_path)
     assert not hit
@@ -120,7 +120,7 @@ def test_code_in_a_folder_where_others_write_is_not_loaded(tmp_path):
 def test_code_of_another_owner_is_not_loaded(tmp_path):
     """Neither a folder's nor a file's."""
     assert sweep(tmp_path) == (False, "")
-    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("compiled"))
+    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("sweeps"))
     for path in (folder, *folder.glob("*.nbi")):
         os.chown(path, NOBODY, NOBODY)
         hit, errors = sweep(tmp_path)
@@ -133,7 +133,7 @@ def test_code_of_another_owner_is_not_loaded(tmp_path):
 def test_a_damaged_file_is_written_anew(tmp_path):
     """Not whole, or with something else in it."""
     assert sweep(tmp_path) == (False, "")
-    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("compiled"))
+    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("sweeps"))
     for pattern, content in (("*.nbi", b"nonsense"), ("*.nbc", b"")):
         for file in folder.glob(pattern):
             file.write_bytes(content)
