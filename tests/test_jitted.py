@@ -388,8 +388,8 @@ def test_errors_name_the_line_and_the_remedy():
 
 
 @pytest.mark.parametrize(("function", "name"), [
-    (lambda x: np.median(x), "median"), (lambda x: np.sum(np.nan_to_num(x)), "nan_to_num"),
-    (lambda x: np.sum(np.heaviside(x, 0.5)), "heaviside"), (lambda x: np.percentile(x, 30.0), "percentile")])
+    (lambda x: np.sum(np.nan_to_num(x)), "nan_to_num"), (lambda x: np.sum(np.heaviside(x, 0.5)), "heaviside"),
+    (lambda x: np.percentile(x, 30.0), "percentile")])
 def test_functions_without_a_derivative_are_refused_in_words(function, name):
     with pytest.raises(tape.NotDifferentiable, match=rf"{name} of these arguments has no .*\n.*test_jitted.py") as refused:
         tape.grad(njit(function))(X)
