@@ -31,6 +31,7 @@ from tape.recording.snapshots import (
     is_installed,
     is_library,
     is_method_in_c,
+    part_of,
 )
 
 _MAKES_RANDOM = frozenset({"default_rng", "RandomState", "SeedSequence", "SystemRandom", "urandom", "token_bytes", "PCG64",
@@ -130,7 +131,7 @@ class State:
             self._cells.append(NeverEqual)
         for part in ("__code__", "__defaults__", "__kwdefaults__"):  # which tools that reload a module replace in place
             if getattr(function, part):
-                self._cells.append(functools.partial(_part_of, weakref.ref(function), part))
+                self._cells.append(functools.partial(part_of, weakref.ref(function), part))
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._read_value(lambda value=value: value, names)
         for name in names:
@@ -210,11 +211,6 @@ class State:
 def _members(kind) -> list[tuple]:
     """Names and attributes of a class and its bases, as far as they are the user's."""
     return [pair for one in kind.__mro__ if not is_library(file_of(one)) for pair in vars(one).items()]
-
-
-def _part_of(function, part):
-    """A part of a function, which is not kept alive by that."""
-    return getattr(function(), part, None)
 
 
 def _cell_contents(cell):

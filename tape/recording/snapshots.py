@@ -370,6 +370,12 @@ def file_of(kind):
     return file_of_module(kind.__module__, sys.modules.get(kind.__module__))
 
 
+def part_of(function, part):
+    """A part of a function, which is not kept alive by that."""
+    return getattr(function(), part, None)
+
+
+@functools.lru_cache(maxsize=4096)
 def file_of_module(name, module) -> str | None:
     """The file of a module; a name in brackets where it has none but is not the interpreter's: a notebook, a session."""
     file = getattr(module, "__file__", None)
