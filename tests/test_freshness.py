@@ -424,6 +424,26 @@ def test_what_does_not_change_is_recorded_once(name):
         assert counter.runs <= 2
 
 
+@pytest.mark.parametrize("count", [1, 4, 5, 9])
+def test_each_of_some_arrays_is_looked_at(count):
+    """Few are compared one by one, more of them in machine code; the last byte counts, and so does a shape."""
+    arrays = [np.full((2, 3), k + 1.0) for k in range(count)]
+    counter = Counter()
+
+    def f(x):
+        counter.note()
+        return x * sum(float(array.shape[0]) * array.sum() for array in arrays)
+
+    g = tape.grad(f)
+    for k in range(count):
+        before = counter.runs
+        arrays[k][-1, -1] += 0.5
+        assert g(1.0) == sum(array.shape[0] * array.sum() for array in arrays)
+        assert (g(2.0), counter.runs) == (g(1.0), before + 1)
+    arrays[-1].resize((3, 2), refcheck=False)
+    assert g(1.0) == sum(array.shape[0] * array.sum() for array in arrays)
+
+
 def test_without_replays_a_function_is_recorded_at_each_call():
     hidden = contextvars.ContextVar("hidden", default=2.0)
 

@@ -1012,6 +1012,23 @@ def test_old_files_go(counted, monkeypatch):
     assert len(list(cache.glob("**/*.o"))) == 3
 
 
+def test_old_files_may_go_by_another_process(counted, monkeypatch):
+    """Between the look into the folder and the look at a file; the others go all the same, without a warning."""
+    compile_again, cache = counted
+    compile_again()
+    (old,) = cache.glob("**/*.o")
+    gone = old.with_name("gone.o")
+    gone.touch()
+    seen = list(os.scandir(old.parent))
+    gone.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lambda path: iter(seen))
+        patch.setattr(machine, "MOST_FILES", 0)
+        tape.compile(lambda x: np.sum(x**3) + 7.0, A3).value(A3)
+    (new,) = cache.glob("**/*.o")
+    assert new != old
+
+
 # ---------------------------------------------------------------------- tiers
 
 

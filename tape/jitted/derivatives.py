@@ -94,6 +94,11 @@ def workspace_limit(nbytes: int | None) -> None:
     nbytes : int or None
         Bytes; None for no limit. (Lists of traced functions have `tape.memory_limit`.)
 
+    Raises
+    ------
+    tape.WorkspaceCapacityError
+        Not here, but in a derivative whose list needs more.
+
     Examples
     --------
     >>> import numba, tape

@@ -218,7 +218,7 @@ class _Batch:
     def _native(self, trace, samples):
         """The machine code of a list; None where it has steps that do not run in lanes."""
         mapped = tuple(samples.mapped[k] for k in trace.dynamic)
-        kept = trace.__dict__.setdefault("lanes", {})
+        kept = trace.runners.setdefault("lanes", {})
         key = mapped, bool(self.summed), self.lanes
         if key not in kept:
             listing = Listing.of(trace.program)

@@ -2,5 +2,6 @@
 
 `arrays.py` are the recorded arrays, `recorder.py` writes, `dispatch.py` holds the tables of rules, which fill themselves when
 their modules are loaded; `recordings.py` records a call, `trace.py` is what comes of it, `traces.py` finds the one for a call,
-`freshness.py` and `snapshots.py` say whether it still holds. Imports the compiled floor and `tape.errors` only.
+`freshness.py` and `snapshots.py` say whether it still holds, `ownership.py` whose code is whose. Imports the compiled floor and
+`tape.errors` only.
 """

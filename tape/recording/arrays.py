@@ -12,7 +12,8 @@ import operator
 import numpy as np
 import optree
 
-from compiled.table.instructions import TABLE, Number
+from compiled.table.instructions import TABLE
+from compiled.table.numbers import Number
 from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording import integers
@@ -97,8 +98,7 @@ def record(name: str, operands, python: bool = False) -> RecordedArray:
         dtype = recorder.dtype if python and dtype.kind == "f" else recorder.fitting(dtype)
     views = [x.view if isinstance(x, RecordedArray) else recorder.constant(x) for x in operands]
     out = recorder.computed(name, views)
-    if integral and name in _SIGNED_ZERO and min(recorder.interval(view)[0] if recorder.interval(view) else -1
-                                                for view in views) < 0:
+    if integral and name in _SIGNED_ZERO and any(known is None or known[0] < 0 for known in map(recorder.interval, views)):
         out = recorder.computed("add", [out, recorder.constant(0)])
     result = RecordedArray(recorder, out, dtype, _PYTHON[dtype.kind] if python else None)
     return integers.settled(result, _function_of(name, python), operands) if integral and dtype.kind in "iu" else result

@@ -20,19 +20,8 @@ from collections.abc import Callable
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
-from tape.recording.snapshots import (
-    IMMUTABLE,
-    OPAQUE,
-    NeverEqual,
-    Snapshot,
-    attributes_of,
-    file_of,
-    file_of_module,
-    is_installed,
-    is_library,
-    is_method_in_c,
-    part_of,
-)
+from tape.recording.ownership import file_of, file_of_module, is_installed, is_library
+from tape.recording.snapshots import IMMUTABLE, OPAQUE, NeverEqual, Snapshot, attributes_of, is_method_in_c, part_of
 
 _MAKES_RANDOM = frozenset({"default_rng", "RandomState", "SeedSequence", "SystemRandom", "urandom", "token_bytes", "PCG64",
                            "MT19937", "Philox", "SFC64", "Random"})

@@ -101,7 +101,6 @@ class Recorder:
         self.inputs: list[View] = []
         self.constants: list[int] = []
         self.outcomes: list[bytes] = []
-        self.guards: list[int] = []
         self.scalars: dict[int, dict[int, list]] = {}
         self.lines: dict[tuple[str, int], int] = {}
         self.roots: dict[View, tuple[str, list[View]]] = {}  # results of SQUARES_OF_ROOTS' rows: row and operands
@@ -408,7 +407,6 @@ class Recorder:
         if view.strides != contiguous(view.shape):
             view = self.copied(view)
         values = self.value(view).copy()
-        self.guards.append(self.memory.length)
         self.outcomes.append(values.tobytes())
         self.structural("guard", [view, self.constant(values)], None, (view.size,), 0)
         self._executed = self.memory.length

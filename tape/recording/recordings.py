@@ -14,8 +14,8 @@ from tape.recording.arguments import argument_of, describe, differentiated_leave
 from tape.recording.arrays import RecordedArray
 from tape.recording.freshness import State
 from tape.recording.integers import bounds_of_argument, is_integral
+from tape.recording.random_states import global_random_state
 from tape.recording.recorder import Promote, Recorder
-from tape.recording.snapshots import global_random_state
 from tape.recording.trace import Trace, Workspace
 
 

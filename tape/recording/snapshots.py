@@ -1,33 +1,24 @@
 """What variables hold at some time, and whether they hold it still, as is asked before each replay.
 
 What is here: contents that can be compared, and quick looks that spare comparing them. What is not: which variables a function
-reads (`freshness.py`).
+reads (`freshness.py`), whose code they are from (`ownership.py`), and generators that no variable holds (`random_states.py`).
 """
 
 from __future__ import annotations
 
 import array
 import collections
-import ctypes
 import enum
-import functools
 import itertools
 import operator
-import os
 import random
-import sys
-import sysconfig
 import types
 
-import llvmlite
-import numba
 import numpy as np
-import optree
-import scipy
 
-import compiled
 from compiled.native.comparison import Pieces, memcmp
-from tape.recording.lines import THIS, folder_of
+from tape.recording.ownership import MACHINERY, file_of, is_library
+from tape.recording.random_states import random_state
 
 DEPTH = 150
 """How deep containers and attributes are followed; each is visited once."""
@@ -36,19 +27,9 @@ MOST_OBJECTS = 20_000
 """Objects that are looked through for one function at most."""
 
 
-def _real(path):
-    return os.path.join(os.path.realpath(path), "")
-
-
-_INSTALLED = tuple(_real(sysconfig.get_path(name)) for name in ("platlib", "purelib"))
-_STANDARD = _real(sysconfig.get_path("stdlib"))
-_MACHINERY = tuple(_real(folder_of(module)) for module in (THIS, compiled, numba, llvmlite, optree))
-"""Where objects are from whose insides are no business of the user's function."""
-
-_LIBRARIES = (*_MACHINERY, *(_real(folder_of(module)) for module in (np, scipy)))
-
 IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, np.ufunc)
+_CONTAINERS = (tuple, frozenset, list, collections.deque, dict)
 _VIEWS = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 _WRAPPERS = (collections.ChainMap, collections.UserDict, collections.UserList, enum.Enum)
 """Containers, and members of enumerations, that the standard library writes in Python: its code, which nobody follows, reads
@@ -176,27 +157,31 @@ class _Checks:
             return
         if depth == 0 or (isinstance(value, OPAQUE) and not is_method_in_c(value)):
             return
-        items: tuple = ()
-        if isinstance(value, (tuple, frozenset)):
-            items = tuple(value)
-        elif isinstance(value, (list, collections.deque)):
-            items = tuple(value)
-            self._sequences.append((value, items))
-        elif isinstance(value, dict):
-            items = tuple(value.values())
-            self._mappings.append((value, tuple(value), items))
-        if isinstance(value, (tuple, frozenset, list, collections.deque, dict)):
-            self.exact &= not _dict_of(value)  # attributes beside its items
+        if isinstance(value, _CONTAINERS):
+            items = self._note_container(value)
         elif _is_told_by_contents(value):
-            self.exact = False
+            self.exact, items = False, ()
         else:
-            attributes = attributes_of(value, self._names)
-            own = _dict_of(value)
-            self._objects.append((value, type(value), own, len(own or ())))
-            self._attributes += [(value, name, item) for name, item in attributes.items()]
-            items = tuple(attributes.values())
+            items = self._note_object(value)
         for item in items:
             self._walk(item, depth - 1)
+
+    def _note_container(self, value) -> tuple:
+        """Note what can change of a container; returns its items."""
+        self.exact &= not _dict_of(value)  # attributes beside them
+        items = tuple(value.values() if isinstance(value, dict) else value)
+        if isinstance(value, dict):
+            self._mappings.append((value, tuple(value), items))
+        elif isinstance(value, (list, collections.deque)):
+            self._sequences.append((value, items))
+        return items
+
+    def _note_object(self, value) -> tuple:
+        """Note an object and its attributes, which are returned."""
+        attributes, own = attributes_of(value, self._names), _dict_of(value)
+        self._objects.append((value, type(value), own, len(own or ())))
+        self._attributes += [(value, name, item) for name, item in attributes.items()]
+        return tuple(attributes.values())
 
     def _note_array(self, value):
         if value.dtype == object:
@@ -347,7 +332,7 @@ class Look:
 
 def attributes_of(value, names) -> dict:
     """What an object keeps under these names (None for all) in its dict and in slots; nothing of what is the machinery's."""
-    if (file_of(type(value)) or "").startswith(_MACHINERY):
+    if (file_of(type(value)) or "").startswith(MACHINERY):
         return {}
     own = getattr(value, "__dict__", None)
     slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
@@ -364,72 +349,6 @@ def _slots(kind):
     return [name for name in names if name not in ("__dict__", "__weakref__")] if not is_library(file_of(kind)) else []
 
 
-@functools.lru_cache(maxsize=4096)
-def file_of(kind):
-    """The file that a class is from; see `file_of_module`."""
-    return file_of_module(kind.__module__, sys.modules.get(kind.__module__))
-
-
 def part_of(function, part):
     """A part of a function, which is not kept alive by that."""
     return getattr(function(), part, None)
-
-
-@functools.lru_cache(maxsize=4096)
-def file_of_module(name, module) -> str | None:
-    """The file of a module; a name in brackets where it has none but is not the interpreter's: a notebook, a session."""
-    file = getattr(module, "__file__", None)
-    return f"<{name}>" if file is None and name not in sys.builtin_module_names else file
-
-
-@functools.lru_cache(maxsize=4096)
-def is_installed(file: str) -> bool:
-    """Whether code in this file is from an installed package."""
-    return os.path.realpath(file).startswith(_INSTALLED)
-
-
-@functools.lru_cache(maxsize=4096)
-def is_library(file: str | None) -> bool:
-    """Whether code in this file is the interpreter's, a library's that we know, or our own: its globals do not change."""
-    if file is None:
-        return True
-    file = os.path.realpath(file)
-    return file.startswith(_LIBRARIES) or (file.startswith(_STANDARD) and not file.startswith(_INSTALLED))
-
-
-def global_random_state():
-    """Something that changes when NumPy's global random generator, or Python's, is used."""
-    return _numpys_state(), random.getstate()
-
-
-_without_gaussian: list = [None, None]
-"""NumPy's global generator as it was seen last without a second Gaussian kept: its memory, and the generator."""
-
-_MERSENNE_TWISTER = 624 * 4 + 4
-"""Bytes of its state: the key, and the position in it."""
-
-
-def _numpys_state():
-    """Asking for the state takes 70 us, so it is asked only where the memory of the generator, or who it is, is new.
-
-    A second Gaussian is not in that memory; but where there was none, none appears without new random bits.
-    """
-    generator = np.random.get_bit_generator()
-    memory = None
-    if type(generator) is np.random.MT19937:
-        memory = ctypes.string_at(generator.ctypes.state_address, _MERSENNE_TWISTER)
-        if _without_gaussian == [memory, generator]:
-            return memory
-    state = random_state(np.random.get_state(legacy=False))
-    if memory is not None and memory.startswith(state[0]) and not state[2]:
-        _without_gaussian[:] = memory, generator
-        return memory
-    return state
-
-
-def random_state(state):
-    """The state of a generator of NumPy's, its second Gaussian included, as something that compares equal or not."""
-    inner = state.get("state", {})
-    if "key" not in inner:
-        return repr(state)
-    return inner["key"].tobytes(), inner.get("pos"), state.get("has_gauss"), state.get("gauss")

@@ -87,7 +87,7 @@ class Trace:
     native : dict
         What runs derivatives that have gone over to the lists that compute them, by their names; `running.tiers` fills it.
     runners : dict
-        What `running.tiers` knows of the list, by the names of derivatives.
+        What else runs the list: what `running.tiers` knows, by the names of derivatives, and its machine code in lanes.
     has_bounds : bool
         Whether the list is for some integers only, which `admits` looks at.
     has_own_dtype : bool

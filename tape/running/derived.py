@@ -42,6 +42,7 @@ class Lists:
             self.program = rolled(Listing.of(trace.program)).program()
         self.inputs = [names[k] if names else f"x{k}" for k in trace.dynamic]
         self.wrt = [self.inputs[k] for k in trace.wrt]
+        self.views = [self.program.inputs[k] for k in trace.wrt]  # those that `wrt` names
         self.outputs = [f"out{k}" if len(trace.program.outputs) > 1 else "out" for k in range(len(trace.program.outputs))]
 
     @cached_property
@@ -54,8 +55,7 @@ class Lists:
     def value_and_grad(self) -> NativeFunction:
         """Arguments to results and the gradients of the differentiated arguments."""
         program = self.program
-        views = [program.inputs[k] for k in self.trace.wrt]
-        longer, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], views, seeded=False)
+        longer, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], self.views, seeded=False)
         return self._native(longer, [*longer.outputs, *adjoints], self.inputs,
                             [*self.outputs, *(f"grad_{n}" for n in self.wrt)], "value_and_grad")
 
@@ -63,9 +63,8 @@ class Lists:
     def vjp(self) -> NativeFunction:
         """Arguments and adjoints of the results, to results and adjoints of the arguments."""
         program = self.program
-        views = [program.inputs[k] for k in self.trace.wrt]
         which = list(range(len(program.outputs)))
-        longer, adjoints = with_gradients(program, which, views, seeded=True)
+        longer, adjoints = with_gradients(program, which, self.views, seeded=True)
         return self._native(longer, [*longer.outputs, *adjoints], [*self.inputs, *(f"seed_{n}" for n in self.outputs)],
                             [*self.outputs, *(f"adjoint_{n}" for n in self.wrt)], "vjp")
 
@@ -73,9 +72,8 @@ class Lists:
     def jvp(self) -> NativeFunction:
         """Arguments and tangents, to results and their tangents."""
         program = self.program
-        views = [program.inputs[k] for k in self.trace.wrt]
         which = list(range(len(program.outputs)))
-        longer, tangents = with_tangents(program, which, views)
+        longer, tangents = with_tangents(program, which, self.views)
         return self._native(longer, [*longer.outputs, *tangents], [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],
                             [*self.outputs, *(f"tangent_{n}" for n in self.outputs)], "jvp")
 
@@ -92,8 +90,7 @@ class Lists:
     def hvp(self) -> NativeFunction:
         """Arguments and tangents, to the tangents of the gradients."""
         program = self.program
-        views = [program.inputs[k] for k in self.trace.wrt]
-        first, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], views, seeded=False)
+        first, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], self.views, seeded=False)
         first.outputs = adjoints
         longer, tangents = with_tangents(first, list(range(len(adjoints))), [first.inputs[k] for k in self.trace.wrt])
         return self._native(longer, tangents, [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],

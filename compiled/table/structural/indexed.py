@@ -58,6 +58,19 @@ def _position(values, cell, low, high):
     return np.int64(stored) if low <= stored < high else high
 
 
+@row_kernel
+def _add_at(code, i, geometry, values, buffer, indexed, direct):
+    """Add the cells from `direct` on, one after the other, to those at the positions, which count from `indexed`."""
+    g, _, positions, _, _ = block_of(code, i)
+    low, high = geometry[g + 1], geometry[g + 2]
+    for j in range(geometry[g]):
+        p = _position(values, positions + j, low, high)
+        if p == high:
+            return INDEX_ERROR
+        buffer[np.uintp(indexed + p)] += buffer[np.uintp(direct + j)]
+    return OK
+
+
 # ---------------------------------------------------------------------- gather: out[j] = base[positions[j]]
 
 
@@ -80,15 +93,8 @@ def _gather_forward(code, i, geometry, values):
 
 @row_kernel
 def _gather_reverse(code, i, geometry, values, adjoints):
-    g, base, positions, _, out = block_of(code, i)
-    if not code[i, FLAGS] & 1:
-        return OK
-    for j in range(geometry[g]):
-        p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
-        if p == geometry[g + 2]:
-            return INDEX_ERROR
-        adjoints[np.uintp(base + p)] += adjoints[np.uintp(out + j)]
-    return OK
+    _, base, _, _, out = block_of(code, i)
+    return _add_at(code, i, geometry, values, adjoints, base, out) if code[i, FLAGS] & 1 else OK
 
 
 @row_kernel
@@ -102,14 +108,8 @@ def _gather_tangent_reverse(code, i, geometry, values, tangents, adjoints, adjoi
 
 @row_kernel
 def _scatter(code, i, geometry, values, buffer):
-    g, source, positions, _, out = block_of(code, i)
-    low, high = geometry[g + 1], geometry[g + 2]
-    for j in range(geometry[g]):
-        p = _position(values, positions + j, low, high)
-        if p == high:
-            return INDEX_ERROR
-        buffer[np.uintp(out + p)] += buffer[np.uintp(source + j)]
-    return OK
+    _, source, _, _, out = block_of(code, i)
+    return _add_at(code, i, geometry, values, buffer, out, source)
 
 
 @row_kernel
