@@ -19,6 +19,7 @@ import llvmlite
 import numba
 from numba import njit
 from numba.core.caching import FunctionCache
+from numba.core.registry import cpu_target
 
 from compiled.numba_loading import load_numba
 
@@ -106,6 +107,13 @@ class _KernelCache(PlacedCache):
         super().__init__(function)
         self._digest = digest
 
+    def has(self, signature) -> bool:
+        """Whether the index of what is kept has an entry for these types."""
+        try:
+            return self._enabled and self._index_key(signature, cpu_target.target_context.codegen()) in self._cache_file._load_index()
+        except Exception:  # whatever a damaged file makes the reader of pickles raise
+            return False
+
     def _index_key(self, signature, codegen):
         code = hashlib.sha256(self._py_func.__code__.co_code).hexdigest()
         return signature, codegen.magic_tuple(), code, self._digest
@@ -125,7 +133,7 @@ def kernel(table):
 
     def decorate(function):
         dispatcher = njit(nogil=True, _nrt=False, error_model="numpy")(function)
-        return cached(dispatcher, package_digest() + table.digest())
+        return _cached(dispatcher, package_digest() + table.digest())
 
     return decorate
 
@@ -133,8 +141,17 @@ def kernel(table):
 def cached(dispatcher, digest: str):
     """Keep what a jitted function is compiled to on disk, under `digest` of all that it depends on; returns the function."""
     load_numba()
+    return _cached(dispatcher, digest)
+
+
+def _cached(dispatcher, digest):
     place(dispatcher, lambda: _KernelCache(dispatcher.py_func, digest))
     return dispatcher
+
+
+def is_kept(dispatcher, signature: tuple) -> bool:
+    """Whether what a kernel is compiled to for the types of its arguments is on disk."""
+    return isinstance(dispatcher._cache, _KernelCache) and dispatcher._cache.has(signature)
 
 
 def place(dispatcher, make) -> None:

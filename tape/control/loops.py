@@ -407,7 +407,7 @@ def while_loop(cond: Callable[[X], Any], body: Callable[[X], X], carry: X) -> X:
         fits = ran < room
         if recorder.without_values or recorder.value(fits.view):
             break
-        recorder.memory.length = recorder._executed = begin
+        recorder.memory.length = recorder.executed = begin
         recorder.bodies.pop()
         room *= 4
     last = [_array(view, recorder.dtype) for view in views["last"]]

@@ -17,7 +17,7 @@ from compiled.lists import loops
 from compiled.lists.calls import Call, CallWords
 from compiled.lists.memory import ListMemory
 from compiled.lists.program import Program, live_flags
-from compiled.sweeps.engine import ENGINE
+from compiled.sweeps.engine import engine_of
 from compiled.table.instructions import TABLE, Table, undefined
 from compiled.table.layout import ACCUMULATES, FLAGS, GUARD_FAILED, INDEX_ERROR, instruction_and_code
 from compiled.table.views import View, broadcast_strides, contiguous
@@ -104,7 +104,8 @@ class Recorder:
         self.scalars: dict[int, dict[int, list]] = {}
         self.lines: dict[tuple[str, int], int] = {}
         self.roots: dict[View, tuple[str, list[View]]] = {}  # results of SQUARES_OF_ROOTS' rows: row and operands
-        self._executed = 0
+        self.engine = engine_of(self.table, self.dtype)
+        self.executed = 0  # so many instructions have their values
         self._intervals: dict[int, Interval | None] = {}  # of slots of integers: bounds of their cells, None if unknown
         self.rounded = 0  # how many constants of integers were beyond what cells hold
         self.nonzero: set[int] = set()  # cells of numbers that a guard says are not 0
@@ -409,7 +410,7 @@ class Recorder:
         values = self.value(view).copy()
         self.outcomes.append(values.tobytes())
         self.structural("guard", [view, self.constant(values)], None, (view.size,), 0)
-        self._executed = self.memory.length
+        self.executed = self.memory.length
         return values
 
     # ------------------------------------------------------------------ values
@@ -417,11 +418,11 @@ class Recorder:
     def value(self, view: View) -> np.ndarray:
         """Run what was recorded so far, and return the cells as an array that shares the buffer."""
         memory = self.memory
-        if self._executed < memory.length:
-            status = loops.forward(ENGINE, self, memory.values, self._executed, memory.length)
+        if self.executed < memory.length:
+            status = loops.forward(self.engine, self, memory.values, self.executed, memory.length)
             if status >= 0:
                 raise_status(status, self.program([]))
-            self._executed = memory.length
+            self.executed = memory.length
         return view.of(memory.values)
 
     def program(self, outputs: list[View]) -> Program:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiled.table.views import View, has_distinct_cells
+from compiled.table.views import has_distinct_cells
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import changes_inputs, memory_of, shared_leaves
 from tape.recording.arguments import argument_of, describe, differentiated_leaves, leaves_of, result_leaves, with_leaves
@@ -91,11 +91,10 @@ class Recording:
             except (TypeError, ValueError) as error:
                 raise _reason(error) from None
         outputs, which, dtypes = _outputs(recorder, results)
-        if not recorder.bodies:  # loops are run by native code, when the derivative is known
-            recorder.value(View(0, (), ()))
         trace = Trace(program=recorder.program(outputs), leaves=self.described, results=which, result_dtypes=dtypes,
                       structure=structure, outcomes=tuple(recorder.outcomes), **fields)
-        return trace, Workspace(trace.program, trace.wrt, recorder.memory.values)
+        # What nobody has asked for yet is computed when somebody does: a derivative in native code computes it anyway.
+        return trace, Workspace(trace.program, trace.wrt, recorder.memory.values, recorder.executed)
 
     def _inputs(self, recorder):
         """What the function is called with, leaf by leaf, and what the list has to say of it."""

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+import compiled.native.interpreter  # noqa: F401  enters itself as what stands in for the forward sweep
 from compiled.lists import loops
 from compiled.lists.program import Program
-from compiled.sweeps.engine import ENGINE
+from compiled.sweeps.engine import Engine, engine_of
 from compiled.table.layout import OPERAND
 from tape.recording.argument_memory import ArgumentMemory
 from tape.recording.arguments import Leaf, like_argument, require_scalar, with_leaves
@@ -29,13 +30,25 @@ IDLE_BYTES = 1 << 28
 
 
 class Workspace:
-    """The buffers in which one thread runs one list; `values` are what its cells hold at the start."""
+    """The buffers in which one thread runs one list.
 
-    __slots__ = ("adjoint_tangents", "adjoints", "gradients", "inputs", "output_adjoints", "outputs", "program", "tangents",
-                 "values")
+    Parameters
+    ----------
+    program : Program
+        The list.
+    wrt : list of int
+        Which inputs are differentiated.
+    values : ndarray, optional
+        What its cells hold at the start, those of the constants by default.
+    computed : int
+        How many instructions' results are among the values; `Trace.finish` computes the rest.
+    """
 
-    def __init__(self, program: Program, wrt: list[int], values: np.ndarray | None = None):
-        self.program = program
+    __slots__ = ("adjoint_tangents", "adjoints", "computed", "gradients", "inputs", "output_adjoints", "outputs", "program",
+                 "tangents", "values")
+
+    def __init__(self, program: Program, wrt: list[int], values: np.ndarray | None = None, computed: int = 0):
+        self.program, self.computed = program, computed
         self.values = (program.values if values is None else values[: len(program.values)]).copy()
         self.inputs = [view.of(self.values) for view in program.inputs]
         self.outputs = [view.of(self.values) for view in program.outputs]
@@ -96,6 +109,8 @@ class Trace:
         Whether it is known that the result is one float of shape (); and that it is the list's first output as it stands.
     guards : list of int
         The instructions that are guards.
+    engine : Engine
+        The sweeps that run the list.
     """
 
     program: Program
@@ -117,6 +132,7 @@ class Trace:
     is_scalar: bool = field(default=False, init=False)
     is_own_scalar: bool = field(default=False, init=False)
     guards: list[int] = field(init=False)
+    engine: Engine = field(init=False)
     idle: collections.deque = field(init=False)
 
     def __post_init__(self):
@@ -127,6 +143,7 @@ class Trace:
                           if kind is int or (kind is not float and kind.kind in "iu")]
         self.has_bounds = bool(self.bounds or self.fixed)
         self.guards = self.program.instructions("guard")
+        self.engine = engine_of(self.program.table, self.program.values.dtype)
         own = [self.leaves[self.dynamic[k]] for k in self.wrt]
         self.has_own_dtype = all(leaf.kind == "array" and leaf.dtype == self.program.values.dtype for leaf in own)
 
@@ -139,7 +156,9 @@ class Trace:
     def explain(self, workspace: Workspace, leaves: list) -> None:
         """Raise what the sweeps find wrong with arguments for which native code stopped."""
         self.load(workspace, leaves)
-        raise_status(self.forward(workspace), self.program)
+        status = self.forward(workspace)
+        if status >= 0:
+            raise_status(status, self.program)
 
     def workspace(self) -> Workspace:
         """Take an idle workspace, or make one; hand it back with `idle.append`."""
@@ -168,8 +187,17 @@ class Trace:
         """Run the forward sweep; returns its status."""
         program = self.program
         if program.has_bodies:
-            return loops.forward(ENGINE, program, workspace.values, 0, len(program.code))
-        return ENGINE.forward(program.code, program.geometry, workspace.values, 0, len(program.code))
+            return loops.forward(self.engine, program, workspace.values, 0, len(program.code))
+        return self.engine.forward(program.code, program.geometry, workspace.values, 0, len(program.code))
+
+    def finish(self, workspace: Workspace) -> None:
+        """Compute what recording has left for those who want it (see `Workspace`)."""
+        program = self.program
+        if workspace.computed < len(program.code):
+            status = loops.forward(self.engine, program, workspace.values, workspace.computed, len(program.code))
+            workspace.computed = len(program.code)
+            if status >= 0:
+                raise_status(status, program)
 
     def outcome_at(self, workspace: Workspace, number: int) -> tuple[bytes, ...]:
         """The outcomes up to the guard, instruction `number`, that failed in the workspace, with what it saw now."""

@@ -12,7 +12,7 @@ import numpy as np
 from compiled.lists import loops
 from compiled.lists.listing import Listing
 from compiled.native.wrappers import NOT_FINITE, NOT_TAKEN, Signature
-from compiled.sweeps.engine import ENGINE
+from compiled.sweeps.engine import engine_of
 from compiled.table.layout import instruction_and_code
 from tape.errors import NotDifferentiable
 from tape.recording.recorder import check_integers
@@ -35,7 +35,7 @@ class SweptFunction:
             if np.shape(leaf) != view.shape:
                 return NOT_TAKEN, []
             view.of(values)[...] = leaf
-        status = loops.forward(ENGINE, program, values, 0, len(program.code))
+        status = loops.forward(engine_of(program.table, self.dtype), program, values, 0, len(program.code))
         if status >= 0:
             return instruction_and_code(status)[1], []
         results = [view.of(values).copy()[()] if not view.shape else view.of(values).copy() for view in program.outputs]

@@ -26,13 +26,13 @@ import time
 import numpy as np
 
 from compiled.lists import loops
-from compiled.sweeps.engine import ENGINE
+from compiled.sweeps.engine import mode
 from tape.recording.arguments import like_argument
 from tape.recording.trace import Trace, Workspace
 from tape.recording.traces import Traces
 from tape.reports.strictness import is_finite, strictness, verify
 from tape.running.executables import Stopped, run
-from tape.running.tiers import lists_of, mode, tier_of
+from tape.running.tiers import lists_of, tier_of
 from tape.transforms.build import with_gradients
 
 
@@ -69,16 +69,14 @@ def linearised(traces: Traces, args, kwargs, numbers, derivative: str, ask, chec
                     continue
         trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
     tier, chosen = trace.runners.get(derivative) or tier_of(trace, derivative), mode()
-    if trace.program.has_bodies:
-        tier.compile()
-    elif chosen == "always" and derivative != "value":
-        tier.move(chosen)
-    if derivative in trace.native:
+    tier.start(chosen)
+    if derivative in trace.native or not tier.can_sweep:
         try:
             return ask(ListedPoint(trace, leaves, checked))
         except Stopped:
             if trace.program.has_bodies:
                 trace.explain(workspace, leaves)
+    trace.finish(workspace)
     answer = ask(SweptPoint(trace, workspace, leaves, checked))
     trace.idle.append(workspace)
     if found and derivative != "value":  # what recording takes is not counted
@@ -90,7 +88,7 @@ def linearised(traces: Traces, args, kwargs, numbers, derivative: str, ask, chec
 
 def point_of(trace: Trace, workspace: Workspace, leaves, checked: bool = True):
     """The point of a list that has run on these leaves, with its values in the workspace."""
-    if trace.program.has_bodies:
+    if trace.program.has_bodies or not tier_of(trace, "value").can_sweep:
         return ListedPoint(trace, leaves, checked)
     return SweptPoint(trace, workspace, leaves, checked)
 
@@ -171,7 +169,8 @@ class SweptPoint:
         self._push(vectors)
         for adjoint in work.output_adjoints:
             adjoint.fill(1.0)
-        ENGINE.tangent_reverse(program.code, program.geometry, work.values, work.tangents, work.adjoints, work.adjoint_tangents)
+        trace.engine.tangent_reverse(program.code, program.geometry, work.values, work.tangents, work.adjoints,
+                                     work.adjoint_tangents)
         self._at_end = False
         products = [like_argument(program.inputs[k].of(work.adjoint_tangents), trace.leaves[trace.dynamic[k]])
                     for k in trace.wrt]
@@ -191,7 +190,7 @@ class SweptPoint:
     def _swept_back(self) -> list:
         """Adjoints of the arguments from those of the outputs, which are in place; all are zero after."""
         trace, work, program = self.trace, self.work, self.trace.program
-        ENGINE.reverse(program.code, program.geometry, work.values, work.adjoints, False)
+        trace.engine.reverse(program.code, program.geometry, work.values, work.adjoints, False)
         self._at_end = False
         if trace.has_own_dtype:
             adjoints = [adjoint.copy() for adjoint in work.gradients]
@@ -211,7 +210,7 @@ class SweptPoint:
             view.of(work.tangents)[...] = 0.0
         for k, tangent in zip(trace.wrt, tangents, strict=True):
             program.inputs[k].of(work.tangents)[...] = tangent
-        ENGINE.tangent(program.code, program.geometry, work.values, work.tangents)
+        trace.engine.tangent(program.code, program.geometry, work.values, work.tangents)
         self._at_end = True
 
     def _go_to_end(self):
@@ -322,29 +321,32 @@ def copied(leaves) -> list:
     return [np.copy(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
 
 
-def fill_adjoints(trace: Trace, workspace: Workspace, seeds) -> None:
-    """Leave the adjoint of every variable of a list in a workspace that holds its values; assignments are undone.
+def fill_adjoints(trace: Trace, workspace: Workspace, seeds) -> bool:
+    """Leave the adjoint of every variable of a list in a workspace that holds its values.
 
-    `seeds` are pairs of an output's number and its adjoint.
+    `seeds` are pairs of an output's number and its adjoint. Returns whether assignments have been undone, so that the values are
+    no longer those of the end.
     """
     program, adjoints = trace.program, workspace.adjoints
     adjoints[...] = 0.0
     if program.has_bodies:
-        _fill_by_list(program, workspace, seeds)
-        return
+        _fill_by_list(trace, workspace, seeds)
+        return False
     for which, seed in seeds:
         program.outputs[which].of(adjoints)[...] += seed
-    ENGINE.reverse(program.code, program.geometry, workspace.values, adjoints, True)
+    trace.engine.reverse(program.code, program.geometry, workspace.values, adjoints, True)
+    return program.overwrites
 
 
-def _fill_by_list(program, workspace, seeds):
+def _fill_by_list(trace, workspace, seeds):
     """Adjoints by the list that computes them, as the sweeps do not go into loops and calls."""
+    program = trace.program
     slots = [program.slot_view(k) for k in range(len(program.slots)) if k not in program.constants]
     longer, views = with_gradients(program, [which for which, _ in seeds], slots, seeded=True)
     values = longer.values.copy()
     given = [view.of(workspace.values) for view in program.inputs] + [seed for _, seed in seeds]
     for view, value in zip(longer.inputs, given, strict=True):
         view.of(values)[...] = value
-    loops.forward(ENGINE, longer, values, 0, len(longer.code))
+    loops.forward(trace.engine, longer, values, 0, len(longer.code))
     for slot, view in zip(slots, views, strict=True):
         slot.of(workspace.adjoints)[...] = view.of(values)

@@ -7,12 +7,11 @@ Environment: `TAPE_NATIVE=0` stays on the sweeps, `TAPE_NATIVE=always` compiles 
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 import time
 
 from compiled.native.function import NativeFunction
+from compiled.sweeps.engine import mode
 from tape.recording.trace import Trace
 from tape.recording.traces import Traces
 from tape.running.derived import Lists, native_listing
@@ -34,8 +33,9 @@ def price(instructions: int) -> float:
     return WORTH * (first + each * instructions)
 
 
-mode = functools.partial(os.environ.get, "TAPE_NATIVE", "1")
-"""What `TAPE_NATIVE` says: "0", "1" or "always"."""
+SWEEPS = {"value_and_grad": ("forward", "reverse"), "value": ("forward", "reverse", "tangent"), "jvp": ("forward", "tangent"),
+          "hvp": ("forward", "tangent", "tangent_reverse")}
+"""The sweeps that run a derivative."""
 
 
 class Tier:
@@ -47,12 +47,29 @@ class Tier:
         Spent in the sweeps.
     price : float
         So many have to be spent before the list is compiled.
+    can_sweep : bool
+        Whether the sweeps can run it: it has no loops or calls, and there are kernels, or the list is too long for anything else.
     """
 
     def __init__(self, trace: Trace, name: str):
         self.seconds, self.compiling, self.refused, self._function = 0.0, 0.0, "", None
         self.trace, self.name = trace, name
         self.price = price(len(trace.program.code))
+        self.can_sweep = not trace.program.has_bodies and self._has_kernels()
+
+    def _has_kernels(self):
+        return len(self.trace.program.code) > MOST_INSTRUCTIONS or all(map(self.trace.engine.has, SWEEPS[self.name]))
+
+    def start(self, chosen: str) -> None:
+        """Go over to native code at once where the sweeps cannot run the derivative, or where the user has `chosen` so."""
+        if not self.can_sweep and not self.trace.program.has_bodies and self._has_kernels():
+            self.can_sweep = True  # of other lists enough has been compiled
+        if not self.can_sweep:
+            self.compile()
+            if not self.trace.program.has_bodies:
+                self.trace.engine.miss(SWEEPS[self.name], self.compiling)
+        elif chosen == "always" and self.name != "value":
+            self.move(chosen)
 
     def move(self, chosen: str) -> None:
         """Go over to native code, unless the user, who has `chosen` a mode, or the length of the list forbids it."""

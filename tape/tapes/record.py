@@ -60,6 +60,7 @@ def record(f, *args, **kwargs):
         trace, workspace = recorded_trace(f, args, _float_arguments(args))
     else:
         trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
+        trace.finish(workspace)
     trace.program.check()
     recorded = Tape(trace, structure, workspace)
     recorded._names = parameter_names(f, len(args))

@@ -15,7 +15,6 @@ import numpy as np
 from compiled.forking import cached_property
 from compiled.lists.listing import Listing
 from compiled.lists.program import Program
-from compiled.sweeps.engine import ENGINE
 from compiled.table.layout import OPCODE, OPERAND, OPERANDS, OUTPUT
 from compiled.table.views import View
 from tape.draw import GraphPicture, draw
@@ -327,8 +326,8 @@ class Tape:
         seeds = self._seeds(seed)
         if self._rewound and not self._program.has_bodies:
             self._swept()  # the last reverse sweep undid the assignments: run them again
-        fill_adjoints(self._trace, self._workspace, seeds)
-        self._rewound = self._rewound if self._program.has_bodies else self._program.overwrites
+        undone = fill_adjoints(self._trace, self._workspace, seeds)
+        self._rewound = undone or (self._rewound and self._program.has_bodies)
         self._seeded = seeds
         wrt = [self._program.inputs[k] for k in self._trace.wrt]
         adjoints = [view.of(self._workspace.adjoints) for view in wrt]
@@ -339,7 +338,7 @@ class Tape:
         """The value buffer before the last forward sweep."""
         program, work = self._program, self._workspace.values.copy()
         if program.overwrites and not self._rewound:
-            ENGINE.reverse(program.code, program.geometry, work, np.zeros_like(work), False)
+            self._trace.engine.reverse(program.code, program.geometry, work, np.zeros_like(work), False)
         values = program.values.copy()
         for view in program.inputs:
             view.of(values)[...] = view.of(work)

@@ -115,7 +115,7 @@ def fold_constants(listing: Listing) -> Listing:
     program = Listing(listing.dtype, listing.table, listing.shapes, listing.constants, [], set(), outputs, listing.lines,
                       wanted).program()
     values = program.values.copy()
-    if engine_of(listing.table).forward(program.code, program.geometry, values, 0, len(program.code)) >= 0:
+    if engine_of(listing.table, listing.dtype).forward(program.code, program.geometry, values, 0, len(program.code)) >= 0:
         return listing  # an index out of bounds: let the call say so
     result = listing.with_steps([step for step in listing.steps if step.out is None or step.out.slot not in folded])
     for slot, view in zip(sorted(folded), program.outputs, strict=True):
