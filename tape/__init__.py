@@ -5,68 +5,90 @@
 array([0.    , 1.3818])
 """
 
-from tape import scipy
-from tape.control.loops import cond, fori, while_loop
-from tape.control.operations import JittedOperation, checkpoint, operation, scan
-from tape.derivatives.checking import check_grads
-from tape.derivatives.gradients import grad, value_and_grad
-from tape.derivatives.jacobians import hessian, jacobian
-from tape.derivatives.products import hessian_operator, hvp, jvp, vjp
-from tape.draw import draw_gradients, gradient_norms
-from tape.eager.variables import EagerVariable, no_grad, variable
-from tape.errors import (
-    CapacityError,
-    GuardFailed,
-    InvalidTape,
-    NotDifferentiable,
-    TapeError,
-    UndefinedGradient,
-    UndefinedGradientWarning,
-    WorkspaceCapacityError,
-)
-from tape.jitted.derivatives import workspace_limit
-from tape.native.batch import batch
-from tape.native.compiled import Compiled, compile
-from tape.recording.arrays import RecordedArray, stop_gradient
-from tape.recording.recorder import memory_limit
-from tape.reports.report import Report
-from tape.reports.strictness import strict
-from tape.rules import (  # noqa: F401 (they register what they record)
-    arrays,
-    assembling,
-    counting,
-    cumulative,
-    elementwise,
-    linear_algebra,
-    making,
-    nan_reductions,
-    polynomials,
-    quantiles,
-    reductions,
-    sorting,
-    ufuncs,
-    writing,
-)
-from tape.rules.calls import TracedOperation
-from tape.rules.dropout import dropout
-from tape.rules.functions import relu, sigmoid, softplus
-from tape.rules.reductions import logsumexp
-from tape.tapes.graph import Operation
-from tape.tapes.record import load, record
-from tape.tapes.tape import Tape
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:  # for type checkers; what is imported when stands below
+    from tape import scipy
+    from tape.control.loops import cond, fori, while_loop
+    from tape.control.operations import JittedOperation, checkpoint, operation, scan
+    from tape.derivatives.checking import check_grads
+    from tape.derivatives.gradients import grad, value_and_grad
+    from tape.derivatives.jacobians import hessian, jacobian
+    from tape.derivatives.nopython import jvp, vjp
+    from tape.derivatives.products import hessian_operator, hvp
+    from tape.draw import draw_gradients, gradient_norms
+    from tape.eager.variables import EagerVariable, no_grad, variable
+    from tape.errors import (
+        CapacityError,
+        GuardFailed,
+        InvalidTape,
+        NotDifferentiable,
+        TapeError,
+        UndefinedGradient,
+        UndefinedGradientWarning,
+        WorkspaceCapacityError,
+    )
+    from tape.jitted.derivatives import workspace_limit
+    from tape.native.batch import batch
+    from tape.native.compiled import Compiled, compile
+    from tape.recording.arrays import RecordedArray, stop_gradient
+    from tape.recording.recorder import memory_limit
+    from tape.reports.report import Report
+    from tape.reports.strictness import strict
+    from tape.rules.calls import TracedOperation
+    from tape.rules.dropout import dropout
+    from tape.rules.functions import relu, sigmoid, softplus
+    from tape.rules.reductions import logsumexp
+    from tape.tapes.graph import Operation
+    from tape.tapes.record import load, record
+    from tape.tapes.tape import Tape
 
 __version__ = "0.1.0"  # the one place: setup.cfg reads it here
 
-__all__ = [
-    "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
-    "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
-    "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "batch", "check_grads", "checkpoint", "compile",
-    "cond", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian",
-    "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid",
-    "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
-]
+_PLACES = {
+    "control.loops": "cond fori while_loop",
+    "control.operations": "JittedOperation checkpoint operation scan",
+    "derivatives.checking": "check_grads",
+    "derivatives.gradients": "grad value_and_grad",
+    "derivatives.jacobians": "hessian jacobian",
+    "derivatives.nopython": "jvp vjp",
+    "derivatives.products": "hessian_operator hvp",
+    "draw": "draw_gradients gradient_norms",
+    "eager.variables": "EagerVariable no_grad variable",
+    "errors": "CapacityError GuardFailed InvalidTape NotDifferentiable TapeError UndefinedGradient UndefinedGradientWarning "
+              "WorkspaceCapacityError",
+    "jitted.derivatives": "workspace_limit",
+    "native.batch": "batch",
+    "native.compiled": "Compiled compile",
+    "recording.arrays": "RecordedArray stop_gradient",
+    "recording.recorder": "memory_limit",
+    "reports.report": "Report",
+    "reports.strictness": "strict",
+    "rules.calls": "TracedOperation",
+    "rules.dropout": "dropout",
+    "rules.functions": "relu sigmoid softplus",
+    "rules.reductions": "logsumexp",
+    "tapes.graph": "Operation",
+    "tapes.record": "load record",
+    "tapes.tape": "Tape",
+}
+"""The modules that the public names are in. Each loads when a name of it is first used: `import tape` alone takes no time."""
+
+_MODULE_OF = {name: module for module, names in _PLACES.items() for name in names.split()}
+
+__all__ = ["__version__", "scipy", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name == "scipy":
+        return importlib.import_module("tape.scipy")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return found
 
 
 def __dir__() -> list[str]:
     """The public names, without the rooms of the house that importing them brings along."""
-    return [name for name in globals() if name in __all__ or name.startswith("__")]
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

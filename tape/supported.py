@@ -15,6 +15,7 @@ import scipy.linalg
 import scipy.signal
 import scipy.special
 
+import tape.rules  # the table is made of them
 import tape.scipy
 from compiled.table.instructions import TABLE
 from tape.recording.dispatch import FUNCTIONS, has_rule

@@ -9,10 +9,18 @@ import pytest
 from compiled.active.workspace import BUSY, HEADERS
 from compiled.lists import reference
 from compiled.lists.program import Program
+from compiled.sweeps import building
 from compiled.sweeps.engine import ENGINE
 from compiled.table.views import View
 from tape.recording.recorder import Recorder
 from tape.rules.indexing import located
+
+
+def pytest_sessionstart(session):
+    """Compile the kernels, where they are not on disk, before the first test: which tier runs a list depends on it."""
+    if not hasattr(session.config, "workerinput"):  # once, not in each process of pytest-xdist
+        for _ in building.build():
+            pass
 
 
 class Writer(Recorder):

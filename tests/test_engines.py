@@ -10,6 +10,7 @@ import pytest
 from conftest import Sweeps, Writer
 
 from compiled.errors import InvalidTape
+from compiled.native.interpreter import Interpreter
 from compiled.sweeps.engine import ENGINE, Engine
 from compiled.table.instructions import TABLE, Row, Table, f, undefined
 from compiled.table.layout import FLAGS, INDEX_ERROR, OPCODE, OPERAND, OUTPUT, STATUS_BITS
@@ -281,6 +282,13 @@ def test_sweeps_equal_the_reference(seed):
 def test_sweeps_equal_the_reference_in_single_precision(seed):
     """The same with lists of float32."""
     compare_engines(RandomProgram(seed, np.float32).program, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("seed", SEEDS[:6] + SEEDS[40:70])
+def test_the_interpreter_equals_the_reference(seed):
+    """What stands in for the sweeps where there are no kernels, in both precisions."""
+    for dtype in (np.float64, np.float32):
+        compare_engines(RandomProgram(seed, dtype).program, np.random.default_rng(seed), Interpreter(TABLE))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

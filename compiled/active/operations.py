@@ -44,6 +44,8 @@ class Operation(Emitter):
         The same value by elementary operations, for lists of instructions, and for tangents where they have no rule.
     """
 
+    is_jitted_operation = True
+
     def __init__(self, function, rule=None, tangent_rule=None, body=None, name=None):
         self.function, self.rule, self.tangent_rule, self.body = function, rule, tangent_rule, body
         self.__name__ = name or function.__name__

@@ -78,11 +78,15 @@ class Engine:
             return True
         if name in self._missing:
             return False
+        found = self.is_kept(name)
+        if not found:
+            self._missing.add(name)
+        return found
+
+    def is_kept(self, name: str) -> bool:
+        """Whether the kernel of sweep `name` is in this process or on disk."""
         sweep, wanted = sweep_of(self.table, name), self.signature(name)
-        if wanted in sweep.overloads or is_kept(sweep, wanted):
-            return True
-        self._missing.add(name)
-        return False
+        return wanted in sweep.overloads or is_kept(sweep, wanted)
 
     def miss(self, names, seconds: float) -> None:
         """Note that so many seconds have gone into doing without some sweeps."""
@@ -94,9 +98,7 @@ class Engine:
         sweep, wanted = sweep_of(self.table, name), self.signature(name)
         if wanted not in sweep.overloads:
             load_numba()
-            with announced(f"the {name.replace('_', ' over ')} sweep for {self.dtype}, once on this machine (python -m tape build "
-                           "compiles all of them beforehand)"):
-                sweep.compile(wanted)
+            sweep.compile(wanted)
         return sweep
 
     def signature(self, name: str) -> tuple:
@@ -111,7 +113,9 @@ class Engine:
         if name not in BUFFERS:
             raise AttributeError(name)
         if self.interpreter is None or self.has(name):
-            return vars(self).setdefault(name, self.compile(name))
+            with announced(f"the {name.replace('_', ' over ')} sweep for {self.dtype}, once on this machine (python -m tape build "
+                           "compiles all of them beforehand)"):
+                return vars(self).setdefault(name, self.compile(name))
 
         def interpreted(*args):
             begin = time.perf_counter()

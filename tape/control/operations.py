@@ -18,7 +18,8 @@ from tape.control.loops import checkpointed as traced_checkpoint
 from tape.control.loops import eager_scan, traced_scan
 from tape.derivatives.products import vjp
 from tape.errors import NotDifferentiable
-from tape.jitted.derivatives import is_jitted, jitted_caller, remembered
+from tape.jitted import is_jitted
+from tape.jitted.derivatives import jitted_caller, remembered
 from tape.recording.arguments import leaves_of
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import current_recorder

@@ -10,7 +10,7 @@ import numpy as np
 
 from tape.derivatives.products import jvp, vjp
 from tape.errors import NotDifferentiable
-from tape.jitted.derivatives import along, is_jitted
+from tape import jitted
 from tape.recording.arguments import leaves_of, with_leaves
 
 
@@ -77,10 +77,10 @@ def _derivative(f, args, mode, random):
     """The first derivative along a fixed random direction (adjoint), as a function of the same arguments."""
     if mode == "forward":
         direction = _random_like(args, random)
-        return along(f, mode, args, direction) if is_jitted(f) else lambda *a: jvp(f, a, direction)[1]
+        return jitted.along(f, mode, args, direction) if jitted.is_jitted(f) else lambda *a: jvp(f, a, direction)[1]
     seed = _random_like(_evaluated(f, args), random)
-    if is_jitted(f):
-        return along(f, mode, args, (seed,))
+    if jitted.is_jitted(f):
+        return jitted.along(f, mode, args, (seed,))
     return lambda *a: vjp(f, *a)[1](seed)
 
 

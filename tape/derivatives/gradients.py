@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Literal
 
 from tape.derivatives.nested import nested_value_and_grad
-from tape.jitted.derivatives import is_jitted, jitted_grad, jitted_value_and_grad
+from tape import jitted
 from tape.recording.arguments import LEAVES, argument_numbers, arranged
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, Reporting, Scalar, ScalarResult, X
@@ -71,8 +71,8 @@ def value_and_grad(f, argnums=0, replay=True):
     (5.0, array([2., 4.]))
     """
     numbers = argument_numbers(argnums)
-    if is_jitted(f):
-        return jitted_value_and_grad(f, argnums)
+    if jitted.is_jitted(f):
+        return jitted.jitted_value_and_grad(f, argnums)
     traces = traces_of(f, replay)
 
     @functools.wraps(f, updated=())
@@ -123,8 +123,8 @@ def grad(f, argnums=0, replay=True):
     >>> float(tape.grad(tape.grad(lambda x: x**3))(2.0))
     12.0
     """
-    if is_jitted(f):
-        return jitted_grad(f, argnums)
+    if jitted.is_jitted(f):
+        return jitted.jitted_grad(f, argnums)
     both = value_and_grad(f, argnums, replay)
 
     @functools.wraps(f, updated=())

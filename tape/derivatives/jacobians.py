@@ -15,7 +15,7 @@ from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.derivatives.products import hvp
 from tape.derivatives.sparsity import SparseHessian, SparseJacobian, hessian_pattern, jacobian_pattern
 from tape.errors import NotDifferentiable
-from tape.jitted.derivatives import is_jitted, jitted_hessian, jitted_jacobian
+from tape import jitted
 from tape.recording.arguments import (
     argument_numbers,
     arranged,
@@ -81,9 +81,9 @@ def jacobian(f, argnums=0, mode=None, replay=True):
     """
     if mode not in (None, "forward", "reverse", "sparse"):
         raise NotDifferentiable(f"tape.jacobian: expected mode None, 'forward', 'reverse' or 'sparse', got {mode!r}")
-    if is_jitted(f):
+    if jitted.is_jitted(f):
         _refuse_sparse(mode, "tape.jacobian", "a jitted function", "function.py_func")
-        return jitted_jacobian(f, argnums, mode)
+        return jitted.jitted_jacobian(f, argnums, mode)
     numbers, traces = argument_numbers(argnums), traces_of(f, replay)
 
     @functools.wraps(f, updated=())
@@ -245,9 +245,9 @@ def hessian(f, argnums=0, mode=None, replay=True):
     if mode not in (None, "sparse"):
         raise NotDifferentiable(f"tape.hessian: expected mode None or 'sparse', got {mode!r}")
     number = single_argument(argnums, "tape.hessian")
-    if is_jitted(f):
+    if jitted.is_jitted(f):
         _refuse_sparse(mode, "tape.hessian", "a jitted function", "function.py_func")
-        return jitted_hessian(f, number)
+        return jitted.jitted_hessian(f, number)
     product_of = hvp(f, argnums, replay)
 
     @functools.wraps(f, updated=())

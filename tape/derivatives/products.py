@@ -8,15 +8,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from numba.core import types
-from numba.extending import overload
 
-from compiled.active.preparation import original_of
-from compiled.active.pullbacks import MakePullback, PushTangents
 from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
-from tape.jitted.derivatives import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
+from tape import jitted
 from tape.recording.arguments import (
     arranged,
     check_argument_numbers,
@@ -87,8 +83,8 @@ def vjp(f, *primals):
     numbers = tuple(range(len(primals)))
     if not primals:
         raise NotDifferentiable("tape.vjp: expected at least one primal after the function")
-    if is_jitted(f):
-        return jitted_vjp(f, primals)
+    if jitted.is_jitted(f):
+        return jitted.jitted_vjp(f, primals)
     if current_recorder() is not None:
         return _nested_vjp(f, primals, numbers)
     value, point = linearised(traces_of(f), primals, {}, numbers, "value", lambda point: (point.value, point.kept()))
@@ -164,8 +160,8 @@ def jvp(f, primals, tangents):
         raise NotDifferentiable("tape.jvp: expected tuples of primals and of tangents, as in tape.jvp(f, (x,), (v,))")
     primals, tangents = tuple(primals), tuple(tangents)
     leaves = _tangent_leaves(primals, tangents)
-    if is_jitted(f):
-        return jitted_jvp(f, primals, tangents)
+    if jitted.is_jitted(f):
+        return jitted.jitted_jvp(f, primals, tangents)
     numbers = tuple(range(len(primals)))
     if current_recorder() is not None:
         stretch, results, structure = recorded_call(f, primals, {}, wanted_leaves(primals, {}, numbers))
@@ -185,26 +181,6 @@ def _tangent_leaves(primals, tangents):
     """Leaves of tangents, checked against those of the primals."""
     wanted, structure = leaves_of(primals)
     return checked_leaves(tangents, structure, [np.shape(leaf) for leaf in wanted], "the tangents", "the primals", "leaf")
-
-
-@overload(jvp)
-def _jvp_in_nopython(f, primals, tangents):
-    if not isinstance(f, types.Dispatcher):
-        return None
-    push = PushTangents(original_of(f.dispatcher))
-    return lambda f, primals, tangents: push(primals, tangents)
-
-
-@overload(vjp)
-def _vjp_in_nopython(f, *primals):
-    if not isinstance(f, types.Dispatcher):
-        return None
-    make = MakePullback(original_of(f.dispatcher))
-
-    def value_and_pullback(f, *primals):
-        return make(primals)
-
-    return value_and_pullback
 
 
 @typing.overload
@@ -247,8 +223,8 @@ def hvp(f, argnums=0, replay=True):
     array([ 6., 12.])
     """
     number = single_argument(argnums, "tape.hvp")
-    if is_jitted(f):
-        return jitted_hvp(f, number)
+    if jitted.is_jitted(f):
+        return jitted.jitted_hvp(f, number)
     return _HessianProduct(f, number, replay)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import tape.rules  # noqa: F401  it is asked below which functions have rules
 from tape.eager.replay import EagerOperation, EagerResult, Given, gradients_of
 from tape.eager.shared_memory import SharedMemory
 from tape.errors import NotDifferentiable

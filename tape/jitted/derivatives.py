@@ -14,7 +14,6 @@ import numpy as np
 from numba import njit
 from numba.core import errors
 from numba.core.caching import NullCache
-from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
 from numba.extending import typeof_impl
 
@@ -29,11 +28,6 @@ from compiled.numba_loading import load_numba
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import argument_numbers
 from tape.recording.arrays import RecordedArray
-
-
-def is_jitted(function) -> bool:
-    """Whether a function is one of Numba's, or an operation made of one."""
-    return isinstance(function, (Dispatcher, Operation))
 
 
 def way_of(function):

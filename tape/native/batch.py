@@ -19,8 +19,7 @@ from compiled.native.lanes import has_lanes, lanes_of, most_lanes
 from compiled.native.threads import LanesFunction, most_threads
 from tape.derivatives.gradients import value_and_grad
 from tape.errors import NotDifferentiable
-from tape.jitted.derivatives import is_jitted
-from tape.jitted.lists import recorded_trace
+from tape import jitted
 from tape.recording.arguments import argument_numbers, check_argument_numbers, describe, leaves_of, result_leaves, with_leaves
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import check_integers, current_recorder
@@ -185,7 +184,7 @@ class _Batch:
         """The list of one sample; None where there is none that other samples could use."""
         args, kwargs = samples.example()
         with np.errstate(all="ignore" if not samples.count else None):
-            if is_jitted(self.f):
+            if jitted.is_jitted(self.f):
                 return self._jitted_trace(samples, args, kwargs)
             traces = traces_of(self.f)
             key, leaves, found = traces.find(args, kwargs, ())
@@ -206,7 +205,7 @@ class _Batch:
         with contextlib.suppress(KeyError):
             return self.jitted[key]
         try:
-            trace, _ = recorded_trace(self.f, args, numbers)
+            trace, _ = jitted.recorded_trace(self.f, args, numbers)
             trace.program.check()
         except NotDifferentiable:
             trace = None  # what a list cannot hold, as single precision, goes sample by sample

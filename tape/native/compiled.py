@@ -19,8 +19,7 @@ from compiled.native.export import export
 from compiled.native.function import NativeFunction
 from compiled.table.layout import GUARD_FAILED
 from tape.errors import GuardFailed, NotDifferentiable
-from tape.jitted.derivatives import is_jitted
-from tape.jitted.lists import recorded_trace
+from tape import jitted
 from tape.native.batch import CompiledLanes, compile_lanes
 from tape.recording.arguments import (
     argument_numbers,
@@ -140,8 +139,8 @@ class Compiled(Generic[Y]):
         self._function, self._argnums = function, argnums
         self._numbers = argument_numbers(argnums)
         check_argument_numbers(self._numbers, args)
-        if is_jitted(function):
-            trace, _ = recorded_trace(function, args, self._numbers)
+        if jitted.is_jitted(function):
+            trace, _ = jitted.recorded_trace(function, args, self._numbers)
             self._read = State(function).snapshot()
         else:
             traces = Traces(function, checks_integers=False)
@@ -150,7 +149,7 @@ class Compiled(Generic[Y]):
         trace.program.check()
         self._trace = trace
         self._leaves, self._structure = leaves_of(tuple(args))
-        self._objects = [] if is_jitted(function) else objects_of(self._leaves)
+        self._objects = [] if jitted.is_jitted(function) else objects_of(self._leaves)
         self._whole = {k: _kind(trace.leaves[k]) for k in trace.dynamic if _kind(trace.leaves[k]) != "f"}
         self._plain = (all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
                        and not self._whole)

@@ -20,11 +20,9 @@ from typing import NamedTuple
 import numpy as np
 import optree
 
-from compiled.active.recorded_list import RecordedList
 from compiled.forking import Lock
+from tape import jitted
 from tape.errors import TapeError, UndefinedGradient, UndefinedGradientWarning
-from tape.jitted.derivatives import JittedDerivative
-from tape.jitted.lists import recorded_trace
 from tape.recording.lines import user_stacklevel
 from tape.reports.inspection import Findings, inspect, inspect_forward
 from tape.reports.report import adjoint_text, kink_text, undefined_text, value_text
@@ -244,10 +242,10 @@ class _Watched:
     def add(self, change):
         with self._lock:
             self._count += change
-            if self._count and "__call__" not in vars(JittedDerivative):
-                JittedDerivative.__call__ = _called
+            if self._count and "__call__" not in vars(jitted.JittedDerivative):
+                jitted.JittedDerivative.__call__ = _called
             elif not self._count:
-                del JittedDerivative.__call__
+                del jitted.JittedDerivative.__call__
 
 
 _watched = _Watched()
@@ -255,9 +253,9 @@ _watched = _Watched()
 
 def _called(derivative, *args, **kwargs):
     """Call a jitted derivative, and look at its result in threads that are strict."""
-    result = super(JittedDerivative, derivative).__call__(*args, **kwargs)
+    result = super(jitted.JittedDerivative, derivative).__call__(*args, **kwargs)
     asked = _strictness.get()
-    if asked is not None and not isinstance(derivative.emitter, RecordedList):
+    if asked is not None and not isinstance(derivative.emitter, jitted.RecordedList):
         finite = is_finite(_floats(result))
         if not finite or asked.kinks:
             _examine_jitted(derivative, signature(derivative.py_func).bind(*args, **kwargs).args, finite)
@@ -268,7 +266,7 @@ def _examine_jitted(derivative, args, finite):
     """Record the function at the arguments, where that is possible, and look at its list."""
     found, subject = None, f"the result of {derivative.__name__}"
     with contextlib.suppress(TapeError):  # not everything that is differentiated can be recorded
-        trace, workspace = recorded_trace(derivative.original, args[: derivative.count], derivative.emitter.argnums)
+        trace, workspace = jitted.recorded_trace(derivative.original, args[: derivative.count], derivative.emitter.argnums)
         program = trace.program
         buffer = program.values.copy()
         for view, x in zip(program.inputs, workspace.inputs, strict=True):

@@ -9,8 +9,7 @@ from typing import Any
 
 from tape.draw.contents import parameter_names
 from tape.errors import NotDifferentiable
-from tape.jitted.derivatives import is_jitted
-from tape.jitted.lists import recorded_trace
+from tape import jitted
 from tape.recording.arguments import leaves_of
 from tape.recording.signatures import Jitted, P
 from tape.recording.traces import Traces
@@ -54,10 +53,10 @@ def record(f, *args, **kwargs):
     return %3
     """
     structure = leaves_of((args, kwargs))[1]
-    if is_jitted(f):
+    if jitted.is_jitted(f):
         if kwargs:
             raise NotDifferentiable("tape.record of a jitted function: expected positional arguments")
-        trace, workspace = recorded_trace(f, args, _float_arguments(args))
+        trace, workspace = jitted.recorded_trace(f, args, _float_arguments(args))
     else:
         trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
         trace.finish(workspace)
