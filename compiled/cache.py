@@ -110,7 +110,8 @@ class _KernelCache(PlacedCache):
     def has(self, signature) -> bool:
         """Whether the index of what is kept has an entry for these types."""
         try:
-            return self._enabled and self._index_key(signature, cpu_target.target_context.codegen()) in self._cache_file._load_index()
+            key = self._index_key(signature, cpu_target.target_context.codegen())
+            return self._enabled and key in self._cache_file._load_index()
         except Exception:  # whatever a damaged file makes the reader of pickles raise
             return False
 

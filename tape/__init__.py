@@ -8,6 +8,9 @@ array([0.    , 1.3818])
 import importlib
 import typing
 
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+
 if typing.TYPE_CHECKING:  # for type checkers; what is imported when stands below
     from tape import scipy
     from tape.control.loops import cond, fori, while_loop
@@ -77,7 +80,14 @@ _PLACES = {
 
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names.split()}
 
-__all__ = ["__version__", "scipy", *_MODULE_OF]
+__all__ = [
+    "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
+    "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
+    "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "batch", "check_grads", "checkpoint", "compile",
+    "cond", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian",
+    "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid",
+    "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+]
 
 
 def __getattr__(name: str) -> typing.Any:
@@ -86,6 +96,8 @@ def __getattr__(name: str) -> typing.Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    if global_compiler_lock.is_locked():  # Numba asks, which has looked at what is registered before it came here
+        cpu_target.typing_context.refresh()
     return found
 
 

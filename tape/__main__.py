@@ -1,8 +1,8 @@
 """`python -m tape`: the pages of the documentation, which are installed with the code, and the kernels of the sweeps.
 
 `python -m tape docs` says which pages there are, `python -m tape docs NAME` prints one, and `python -m tape supported` prints
-how each function of NumPy and SciPy is called and what it does at kinks. `python -m tape build` compiles the kernels beforehand,
-for images of machines.
+how each function of NumPy and SciPy is called and what it does at kinks. `python -m tape build` compiles the kernels
+beforehand, for images of machines.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def title(path: pathlib.Path) -> str:
 def build(dtypes) -> None:
     """Compile the kernels of all sweeps, and say where they are kept."""
     count = 0
-    for count, done in enumerate(building.build(dtypes), 1):
+    for done in building.build(dtypes):
+        count += 1
         print(f"{done.name:16} {done.dtype}  {done.seconds:5.1f} s  {done.place or 'not kept on disk'}", flush=True)
-    print(f"{count} kernels compiled, the others were there" if count < len(BUFFERS) * len(dtypes) else "all compiled")
+    print(f"{count} of {len(BUFFERS) * len(dtypes)} kernels compiled; the others were there")
 
 
 def main(arguments=None) -> None:

@@ -365,7 +365,7 @@ def test_a_jitted_function_that_cannot_be_recorded_raises_with_less_detail(monke
     def refuse(*args):
         raise tape.NotDifferentiable("no list of this function")
 
-    monkeypatch.setattr("tape.reports.strictness.recorded_trace", refuse)
+    monkeypatch.setattr("tape.jitted.lists.recorded_trace", refuse)
     with tape.strict(), pytest.raises(tape.UndefinedGradient, match="result of jitted_root_grad_0 is not finite"):
         tape.grad(jitted_root)(X)
 

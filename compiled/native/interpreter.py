@@ -196,7 +196,8 @@ def _native(table, name, owned, words, dtype):
     nothing = len(used) + len(written)  # the slot of operands that the instruction does not touch
     refs = {k: Ref(changed.get(k, inputs[k]), -low) for k, low, _ in places}
     steps = [Step(table["copy"], (Ref(inputs[k], 0),), Ref(changed[k], 0), _line(sizes[k]), 0) for k in written]
-    steps.append(Step(row, tuple(refs.get(k, Ref(nothing, 0)) for k in range(row.arity)), refs.get(OUT), Block(owned, words), 0))
+    operands = tuple(refs.get(k, Ref(nothing, 0)) for k in range(row.arity))
+    steps.append(Step(row, operands, refs.get(OUT), Block(owned, words), 0))
     shapes = [(sizes[k],) for k in (*used, *written)] + [()]
     outputs = [Result(Ref(changed[k], 0), (sizes[k],), (1,)) for k in written]
     listing = Listing(dtype, table, shapes, {nothing: np.zeros((), dtype)}, list(inputs.values()), set(), outputs, [], steps)

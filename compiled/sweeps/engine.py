@@ -1,8 +1,8 @@
 """The sweeps of an instruction set: kernels that are compiled once on a machine, and whether they are there.
 
-A kernel has all rows of the table, and compiles for 10 to 15 seconds. So nobody should meet that without need: `Engine.has` says
-whether a sweep's kernel is in this process or on disk, and who can do without it asks first. Until it is there an interpreter
-stands in for it, which registers itself (`compiled.native.interpreter`).
+A kernel has all rows of the table, and compiles for 10 to 30 seconds. So nobody should meet that without need: `Engine.has`
+says whether a sweep's kernel is in this process or on disk, and who can do without it asks first. Until it is there an
+interpreter stands in for it, which registers itself (`compiled.native.interpreter`).
 
 Environment: `TAPE_NATIVE=0` says that everything is to be run by the sweeps, whatever their kernels cost.
 """
@@ -113,8 +113,8 @@ class Engine:
         if name not in BUFFERS:
             raise AttributeError(name)
         if self.interpreter is None or self.has(name):
-            with announced(f"the {name.replace('_', ' over ')} sweep for {self.dtype}, once on this machine (python -m tape build "
-                           "compiles all of them beforehand)"):
+            with announced(f"the {name.replace('_', ' over ')} sweep for {self.dtype}, once on this machine (python -m tape "
+                           "build compiles all of them beforehand)"):
                 return vars(self).setdefault(name, self.compile(name))
 
         def interpreted(*args):

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tape import jitted
 from tape.derivatives.products import jvp, vjp
 from tape.errors import NotDifferentiable
-from tape import jitted
 from tape.recording.arguments import leaves_of, with_leaves
 
 

@@ -12,8 +12,8 @@ import typing
 from collections.abc import Callable
 from typing import Any, Concatenate, Literal
 
-from tape.derivatives.nested import nested_value_and_grad
 from tape import jitted
+from tape.derivatives.nested import nested_value_and_grad
 from tape.recording.arguments import LEAVES, argument_numbers, arranged
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, Reporting, Scalar, ScalarResult, X

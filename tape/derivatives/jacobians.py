@@ -10,12 +10,12 @@ from typing import Any, Concatenate, Literal
 
 import numpy as np
 
+from tape import jitted
 from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.derivatives.products import hvp
 from tape.derivatives.sparsity import SparseHessian, SparseJacobian, hessian_pattern, jacobian_pattern
 from tape.errors import NotDifferentiable
-from tape import jitted
 from tape.recording.arguments import (
     argument_numbers,
     arranged,

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tape import jitted
 from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
-from tape import jitted
 from tape.recording.arguments import (
     arranged,
     check_argument_numbers,

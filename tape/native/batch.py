@@ -17,9 +17,9 @@ from compiled.forking import cached_property
 from compiled.lists.listing import Listing
 from compiled.native.lanes import has_lanes, lanes_of, most_lanes
 from compiled.native.threads import LanesFunction, most_threads
+from tape import jitted
 from tape.derivatives.gradients import value_and_grad
 from tape.errors import NotDifferentiable
-from tape import jitted
 from tape.recording.arguments import argument_numbers, check_argument_numbers, describe, leaves_of, result_leaves, with_leaves
 from tape.recording.arrays import RecordedArray
 from tape.recording.recorder import check_integers, current_recorder

@@ -18,8 +18,8 @@ from compiled.forking import cached_property
 from compiled.native.export import export
 from compiled.native.function import NativeFunction
 from compiled.table.layout import GUARD_FAILED
-from tape.errors import GuardFailed, NotDifferentiable
 from tape import jitted
+from tape.errors import GuardFailed, NotDifferentiable
 from tape.native.batch import CompiledLanes, compile_lanes
 from tape.recording.arguments import (
     argument_numbers,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
+import importlib
 import math
 from collections.abc import Iterator
 
@@ -24,7 +26,6 @@ from compiled.table.views import View, broadcast_strides, contiguous
 from tape.errors import NotDifferentiable
 from tape.recording.integers import INTERVALS, Interval, fits, interval_of, is_integral
 from tape.recording.lines import user_line
-from tape.recording.rule_loading import load_rules
 
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("recorder", default=None)
 _limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("limit", default=None)
@@ -83,6 +84,12 @@ class Promote(Exception):
     """A float64 operand met a float32 list: the recording starts again in float64, as NumPy would compute."""
 
 
+@functools.cache
+def _load_rules():
+    """Load the rules, which enter themselves in the tables of `dispatch.py`; by name, as they stand above this wing."""
+    importlib.import_module("tape.rules")
+
+
 class Recorder:
     """Writes one list.
 
@@ -106,7 +113,7 @@ class Recorder:
         self.lines: dict[tuple[str, int], int] = {}
         self.roots: dict[View, tuple[str, list[View]]] = {}  # results of SQUARES_OF_ROOTS' rows: row and operands
         self.engine = engine_of(self.table, self.dtype)
-        load_rules()
+        _load_rules()
         self.executed = 0  # so many instructions have their values
         self._intervals: dict[int, Interval | None] = {}  # of slots of integers: bounds of their cells, None if unknown
         self.rounded = 0  # how many constants of integers were beyond what cells hold

@@ -40,15 +40,16 @@ class Workspace:
         Which inputs are differentiated.
     values : ndarray, optional
         What its cells hold at the start, those of the constants by default.
-    computed : int
-        How many instructions' results are among the values; `Trace.finish` computes the rest.
+    left_at : int or None
+        Number of the first instruction whose results are not among the values yet, as nobody has asked for them while
+        recording; `Trace.finish` computes the rest.
     """
 
-    __slots__ = ("adjoint_tangents", "adjoints", "computed", "gradients", "inputs", "output_adjoints", "outputs", "program",
-                 "tangents", "values")
+    __slots__ = ("adjoint_tangents", "adjoints", "gradients", "inputs", "left_at", "output_adjoints", "outputs",
+                 "program", "tangents", "values")
 
-    def __init__(self, program: Program, wrt: list[int], values: np.ndarray | None = None, computed: int = 0):
-        self.program, self.computed = program, computed
+    def __init__(self, program: Program, wrt: list[int], values: np.ndarray | None = None, left_at: int | None = None):
+        self.program, self.left_at = program, left_at
         self.values = (program.values if values is None else values[: len(program.values)]).copy()
         self.inputs = [view.of(self.values) for view in program.inputs]
         self.outputs = [view.of(self.values) for view in program.outputs]
@@ -185,17 +186,17 @@ class Trace:
 
     def forward(self, workspace: Workspace) -> int:
         """Run the forward sweep; returns its status."""
-        program = self.program
+        program, workspace.left_at = self.program, None
         if program.has_bodies:
             return loops.forward(self.engine, program, workspace.values, 0, len(program.code))
         return self.engine.forward(program.code, program.geometry, workspace.values, 0, len(program.code))
 
     def finish(self, workspace: Workspace) -> None:
-        """Compute what recording has left for those who want it (see `Workspace`)."""
-        program = self.program
-        if workspace.computed < len(program.code):
-            status = loops.forward(self.engine, program, workspace.values, workspace.computed, len(program.code))
-            workspace.computed = len(program.code)
+        """Compute what recording has left for those who want it."""
+        if workspace.left_at is not None:
+            program = self.program
+            status = loops.forward(self.engine, program, workspace.values, workspace.left_at, len(program.code))
+            workspace.left_at = None
             if status >= 0:
                 raise_status(status, program)
 

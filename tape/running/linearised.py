@@ -69,14 +69,16 @@ def linearised(traces: Traces, args, kwargs, numbers, derivative: str, ask, chec
                     continue
         trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
     tier, chosen = trace.runners.get(derivative) or tier_of(trace, derivative), mode()
-    tier.start(chosen)
+    if not tier.can_sweep or chosen == "always":
+        tier.start(chosen)
     if derivative in trace.native or not tier.can_sweep:
         try:
             return ask(ListedPoint(trace, leaves, checked))
         except Stopped:
             if trace.program.has_bodies:
                 trace.explain(workspace, leaves)
-    trace.finish(workspace)
+    if workspace.left_at is not None:
+        trace.finish(workspace)
     answer = ask(SweptPoint(trace, workspace, leaves, checked))
     trace.idle.append(workspace)
     if found and derivative != "value":  # what recording takes is not counted
@@ -324,8 +326,8 @@ def copied(leaves) -> list:
 def fill_adjoints(trace: Trace, workspace: Workspace, seeds) -> bool:
     """Leave the adjoint of every variable of a list in a workspace that holds its values.
 
-    `seeds` are pairs of an output's number and its adjoint. Returns whether assignments have been undone, so that the values are
-    no longer those of the end.
+    `seeds` are pairs of an output's number and its adjoint. Returns whether assignments have been undone, so that the values
+    are no longer those of the end.
     """
     program, adjoints = trace.program, workspace.adjoints
     adjoints[...] = 0.0

@@ -48,7 +48,7 @@ class Tier:
     price : float
         So many have to be spent before the list is compiled.
     can_sweep : bool
-        Whether the sweeps can run it: it has no loops or calls, and there are kernels, or the list is too long for anything else.
+        Whether the sweeps can run it: it has no loops or calls, and there are kernels, or it is too long for anything else.
     """
 
     def __init__(self, trace: Trace, name: str):

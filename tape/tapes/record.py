@@ -7,9 +7,9 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from tape import jitted
 from tape.draw.contents import parameter_names
 from tape.errors import NotDifferentiable
-from tape import jitted
 from tape.recording.arguments import leaves_of
 from tape.recording.signatures import Jitted, P
 from tape.recording.traces import Traces
