@@ -9,16 +9,21 @@ import pytest
 from compiled.active.workspace import BUSY, HEADERS
 from compiled.lists import reference
 from compiled.lists.program import Program
-from compiled.sweeps import building
+from compiled.sweeps import building, engine
 from compiled.sweeps.engine import ENGINE
 from compiled.table.views import View
 from tape.recording.recorder import Recorder
 from tape.rules.indexing import located
 
 
+engine.PATIENCE = 0.0
+"""In the tests a sweep's kernel is compiled when it is first wanted, as which tier runs a list depends on whether it is there;
+what is done without kernels is tested in processes of its own (`test_first_minutes.py`)."""
+
+
 def pytest_sessionstart(session):
-    """Compile the kernels, where they are not on disk, before the first test: which tier runs a list depends on it."""
-    if not hasattr(session.config, "workerinput"):  # once, not in each process of pytest-xdist
+    """Compile all kernels once for the processes of pytest-xdist, which would else each compile them."""
+    if getattr(session.config.option, "numprocesses", None):
         for _ in building.build():
             pass
 
