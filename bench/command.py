@@ -15,6 +15,8 @@ from bench import contest, digits, environment, functions, peers, picture, race,
 from bench.groups import GROUPS, NATIVE, NJIT, NUMPY
 from bench.verification import VerificationError
 from bench.workloads import all_workloads
+from compiled.announcing import announced
+from compiled.sweeps import building
 from tape import TapeError
 
 NEEDED_ACCURACY = 0.97
@@ -40,7 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         print("\n".join([*names, *groups]))
         return 0
-    report = {"kernels": contest.first_gradient(), "environment": environment.environment()}
+    report = {"first gradient": contest.first_gradient(), "environment": environment.environment()}
+    with announced("the kernels of the sweeps, which some rows are about; once on this machine"):
+        for _ in building.build(("float64",), ("forward", "reverse")):
+            pass
     status = 0
     try:
         if "digits" in options.only:
@@ -144,9 +149,7 @@ def _compare(workloads, options, report: dict) -> int:
     report["workloads"], report["startup"], report["compiler"], report["wrong"] = [], {}, {}, []
     try:
         _measure(workloads, options, report)
-        # Compiling the kernels anew takes longer than all the rest of a quick run.
-        if "startup" in options.only and not options.quick:
-            print("start of a new process: compiling the kernels anew ...", file=sys.stderr)
+        if "startup" in options.only:
             report["startup"] = environment.startup()
     finally:
         start = table.start(report["startup"], report["imports"], report["compiler"])

@@ -49,12 +49,12 @@ def _processor() -> str:
 
 
 def startup() -> dict[str, float]:
-    """Measure new processes: one that finds no kernels on disk, and one that finds them.
+    """Measure new processes: one that finds nothing of ours on disk, and one that finds what the first has left there.
 
     Returns
     -------
     dict of str to float
-        Seconds: "import" of `import tape`, "cold" and "warm" of the first gradient, which compiles the kernels or loads them.
+        Seconds: "import" of `import tape`, "cold" and "warm" of the first gradient, which compiles its list or loads it.
 
     Raises
     ------
@@ -68,8 +68,8 @@ def startup() -> dict[str, float]:
 
 
 def _ready(cache: str) -> list[float]:
-    done = subprocess.run([sys.executable, "-c", _READY], env={**os.environ, "NUMBA_CACHE_DIR": cache},
-                          capture_output=True, text=True, check=False)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": cache, "TAPE_CACHE_DIR": cache}
+    done = subprocess.run([sys.executable, "-c", _READY], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"a new process that computes a gradient failed: {done.stderr.strip()}")
     return [float(word) for word in done.stdout.split()]

@@ -20,8 +20,8 @@ def start(seconds: dict, imports: dict, compiler: dict) -> str:
     peers' imports."""
     lines = []
     if seconds:
-        lines.append(f"A new process: import tape {duration(seconds['import'])}, first gradient {duration(seconds['warm'])} "
-                     f"with the kernels on disk, {duration(seconds['cold'])} where they compile (once for a machine)")
+        lines.append(f"A new process: import tape {duration(seconds['import'])}, first gradient {duration(seconds['cold'])}, "
+                     f"or {duration(seconds['warm'])} where its machine code is on disk")
     if compiler:
         lines.append(f"The first jitted function in this process: {duration(compiler['primal'])} to compile, its gradient "
                      f"{duration(compiler['derivative'])}; not in the figures of the later ones")

@@ -90,15 +90,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> typing.Any:
-    if name == "scipy":
-        return importlib.import_module("tape.scipy")
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    if global_compiler_lock.is_locked():  # Numba asks, which has looked at what is registered before it came here
-        cpu_target.typing_context.refresh()
-    return found
+if not typing.TYPE_CHECKING:  # for type checkers there are no other names than those above
+
+    def __getattr__(name):
+        if name == "scipy":
+            return importlib.import_module("tape.scipy")
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        if global_compiler_lock.is_locked():  # Numba asks, which has looked at what is registered before it came here
+            cpu_target.typing_context.refresh()
+        return found
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,6 @@ from compiled.table.views import View
 from tape.recording.recorder import Recorder
 from tape.rules.indexing import located
 
-
 engine.PATIENCE = 0.0
 """In the tests a sweep's kernel is compiled when it is first wanted, as which tier runs a list depends on whether it is there;
 what is done without kernels is tested in processes of its own (`test_first_minutes.py`)."""

@@ -87,7 +87,8 @@ def run(cache, *names, **environment):
     """What a new process finds, with the caches in a folder; (results, seconds, compiled kernels) and standard error."""
     away = {"TAPE_CACHE_DIR", "TAPE_NATIVE", "NUMBA_CACHE_DIR"}
     environment = {**{k: v for k, v in os.environ.items() if k not in away}, "NUMBA_CACHE_DIR": str(cache), **environment}
-    done = subprocess.run([sys.executable, "-W", "error", "-c", PROGRAM, *names], capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, *names]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return *json.loads(done.stdout), done.stderr
 

@@ -91,9 +91,10 @@ def test_without_any_place(place, variables):
 
 
 def sweep(cache, **variables):
-    """Cache hits of a small sweep in a process of its own, and its errors."""
+    """Cache hits of a small sweep in a process of its own, and its errors but for the line that says that it compiles."""
     variables = {"PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(cache), "HOME": "/nonexistent", **variables}
     output, errors = run(SMALL_SWEEP, "same", **variables)
+    errors = "".join(line for line in errors.splitlines(keepends=True) if not line.startswith("tape: compiling"))
     return '"hits": 1' in output, errors
 
 

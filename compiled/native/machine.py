@@ -29,13 +29,15 @@ PYTHON_SYMBOLS = ("PyComplex_FromDoubles", "PyFloat_FromDouble", "PyLong_FromLon
 
 MAGIC = b"wengert1"
 
+BLAS = b"numba_xx"
+"""What the names under which Numba registers BLAS begin with (see `table.structural.blas`)."""
+
 
 def target_machine(portable: bool = False, cpu: str = "native") -> llvm.TargetMachine:
     """Return the machine of this process; with `portable` one whose objects can be linked into a library.
 
     `cpu` is "native", or "generic" for any processor of the architecture.
     """
-    _add_symbols()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     native = cpu == "native"
     return target.create_target_machine(cpu=llvm.get_host_cpu_name() if native else "",
@@ -46,13 +48,18 @@ def target_machine(portable: bool = False, cpu: str = "native") -> llvm.TargetMa
 
 @functools.cache
 def _add_symbols() -> None:
-    load_numba()
-    cpu_target.target_context  # noqa: B018  Numba registers BLAS and its other symbols here
     for name in PYTHON_SYMBOLS:
         llvm.add_symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value)
     for name, thing in (("tape_ndarray", np.ndarray), ("tape_f8", np.dtype(np.float64)), ("tape_f4", np.dtype(np.float32)),
                         ("tape_float64", np.float64), ("tape_float", float)):
         llvm.add_symbol(name, id(thing))
+
+
+@functools.cache
+def _add_blas() -> None:
+    """Have Numba register BLAS, which loads all that it compiles with, for half a second."""
+    load_numba()
+    cpu_target.target_context  # noqa: B018  which does it
 
 
 def vector_bits() -> int:
@@ -78,6 +85,9 @@ class Loaded:
     """Machine code in memory, for as long as this object lives."""
 
     def __init__(self, object_code: bytes):
+        _add_symbols()
+        if BLAS in object_code:
+            _add_blas()
         backing = llvm.parse_assembly("")
         self._engine = llvm.create_mcjit_compiler(backing, target_machine())  # the engine takes the machine for its own
         self._object = llvm.ObjectFileRef.from_data(object_code)

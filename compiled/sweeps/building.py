@@ -24,9 +24,11 @@ class Built(NamedTuple):
     place: str
 
 
-def build(dtypes=DTYPES) -> Iterator[Built]:
+def build(dtypes=DTYPES, sweeps=tuple(BUFFERS)) -> Iterator[Built]:
     """Compile what is not on disk yet, side by side; one after the other as they are done."""
-    wanted = [(name, dtype) for dtype in dtypes for name in BUFFERS if not engine_of(TABLE, dtype).is_kept(name)]
+    wanted = [(name, dtype) for dtype in dtypes for name in sweeps if not engine_of(TABLE, dtype).is_kept(name)]
+    if not wanted:
+        return
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         for done in concurrent.futures.as_completed([pool.submit(_built, *one) for one in wanted]):
             yield done.result()
