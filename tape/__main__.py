@@ -20,8 +20,8 @@ HERE = pathlib.Path(__file__).parent
 def pages() -> dict[str, pathlib.Path]:
     """The pages by name: in the package where it was built into a wheel, in the project's folder where it stands there."""
     inside = HERE / "docs"
-    found = inside.iterdir() if inside.is_dir() else [*(HERE.parent / "docs").iterdir(), HERE.parent / "CHANGELOG.md"]
-    return {path.stem.lower(): path for path in sorted(found) if path.suffix in (".md", ".txt")}
+    found = inside.rglob("*.md") if inside.is_dir() else [*(HERE.parent / "docs").rglob("*.md"), HERE.parent / "CHANGELOG.md"]
+    return {path.stem.lower(): path for path in sorted(found)}
 
 
 def title(path: pathlib.Path) -> str:
