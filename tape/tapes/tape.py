@@ -112,6 +112,10 @@ class Tape:
         self._names: tuple[str, ...] = ()
         self.grad_table = GradTable(self)
 
+    def __reduce__(self):
+        work, state = self._workspace, (self._rewound, self._seeded, self._names)
+        return _tape_again, (self._trace, self._structure, work.values.copy(), work.adjoints.copy(), state)
+
     # ------------------------------------------------------------------ arrays
 
     def __len__(self) -> int:
@@ -678,6 +682,14 @@ class Tape:
             and dicts.
         """
         saving.save(self._trace, self._structure, path)
+
+
+def _tape_again(trace, structure, values, adjoints, state) -> Tape:
+    """A tape with buffers of its own, as `Tape.__reduce__` describes it."""
+    made = Tape(trace, structure, Workspace(trace.program, trace.wrt, values))
+    made._workspace.adjoints[...] = adjoints
+    made._rewound, made._seeded, made._names = state
+    return made
 
 
 class _Token:
