@@ -263,9 +263,15 @@ def _portable_jitted(function, place):
     """A jitted function of a module by its name, so that it has its cache on disk where it lands; others as Numba has it."""
     own = (function.py_func.__module__, function.py_func.__qualname__)
     for module, path in filter(None, (own, place)):
-        if module != "__main__" and _found(module, path) is function:
+        if _is_imported_where_it_lands(module) and _found(module, path) is function:
             return _NamedJitted(module, path, function)
     return function
+
+
+def _is_imported_where_it_lands(module) -> bool:
+    """Whether a pickle may name what is in a module: not of scripts, nor where cloudpickle was told to send the code."""
+    sent = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", set)()
+    return module not in (None, "__main__") and not any(module == name or module.startswith(f"{name}.") for name in sent)
 
 
 class _NamedJitted:
@@ -276,7 +282,7 @@ class _NamedJitted:
     """
 
     def __init__(self, module, path, function):
-        self._reduced = _imported, (module, path, str(function._uuid))
+        self.function, self._reduced = function, (_imported, (module, path, str(function._uuid)))
 
     def __reduce__(self):
         return self._reduced
@@ -315,11 +321,14 @@ def _keeps_code(function) -> bool:
 
 def _made_again(maker, arguments, options, parts, place, keeps_code):
     """What `Made.__reduce__` says is called where a pickle lands."""
+    # A shallow copy hands in what a pickle would have turned into what it names.
+    parts = {name: part.function if isinstance(part, _NamedJitted) else part for name, part in parts.items()}
     function = parts.pop("function")
+    is_plain = isinstance(function, types.FunctionType)
     there = place and _found(*place)
-    if isinstance(there, Made) and (function is there._making.function or function is there._carried.function):
+    if isinstance(there, Made) and function is (there._carried.function if is_plain else there._making.function):
         return there
-    if place and isinstance(function, types.FunctionType):
+    if place and is_plain:
         function.__qualname__ = place[1].partition("._making")[0]
     if keeps_code and isinstance(function._cache, NullCache):
         with contextlib.suppress(RuntimeError):  # Numba's, where the file of the function is not here

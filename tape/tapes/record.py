@@ -12,6 +12,7 @@ from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
 from tape.recording.arguments import leaves_of
+from tape.recording.made import said_of
 from tape.recording.signatures import Jitted, P
 from tape.recording.traces import Traces
 from tape.tapes import saving
@@ -62,7 +63,7 @@ def record(f, *args, **kwargs):
         trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
     trace.program.check()
     recorded = Tape(trace, structure, workspace)
-    recorded._names = parameter_names(f, len(args))
+    recorded._names, recorded._said = parameter_names(f, len(args)), f"tape.record of {said_of(f)}"
     return recorded
 
 
