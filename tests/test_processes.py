@@ -7,12 +7,15 @@ What is not: forks while code compiles (`test_fork.py`).
 import copy
 import functools
 import inspect
+import itertools
 import os
 import pathlib
 import pickle
 import subprocess
 import sys
 
+import numba
+import numba.cloudpickle
 import numpy as np
 import portable
 import pytest
@@ -204,14 +207,14 @@ def test_everything_gives_the_same_numbers_in_another_process(tmp_path):
 def test_everything_lands_where_its_modules_are_not(tmp_path):
     """Code that travels along, as that of notebooks and scripts does."""
     cloudpickle = pytest.importorskip("cloudpickle")
-    here = sys.modules[__name__]
-    for module in (portable, here):
-        cloudpickle.register_pickle_by_value(module)
+    picklers, modules = (cloudpickle, numba.cloudpickle), (portable, sys.modules[__name__])  # Numba has one of its own
+    for pickler, module in itertools.product(picklers, modules):
+        pickler.register_pickle_by_value(module)
     try:
         pairs = cloudpickle.dumps({name: (cloudpickle.dumps(make()), numbers) for name, (make, numbers) in OBJECTS.items()})
     finally:
-        for module in (portable, here):
-            cloudpickle.unregister_pickle_by_value(module)
+        for pickler, module in itertools.product(picklers, modules):
+            pickler.unregister_pickle_by_value(module)
     compare(landed(tmp_path, pairs, path=tmp_path))
 
 
@@ -355,7 +358,7 @@ def test_a_copied_tape_has_buffers_of_its_own():
         other.reverse()
         assert np.array_equal(t.values, values)
         assert np.array_equal(t.adjoints, adjoints)
-        assert np.array_equal(other.gradients, tape.grad(portable.wave)(V))
+        assert np.array_equal(other.gradients[0], tape.grad(portable.wave)(V))
         assert str(other) == str(t)
 
 
@@ -493,6 +496,4 @@ def test_names_signatures_and_docstrings_are_the_functions_own():
     assert gradient.__doc__.endswith("\n\nThe energy.")
     assert inspect.signature(tape.checkpoint(energy)) == inspect.signature(energy)
     assert list(inspect.signature(tape.grad(portable.spring)).parameters) == ["x"]
-    with pytest.raises(ValueError, match="signature"):
-        inspect.signature(tape.grad(np.sin))
     assert inspect.unwrap(gradient) is energy
