@@ -33,6 +33,9 @@ from tape.transforms.simplify import result_of
 RECOVERED = 256
 """Where a branch is decided otherwise for some sample, the samples that are run one by one with it."""
 
+ELSEWHERE: list[tuple[Callable[[Any], bool], Callable[..., Any]]] = []
+"""Who runs a batch over arrays that are elsewhere: whether arguments have such arrays, and what is called in its place."""
+
 MOST_JITTED = 64
 """Lists kept for one jitted function."""
 
@@ -97,6 +100,9 @@ def _batched(f, in_axes, threads, summed, lanes):
 
     @made_function("batch", f, in_axes=in_axes, threads=threads, sum=summed)
     def over_samples(*args, **kwargs):
+        for has, run_there in ELSEWHERE:
+            if has((args, kwargs)):
+                return run_there(over_samples, run.axes, summed, args, kwargs)
         return run(args, kwargs)
 
     return over_samples

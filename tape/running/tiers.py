@@ -7,7 +7,8 @@ Environment: `TAPE_NATIVE=0` stays on the sweeps, `TAPE_NATIVE=always` compiles 
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import contextvars
 import math
 import os
 import time
@@ -34,8 +35,25 @@ def price(instructions: int) -> float:
     return WORTH * (first + each * instructions)
 
 
-mode = functools.partial(os.environ.get, "TAPE_NATIVE", "1")
-"""What `TAPE_NATIVE` says: "0", "1" or "always"."""
+_pinned: contextvars.ContextVar[str | None] = contextvars.ContextVar("pinned", default=None)
+
+
+def mode() -> str:
+    """What `TAPE_NATIVE` says: "0", "1" or "always"; or what is `pinned`."""
+    return _pinned.get() or os.environ.get("TAPE_NATIVE", "1")
+
+
+@contextlib.contextmanager
+def pinned(chosen: str):
+    """Run lists as `chosen` says, inside the block; unless `TAPE_NATIVE=0` says that there is no native code.
+
+    The last bits of a sum depend on what runs it, and that, without this, on how long it took so far.
+    """
+    token = _pinned.set("0" if os.environ.get("TAPE_NATIVE") == "0" else chosen)
+    try:
+        yield
+    finally:
+        _pinned.reset(token)
 
 
 class Tier:
