@@ -12,7 +12,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 if typing.TYPE_CHECKING:  # for type checkers; what is imported when stands below
-    from tape import scipy
+    from tape import dask, scipy
     from tape.control.loops import cond, fori, while_loop
     from tape.control.operations import JittedOperation, checkpoint, operation, scan
     from tape.derivatives.checking import check_grads
@@ -84,17 +84,17 @@ __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
     "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
     "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "batch", "check_grads", "checkpoint", "compile",
-    "cond", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian",
-    "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid",
-    "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+    "cond", "dask", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp",
+    "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy",
+    "sigmoid", "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
 ]
 
 
 if not typing.TYPE_CHECKING:  # for type checkers there are no other names than those above
 
     def __getattr__(name):
-        if name == "scipy":
-            return importlib.import_module("tape.scipy")
+        if name in ("dask", "scipy"):
+            return importlib.import_module(f"{__name__}.{name}")
         if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = found = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -467,3 +467,20 @@ def test_a_compiled_function_tells_whether_what_it_froze_has_changed():
     box.w = 5.0
     assert c.changed()
     assert c.value(1.0) == 2.0
+
+
+@pytest.mark.parametrize("derivative", [tape.grad, tape.hessian, tape.hvp, tape.batch, tape.checkpoint])
+@pytest.mark.parametrize("hold", [lambda f: f, lambda f: [f], lambda f: {"f": f}])
+def test_what_a_derivative_that_is_held_reads_is_looked_at(derivative, hold):
+    scale = {"now": 1.0}
+    held = hold(derivative(lambda x: scale["now"] * np.sum(x**3)))
+    is_product = derivative is tape.hvp
+
+    def outer(x):
+        f = held if callable(held) else held[0] if isinstance(held, list) else held["f"]
+        return np.sum(f(x, np.ones(2)) if is_product else f(x[None]) if derivative is tape.batch else f(x))
+
+    gradient, x = tape.grad(outer), np.array([1.0, 2.0])
+    before = gradient(x)
+    scale["now"] = 2.0
+    assert np.array_equal(gradient(x), 2.0 * before)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 
 import pytest
@@ -84,6 +85,22 @@ def test_a_gradient_runs_from_an_installed_wheel(installed, program):
 
 def test_the_pages_of_an_installed_wheel_are_listed(installed):
     assert set(pages()) <= set(installed("-m", "tape", "docs").split())
+
+
+def test_uninstalling_leaves_nothing(wheel, tmp_path):
+    """Of the files that were installed; what was compiled beside them since is the cache's, see the page on limits."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    (python,) = [path for path in (tmp_path / "venv").glob("*/python*") if path.stem == "python"]
+    pip = [sys.executable, "-m", "pip", "--python", python]
+
+    def files():
+        return {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file() or path.is_dir()}
+
+    before = files()
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", wheel], check=True, capture_output=True)
+    assert any(path.name == "tape" for path in files() - before)
+    subprocess.run([*pip, "uninstall", "-q", "-y", "wengert"], check=True, capture_output=True)
+    assert files() == before
 
 
 def test_the_version_stands_in_one_place():

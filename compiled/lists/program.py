@@ -69,6 +69,11 @@ class Program:
         self.has_bodies = bool(self.bodies)
         self.has_loops = not all(isinstance(body, Call) for body in self.bodies)
 
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        # Native code takes arrays of the dtype itself; one out of a pickle is equal to it, and not the same.
+        self.values = self.values.view(np.dtype(self.values.dtype.str))
+
     def check(self) -> None:
         """See `check.check`."""
         check(self)

@@ -19,6 +19,7 @@ import dataclasses
 import fractions
 import hashlib
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -125,6 +126,12 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __reduce__(self):
+        if self is not TABLE:
+            raise pickle.PicklingError("an instruction set other than the project's is not pickled, nor is a list written in "
+                                       "it: its rules are functions")
+        return "TABLE"
 
     def extended(self, *rows) -> Table:
         """Return a new table with `rows` after those of this one."""

@@ -8,7 +8,6 @@ becomes an argument of the loop. What is not here: how a loop is run (`compiled.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray, plain
+from tape.recording.made import made_function
 from tape.recording.recorder import Recorder, current_recorder
 from tape.recording.signatures import X, Y
 from tape.transforms.simplify import ALL, simplified
@@ -471,7 +471,7 @@ def cond(pred: Any, true_fn: Callable[..., Y], false_fn: Callable[..., Y], *args
 def checkpointed(function):
     """`tape.checkpoint` of a traced function: a loop of one step, of which a list keeps the arguments and the results."""
 
-    @functools.wraps(function)
+    @made_function("checkpoint", function, signature=lambda signature: signature)
     def checkpoint(*args):
         if current_recorder() is None:
             return function(*args)

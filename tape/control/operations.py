@@ -22,12 +22,13 @@ from tape.jitted import is_jitted
 from tape.jitted.derivatives import jitted_caller, remembered
 from tape.recording.arguments import leaves_of
 from tape.recording.arrays import RecordedArray
+from tape.recording.made import RULES, Made, MadeAttribute, Making
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, WithRules, X, Y
 from tape.rules.calls import TracedOperation
 
 
-class JittedOperation(Operation):
+class JittedOperation(Made, Operation):
     """A jitted function with a rule of its own: called like the function, from Python and in nopython mode.
 
     Its rule takes the place of whatever differentiating its body would give. Made by `tape.operation` or `tape.checkpoint`.
@@ -46,8 +47,10 @@ class JittedOperation(Operation):
     (True, 1.0, 1.0)
     """
 
-    def __init__(self, function, **rules):
+    def __init__(self, function, maker="operation", **rules):
         super().__init__(function, **rules)
+        self._making = Making(maker, function, (), {})
+        self._carries = RULES if maker == "operation" else RULES[:1]
         functools.update_wrapper(self, function.py_func)
         self.caller = jitted_caller(self, function)
 
@@ -59,7 +62,7 @@ class JittedOperation(Operation):
     @property
     def _traced(self) -> TracedOperation:
         """The operation as traced code calls it: jitted code between segments of the sweep."""
-        twin = TracedOperation(self.function)
+        twin = _Twin(self)
         if self.rule is None or self.body is not None:
             twin.bprop(lambda grad, out, *args: vjp(self.function, *args)[1](grad))
         else:
@@ -80,6 +83,14 @@ class JittedOperation(Operation):
         """Decorator: ``rule(tangents, out, *args)`` returns the tangent of the result; needed in forward mode."""
         self.tangent_rule = _jitted(rule)
         return rule
+
+
+class _Twin(MadeAttribute, TracedOperation):
+    """A jitted operation in traced code, which is pickled as that."""
+
+    def __init__(self, operation):
+        super().__init__(operation.function)
+        self._attribute = operation, "_traced"
 
 
 def _jitted(rule):
@@ -177,7 +188,7 @@ def checkpoint(function):
     if not is_jitted(function):
         return traced_checkpoint(function)
     inner = checkpointed(function)
-    return JittedOperation(function, rule=inner.rule, body=function)
+    return JittedOperation(function, "checkpoint", rule=inner.rule, body=function)
 
 
 @typing.overload

@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Literal
 from tape import jitted
 from tape.derivatives.nested import nested_value_and_grad
 from tape.recording.arguments import LEAVES, argument_numbers, arranged
+from tape.recording.made import made_function
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, Reporting, Scalar, ScalarResult, X
 from tape.recording.traces import traces_of
@@ -75,7 +76,7 @@ def value_and_grad(f, argnums=0, replay=True):
         return jitted.jitted_value_and_grad(f, argnums)
     traces = traces_of(f, replay)
 
-    @functools.wraps(f, updated=())
+    @made_function("value_and_grad", f, argnums=argnums, replay=replay)
     def value_and_gradient(*args, **kwargs):
         if current_recorder() is not None:
             return nested_value_and_grad(f, numbers, argnums, args, kwargs)
@@ -127,7 +128,7 @@ def grad(f, argnums=0, replay=True):
         return jitted.jitted_grad(f, argnums)
     both = value_and_grad(f, argnums, replay)
 
-    @functools.wraps(f, updated=())
+    @made_function("grad", f, argnums=argnums, replay=replay)
     def gradient(*args, **kwargs):
         return both(*args, **kwargs)[1]
 

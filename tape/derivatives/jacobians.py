@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import typing
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import numpy as np
 from tape import jitted
 from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
-from tape.derivatives.products import hvp
+from tape.derivatives.products import HessianProduct
 from tape.derivatives.sparsity import SparseHessian, SparseJacobian, hessian_pattern, jacobian_pattern
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import (
@@ -26,6 +25,7 @@ from tape.recording.arguments import (
     with_leaves,
 )
 from tape.recording.arrays import RecordedArray
+from tape.recording.made import made_function
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, Scalar
 from tape.recording.traces import traces_of
@@ -86,7 +86,7 @@ def jacobian(f, argnums=0, mode=None, replay=True):
         return jitted.jitted_jacobian(f, argnums, mode)
     numbers, traces = argument_numbers(argnums), traces_of(f, replay)
 
-    @functools.wraps(f, updated=())
+    @made_function("jacobian", f, argnums=argnums, mode=mode, replay=replay)
     def jacobian_of(*args, **kwargs):
         check_argument_numbers(numbers, args)
         if current_recorder() is not None:
@@ -248,9 +248,9 @@ def hessian(f, argnums=0, mode=None, replay=True):
     if jitted.is_jitted(f):
         _refuse_sparse(mode, "tape.hessian", "a jitted function", "function.py_func")
         return jitted.jitted_hessian(f, number)
-    product_of = hvp(f, argnums, replay)
+    product = HessianProduct(f, number, replay)
 
-    @functools.wraps(f, updated=())
+    @made_function("hessian", f, argnums=argnums, mode=mode, replay=replay)
     def hessian_of(*args, **kwargs):
         check_argument_numbers((number,), args)
         x = args[number]
@@ -262,10 +262,10 @@ def hessian(f, argnums=0, mode=None, replay=True):
             return jacobian(grad(f, number), number)(*args, **kwargs)
         shape = np.shape(x)
         if mode == "sparse":
-            trace, result = product_of.at(args, kwargs, lambda point: (point.trace, _sparse_hessian(point, shape)))
+            trace, result = product.at(args, kwargs, lambda point: (point.trace, _sparse_hessian(point, shape)))
             _verify("hessian", trace, args, kwargs, (result.data,))
             return result
-        trace, result = product_of.at(args, kwargs, lambda point: (point.trace, _dense_hessian(point, shape)))
+        trace, result = product.at(args, kwargs, lambda point: (point.trace, _dense_hessian(point, shape)))
         _verify("hessian", trace, args, kwargs, (result,) if result.size else ())
         return result if shape else result[()]
 

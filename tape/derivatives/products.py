@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import itertools
 import typing
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from tape.recording.arguments import (
     with_leaves,
 )
 from tape.recording.arrays import RecordedArray, stop_gradient
+from tape.recording.made import PullbackFunction, made_function, without_result
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, Scalar, X, Y
 from tape.recording.traces import traces_of
@@ -89,11 +92,31 @@ def vjp(f, *primals):
         return _nested_vjp(f, primals, numbers)
     value, point = linearised(traces_of(f), primals, {}, numbers, "value", lambda point: (point.value, point.kept()))
 
-    def pullback(seed):
-        seeds = point.trace.of_outputs(_seeds(seed, value))
-        return arranged(point.pull(seeds), primals, numbers, numbers)
+    leaves, structure = leaves_of(value)
+    return value, PullbackFunction.of(f, _pulled, point, structure, [np.shape(leaf) for leaf in leaves], _Places.of(primals))
 
-    return value, pullback
+
+def _pulled(point, structure, shapes, places, seed):
+    """The adjoints of the primals at a point, in their places, from those of the results."""
+    return places.filled(point.pull(point.trace.of_outputs(checked_leaves(seed, structure, shapes))))
+
+
+class _Places(NamedTuple):
+    """Where the leaves of primals are, without the primals: the structure and the number of the leaves of each."""
+
+    structures: list
+    counts: list[int]
+
+    @classmethod
+    def of(cls, primals):
+        found = [leaves_of(primal) for primal in primals]
+        return cls([structure for _, structure in found], [len(leaves) for leaves, _ in found])
+
+    def filled(self, leaves) -> tuple:
+        """A tuple of derivatives like the primals."""
+        leaves = iter(leaves)
+        return tuple(with_leaves(structure, list(itertools.islice(leaves, count)))
+                     for structure, count in zip(self.structures, self.counts, strict=True))
 
 
 def _seeds(seed, value) -> list:
@@ -225,14 +248,25 @@ def hvp(f, argnums=0, replay=True):
     number = single_argument(argnums, "tape.hvp")
     if jitted.is_jitted(f):
         return jitted.jitted_hvp(f, number)
-    return _HessianProduct(f, number, replay)
+    of = made_function("hvp", f, signature=_with_vector, argnums=argnums, replay=replay)
+    return of(HessianProduct(f, number, replay))
 
 
-class _HessianProduct:
-    """What `tape.hvp` returns."""
+def _with_vector(signature):
+    """The signature of products with the Hessian of a function."""
+    parameters = list(signature.parameters.values())
+    last = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    name = "v" if "v" not in signature.parameters else "v_"
+    own = [p.replace(kind=p.POSITIONAL_ONLY, default=p.empty) for p in parameters[:last]]
+    own.append(inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY))
+    own += [p for p in parameters[last:] if p.kind != p.VAR_POSITIONAL]
+    return without_result(signature.replace(parameters=own))
+
+
+class HessianProduct:
+    """What computes the products that `tape.hvp` returns."""
 
     def __init__(self, f, number, replay=True):
-        functools.update_wrapper(self, f, updated=())
         self._function, self._number, self._traces = f, number, traces_of(f, replay)
 
     def __call__(self, *args, **kwargs):
@@ -296,9 +330,10 @@ def hessian_operator(f: Callable[[np.ndarray[Any, Any]], Scalar], x: np.ndarray[
     x = np.array(x)
     if x.ndim != 1:
         raise ValueError(f"tape.hessian_operator: expected a point with one axis, got shape {x.shape}")
-    product_of = hvp(f)
-
-    def matvec(v):
-        return product_of(x, np.reshape(v, x.shape))
-
+    matvec = functools.partial(_multiplied, hvp(f), x)
     return LinearOperator((x.size, x.size), matvec=matvec, rmatvec=matvec, dtype=x.dtype)
+
+
+def _multiplied(product_of, x, v):
+    """One product of a linear operator."""
+    return product_of(x, np.reshape(v, x.shape))

@@ -95,6 +95,13 @@ def variable(value: Any, requires_grad: bool = False) -> EagerVariable:
     return EagerVariable(array, requires_grad)
 
 
+def _variable_again(data, requires_grad, grad) -> EagerVariable:
+    """A variable that the user made, with an array of its own, and its gradient so far."""
+    made = EagerVariable(data, requires_grad)
+    made.grad = None if grad is None else np.array(grad)
+    return made
+
+
 class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
     """An array that remembers how it was computed; made by `tape.variable` and by NumPy's functions of such variables.
 
@@ -202,6 +209,18 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
     def detach(self) -> EagerVariable:
         """The same data (not a copy) as a constant: no gradient flows through it."""
         return EagerVariable(self._data)
+
+    def __reduce__(self):
+        if self._source is not None:
+            raise NotDifferentiable("an eager variable that remembers how it was computed cannot be pickled: pickle what it "
+                                    "was computed from, or detach() it")
+        return _variable_again, (np.array(self._data), self.requires_grad, self.grad)
+
+    def __copy__(self):
+        return np.copy(self) if self._source is not None else _variable_again(*self.__reduce__()[1])
+
+    def __deepcopy__(self, memo):
+        return memo.setdefault(id(self), self.__copy__())
 
     # ------------------------------------------------------------------ what it looks like
 

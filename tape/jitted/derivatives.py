@@ -28,6 +28,7 @@ from compiled.numba_loading import load_numba
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import argument_numbers
 from tape.recording.arrays import RecordedArray
+from tape.recording.made import Made, Making, PullbackFunction, docstring
 
 
 def way_of(function):
@@ -46,10 +47,18 @@ def jitted_caller(operation, function):
     return njit(space[function.__name__])
 
 
-class JittedDerivative(CPUDispatcher):
+class JittedDerivative(Made, CPUDispatcher):
     """A jitted function that is a derivative of another; in nopython mode it is called like any jitted function."""
 
     is_derivative = True
+
+    def __init__(self, body, making: Making):
+        self._making = making
+        super().__init__(body, targetoptions={"nopython": True, "nogil": True})
+        self.__name__, self.__doc__ = body.__name__, docstring(self, making.function)
+
+    def _said(self):
+        return f"{super()._said()}, jitted"
 
     def _compile_for_args(self, *args, **kws):
         load_numba()
@@ -115,62 +124,62 @@ def workspace_limit(nbytes: int | None) -> None:
 
 def jitted_value_and_grad(function, argnums) -> JittedDerivative:
     """See `tape.value_and_grad`."""
-    function = way_of(function)
+    made, function = Making("value_and_grad", function, (), {"argnums": argnums}), way_of(function)
     numbers = _numbers(function, argnums, "tape.value_and_grad")
     return remembered(function, ("value_and_grad", argnums), lambda: derivative(
-        function, f"value_and_grad_{argnums}", Gradient(function, numbers, "tape.value_and_grad"),
+        made, function, f"value_and_grad_{argnums}", Gradient(function, numbers, "tape.value_and_grad"),
         f"(r[0], {_arranged(numbers, argnums)})"))
 
 
 def jitted_grad(function, argnums) -> JittedDerivative:
     """See `tape.grad`."""
-    function = way_of(function)
+    made, function = Making("grad", function, (), {"argnums": argnums}), way_of(function)
     numbers = _numbers(function, argnums, "tape.grad")
     return remembered(function, ("grad", argnums), lambda: derivative(
-        function, f"grad_{argnums}", Gradient(function, numbers, "tape.grad"), _arranged(numbers, argnums)))
+        made, function, f"grad_{argnums}", Gradient(function, numbers, "tape.grad"), _arranged(numbers, argnums)))
 
 
 def jitted_jacobian(function, argnums, mode) -> JittedDerivative:
     """See `tape.jacobian`."""
-    function = way_of(function)
+    made, function = Making("jacobian", function, (), {"argnums": argnums, "mode": mode}), way_of(function)
     numbers = _numbers(function, argnums, "tape.jacobian")
     way = {"forward": ForwardJacobian, "reverse": ReverseJacobian, None: Jacobian}[mode]
 
     def make():
         emitter = way(function, numbers, "tape.jacobian")
         emitter.single = not isinstance(argnums, tuple)
-        return derivative(function, f"jacobian_{argnums}_{mode}", emitter, "r")
+        return derivative(made, function, f"jacobian_{argnums}_{mode}", emitter, "r")
 
     return remembered(function, ("jacobian", argnums, mode), make)
 
 
 def jitted_hessian(function, number) -> JittedDerivative:
     """See `tape.hessian`."""
-    gradient = jitted_grad(function, number)
+    made, gradient = Making("hessian", function, (), {"argnums": number}), jitted_grad(function, number)
     return remembered(function, ("hessian", number), lambda: derivative(
-        function, f"hessian_{number}", ForwardJacobian(gradient, (number,), "tape.hessian"), "r"))
+        made, function, f"hessian_{number}", ForwardJacobian(gradient, (number,), "tape.hessian"), "r"))
 
 
 def jitted_hvp(function, number) -> JittedDerivative:
     """See `tape.hvp`."""
-    gradient = jitted_grad(function, number)
+    made, gradient = Making("hvp", function, (), {"argnums": number}), jitted_grad(function, number)
     return remembered(function, ("hvp", number), lambda: derivative(
-        function, f"hvp_{number}", Pushforward(gradient, (number,), "tape.hvp"), "r[1]", extra=("v",)))
+        made, function, f"hvp_{number}", Pushforward(gradient, (number,), "tape.hvp"), "r[1]", extra=("v",)))
 
 
 def pushforward(function, count: int) -> JittedDerivative:
     """The jitted function of `count` primals and as many tangents that gives value and tangent."""
-    function, numbers = way_of(function), tuple(range(count))
+    made, function, numbers = Making(pushforward, function, (count,), {}), way_of(function), tuple(range(count))
     return remembered(function, ("jvp", count), lambda: derivative(
-        function, f"jvp_{count}", Pushforward(function, numbers, "tape.jvp"), "(r[0], r[1])",
+        made, function, f"jvp_{count}", Pushforward(function, numbers, "tape.jvp"), "(r[0], r[1])",
         extra=tuple(f"t{k}" for k in numbers), count=count))
 
 
 def pullback(function, count: int) -> JittedDerivative:
     """The jitted function of `count` primals and a seed that gives the adjoints of the primals."""
-    function, numbers = way_of(function), tuple(range(count))
+    made, function, numbers = Making(pullback, function, (count,), {}), way_of(function), tuple(range(count))
     return remembered(function, ("vjp", count), lambda: derivative(
-        function, f"vjp_{count}", Pullback(function, numbers, "tape.vjp"), _arranged(numbers, numbers), extra=("seed",),
+        made, function, f"vjp_{count}", Pullback(function, numbers, "tape.vjp"), _arranged(numbers, numbers), extra=("seed",),
         count=count))
 
 
@@ -189,7 +198,7 @@ def jitted_vjp(function, primals):
     """See `tape.vjp`: the value, and the function that records anew and sweeps back at each call."""
     kept = tuple(_copied(x) for x in primals)
     back = pullback(function, len(primals))
-    return function(*(_copied(x) for x in primals)), lambda seed: back(*kept, seed)
+    return function(*(_copied(x) for x in primals)), PullbackFunction.of(function, back, *kept)
 
 
 def along(function, mode, args, directions):
@@ -219,11 +228,14 @@ def _numbers(function, argnums, name) -> tuple[int, ...]:
     return numbers
 
 
-def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = (), count=None) -> JittedDerivative:
+def derivative(making: Making, function, name: str, make, result: str, extra: tuple[str, ...] = (),
+               count=None) -> JittedDerivative:
     """Make the jitted function that calls an emitter with the arguments of `function`.
 
     Parameters
     ----------
+    making : Making
+        The call of the user's that makes it.
     function : Dispatcher
         The user's jitted function.
     name : str
@@ -251,9 +263,7 @@ def derivative(function, name: str, make, result: str, extra: tuple[str, ...] = 
     space = {"_emitter": make, **defaults, "__name__": function.py_func.__module__}
     exec(compile(source, f"<tape.{name} of {function.__name__}>", "exec"), space)
     body = space[label]
-    body.__doc__ = f"Derivative {name} of {function.__name__}."
-    made = JittedDerivative(body, targetoptions={"nopython": True, "nogil": True})
-    made.__name__ = body.__name__
+    made = JittedDerivative(body, making)
     if not isinstance(function._cache, NullCache):
         key = f"{label} {make!r} {source} {_computes(function)}"
         place(made, lambda: _DerivativeCache(_original(function), hashlib.sha256(key.encode()).hexdigest()))

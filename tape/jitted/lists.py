@@ -12,6 +12,7 @@ from compiled.table.layout import FIELDS, FLAGS, LINE, OPCODE, OPERAND, OUTPUT, 
 from compiled.table.views import View, contiguous
 from tape.jitted.derivatives import derivative, remembered, way_of
 from tape.recording.arguments import describe, leaves_of
+from tape.recording.made import Making
 from tape.recording.trace import Trace, Workspace
 
 GUARD_BLOCK = (-1, 0, 1)
@@ -20,9 +21,9 @@ GUARD_BLOCK = (-1, 0, 1)
 
 def listing(function, numbers: tuple[int, ...], count: int):
     """The jitted function that runs `function` on recorded numbers."""
-    function = way_of(function)
+    made, function = Making(listing, function, (numbers, count), {}), way_of(function)
     return remembered(function, ("record", numbers, count), lambda: derivative(
-        function, f"record_{numbers}", RecordedList(function, numbers, "tape.record"), "r", count=count))
+        made, function, f"record_{numbers}", RecordedList(function, numbers, "tape.record"), "r", count=count))
 
 
 def recorded_trace(function, args, numbers: tuple[int, ...]) -> tuple[Trace, Workspace]:

@@ -7,7 +7,6 @@ sample. What is not: machine code for lanes and threads (`compiled.native`).
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from tape.derivatives.gradients import value_and_grad
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import argument_numbers, check_argument_numbers, describe, leaves_of, result_leaves, with_leaves
 from tape.recording.arrays import RecordedArray
+from tape.recording.made import Made, Making, made_function, made_method
 from tape.recording.recorder import check_integers, current_recorder
 from tape.recording.trace import Trace
 from tape.recording.traces import traces_of
@@ -31,6 +31,9 @@ from tape.transforms.simplify import result_of
 
 RECOVERED = 256
 """Where a branch is decided otherwise for some sample, the samples that are run one by one with it."""
+
+ELSEWHERE: list[tuple[Callable[[Any], bool], Callable[..., Any]]] = []
+"""Who runs a batch over arrays that are elsewhere: whether arguments have such arrays, and what is called in its place."""
 
 MOST_JITTED = 64
 """Lists kept for one jitted function."""
@@ -92,11 +95,14 @@ def batch(f: Callable[..., Any], in_axes: int | tuple[int | None, ...] | None = 
 
 
 def _batched(f, in_axes, threads, summed, lanes):
-    made = _Batch(f, in_axes, threads, summed, lanes)
+    run = _Batch(f, in_axes, threads, summed, lanes)
 
-    @functools.wraps(f, updated=())
+    @made_function("batch", f, in_axes=in_axes, threads=threads, sum=summed)
     def over_samples(*args, **kwargs):
-        return made(args, kwargs)
+        for has, run_there in ELSEWHERE:
+            if has((args, kwargs)):
+                return run_there(over_samples, run.axes, summed, args, kwargs)
+        return run(args, kwargs)
 
     return over_samples
 
@@ -403,7 +409,7 @@ def _summed_dtype(dtype):
 # ---------------------------------------------------------------------- tape.compile with lanes
 
 
-class CompiledLanes:
+class CompiledLanes(Made):
     """A function compiled for samples like the examples; made by ``tape.compile(..., lanes=W)``.
 
     Attributes
@@ -417,7 +423,7 @@ class CompiledLanes:
     def __init__(self, f, example_args, argnums, lanes):
         numbers = argument_numbers(argnums)
         check_argument_numbers(numbers, example_args)
-        self._f, self._argnums, self._lanes = f, argnums, lanes
+        self._making = Making("compile", f, tuple(example_args), {"argnums": argnums, "lanes": lanes})
         self._described = self._leaves(example_args, 0)
 
     @staticmethod
@@ -428,15 +434,17 @@ class CompiledLanes:
     @cached_property
     def value(self) -> Callable[..., Any]:
         """The function over samples."""
-        return self._checked(_batched(self._f, 0, None, False, self._lanes))
+        return self._checked("value", self._making.function)
 
     @cached_property
     def value_and_grad(self) -> Callable[..., Any]:
         """Values and gradients over samples."""
-        return self._checked(_batched(value_and_grad(self._f, self._argnums), 0, None, False, self._lanes))
+        return self._checked("value_and_grad", value_and_grad(self._making.function, self._making.options["argnums"]))
 
-    def _checked(self, function):
-        @functools.wraps(self._f, updated=())
+    def _checked(self, name, f):
+        function = _batched(f, 0, None, False, self._making.options["lanes"])
+
+        @made_method(self, name)
         def over_samples(*args):
             got = self._leaves(args, 1)
             if got != self._described:

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 import numpy as np
+from numba.core.registry import CPUDispatcher
 
 from compiled.forking import cached_property
+from compiled.lists.listing import Listing
 from compiled.native.export import export
-from compiled.native.function import NativeFunction
+from compiled.native.function import NativeFunction, content_key
 from compiled.table.layout import GUARD_FAILED
 from tape import jitted
 from tape.errors import GuardFailed, NotDifferentiable
@@ -31,6 +33,7 @@ from tape.recording.arguments import (
     with_leaves,
 )
 from tape.recording.freshness import State
+from tape.recording.made import Made, MadeAttribute, Making, PullbackFunction
 from tape.recording.recorder import current_recorder
 from tape.recording.recordings import objects_of
 from tape.recording.signatures import Jitted, Y
@@ -41,7 +44,7 @@ from tape.running.derived import Lists
 from tape.running.executables import Stopped, converted, run
 
 
-class CompiledCall:
+class CompiledCall(MadeAttribute):
     """A native function as Python calls it, with the function's own arguments.
 
     Attributes
@@ -60,6 +63,7 @@ class CompiledCall:
 
     def __init__(self, native: NativeFunction, owner: Compiled):
         self.native, self.owner = native, owner
+        self._attribute = owner, native.name.removeprefix(f"{owner._native.name}_")
         self._call, self._dtype = native.call, native.dtype
 
     @property
@@ -108,7 +112,7 @@ MOST_BRANCHES = 32
 """Branches of Python code that a compiled function keeps."""
 
 
-class Compiled(Generic[Y]):
+class Compiled(Made, Generic[Y]):
     """A function compiled for arguments of certain shapes and dtypes; made by `tape.compile`.
 
     Its functions are compiled when they are first used. They take the arguments of the function; shapes and dtypes are those of
@@ -135,18 +139,15 @@ class Compiled(Generic[Y]):
     (25.0, array([6., 8.]))
     """
 
-    def __init__(self, function, args, argnums=0):
+    def __init__(self, function, args, argnums=0, trace=None):
+        self._making = Making("compile", function, tuple(args), {"argnums": argnums})
         self._function, self._argnums = function, argnums
         self._numbers = argument_numbers(argnums)
         check_argument_numbers(self._numbers, args)
-        if jitted.is_jitted(function):
-            trace, _ = jitted.recorded_trace(function, args, self._numbers)
-            self._read = State(function).snapshot()
-        else:
-            traces = Traces(function, checks_integers=False)
-            trace, _ = traces.run(tuple(args), {}, self._numbers)
-            self._read = trace.state
-        trace.program.check()
+        self._read, self._has_come = None, trace is not None  # from another process, with its list
+        if trace is None:
+            trace, self._read = self._recorded(args)
+            trace.program.check()
         self._trace = trace
         self._leaves, self._structure = leaves_of(tuple(args))
         self._objects = [] if jitted.is_jitted(function) else objects_of(self._leaves)
@@ -158,6 +159,13 @@ class Compiled(Generic[Y]):
         self._arrangement = self._arranged()
         self._single = not isinstance(argnums, tuple) and not isinstance(args[argnums], (tuple, list, dict))
         self.njit = _Jitted(self)
+
+    def _recorded(self, args):
+        """The list of the function at these arguments, and what else it read."""
+        if jitted.is_jitted(self._function):
+            return jitted.recorded_trace(self._function, args, self._numbers)[0], State(self._function).snapshot()
+        trace, _ = Traces(self._function, checks_integers=False).run(tuple(args), {}, self._numbers)
+        return trace, trace.state
 
     # ------------------------------------------------------------------ the functions
 
@@ -228,9 +236,12 @@ class Compiled(Generic[Y]):
             calls.append(self.value_and_grad)
         return export(pathlib.Path(directory), self._native.name, [call.native for call in calls], cpu)
 
-    def __repr__(self):
+    def _said(self):
         arguments = ", ".join(str(leaf.shape) for leaf in self._trace.leaves if leaf.kind != "static")
-        return f"<tape.compile of {self._native.name} for arguments of shapes {arguments}, what else it reads frozen>"
+        return f"{super()._said()}, for arguments of shapes {arguments}, what else it reads frozen"
+
+    def __reduce__(self):
+        return _compiled_again, (self._portable("function"), self._making.arguments, self._argnums, self._trace, self._branches)
 
     def changed(self) -> bool:
         """Whether something that the function reads beside its arguments is no longer what it was when it was compiled.
@@ -249,6 +260,8 @@ class Compiled(Generic[Y]):
         >>> c.changed(), float(c.value(1.0))
         (True, 2.0)
         """
+        if self._has_come:  # what was read there cannot be looked at here: what is recorded now can
+            return _content(self._recorded(self._making.arguments)[0]) != _content(self._trace)
         return self._read is None or not self._read.holds(self._objects)
 
     def report(self) -> str:
@@ -331,6 +344,19 @@ class Compiled(Generic[Y]):
         return with_leaves(self._structure, leaves)
 
 
+def _compiled_again(function, args, argnums, trace, branches) -> Compiled:
+    made = Compiled(function, args, argnums, trace)
+    made._branches = list(branches)
+    return made
+
+
+def _content(trace):
+    """What tells lists apart by what they compute, and constant results."""
+    constants = [(k, np.asarray(w[0]).dtype.str, np.shape(w[0]), np.asarray(w[0]).tobytes())
+                 for k, w in enumerate(trace.results) if not isinstance(w, int)]
+    return content_key(Listing.of(trace.program)), trace.outcomes, constants
+
+
 class _Value(CompiledCall, Generic[Y]):
     """``value(*args)``."""
 
@@ -396,25 +422,35 @@ class _Vjp(CompiledCall, Generic[Y]):
         except GuardFailed:
             return owner.other_branch(primals, "vjp")
 
-        def pullback(seed):
-            trace = owner._trace
-            seeds = checked_leaves(seed, trace.structure, [None] * len(trace.results))  # their shapes as all arguments'
-            results = self.results([*saved, *trace.of_outputs(seeds)])
-            return owner.gradients(results[len(trace.program.outputs) :])
+        return value, PullbackFunction.of(owner._function, self.pulled, saved)
 
-        return value, pullback
+    def pulled(self, saved, seed):
+        """Pull adjoints of the results back to the arguments, which were saved."""
+        trace = self.owner._trace
+        seeds = checked_leaves(seed, trace.structure, [None] * len(trace.results))  # their shapes as all arguments'
+        results = self.results([*saved, *trace.of_outputs(seeds)])
+        return self.owner.gradients(results[len(trace.program.outputs) :])
 
 
-class _Jitted:
+class _JittedCall(MadeAttribute, CPUDispatcher):
+    """A native function as jitted code calls it."""
+
+    def __init__(self, native, owner, name):
+        self._attribute = owner, name
+        super().__init__(native.py_func, targetoptions=native.targetoptions)
+
+
+class _Jitted(MadeAttribute):
     """The functions of a `Compiled` for jitted code, each made when it is first used."""
 
     def __init__(self, owner):
-        self._owner = owner
+        self._owner, self._attribute = owner, (owner, "njit")
 
     def __getattr__(self, name):
         if name not in ("value", "value_and_grad", "jvp", "vjp"):
             raise AttributeError(f"expected value, value_and_grad, jvp or vjp, got {name}")
-        function = getattr(self._owner, name).native.jitted
+        native = getattr(self._owner, name).native.jitted
+        function = _JittedCall(native, self, name)
         setattr(self, name, function)
         return function
 

@@ -559,7 +559,12 @@ def _deepcopy(self, memo):
     return memo.setdefault(id(self), _copy(self, "K"))
 
 
-RecordedArray.copy = _copy
+def _reduce(self):
+    raise NotDifferentiable("a recorded array is of the recording at work, and cannot be pickled: a function that is recorded "
+                            "may not send it to another process; differentiate there what is computed there")
+
+
+RecordedArray.copy, RecordedArray.__reduce__ = _copy, _reduce
 RecordedArray.__copy__, RecordedArray.__deepcopy__ = lambda self: _copy(self, "K"), _deepcopy
 RecordedArray.flatten, RecordedArray.astype = _flatten, _astype
 RecordedArray.sort, RecordedArray.fill, RecordedArray.compress = _sort, _fill, _compress

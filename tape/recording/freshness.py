@@ -20,8 +20,9 @@ from collections.abc import Callable
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
+from tape.recording.made import MadeFunction
 from tape.recording.ownership import file_of, file_of_module, is_installed, is_library
-from tape.recording.snapshots import IMMUTABLE, OPAQUE, NeverEqual, Snapshot, attributes_of, is_method_in_c, part_of
+from tape.recording.snapshots import FUNCTIONS, IMMUTABLE, OPAQUE, NeverEqual, Snapshot, attributes_of, is_method_in_c, part_of
 
 _MAKES_RANDOM = frozenset({"default_rng", "RandomState", "SeedSequence", "SystemRandom", "urandom", "token_bytes", "PCG64",
                            "MT19937", "Philox", "SFC64", "Random"})
@@ -145,7 +146,7 @@ class State:
             return
         if isinstance(value, OPAQUE):
             return
-        if isinstance(value, (types.FunctionType, types.MethodType, functools.partial, Dispatcher)):
+        if isinstance(value, (*FUNCTIONS, functools.partial, Dispatcher)):
             # The variable may be bound to another function later.
             self._cells.append(read)
             self._read_function(value)
@@ -161,7 +162,7 @@ class State:
             if isinstance(value, (*IMMUTABLE, np.ndarray)) or id(value) in visited:
                 continue
             visited.add(id(value))
-            if isinstance(value, types.FunctionType) or hasattr(type(value), "bprop"):
+            if isinstance(value, (types.FunctionType, MadeFunction)) or hasattr(type(value), "bprop"):
                 self._read_function(value)
             elif isinstance(value, OPAQUE):
                 continue

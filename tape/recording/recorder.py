@@ -103,7 +103,8 @@ class Recorder:
 
     def __init__(self, dtype, table: Table = TABLE):
         self.table = table
-        self.dtype = np.dtype(dtype)  # of the list's cells
+        # Of the list's cells. Native code asks for NumPy's own dtype; that of an array out of a pickle is only equal to it.
+        self.dtype = np.dtype(np.dtype(dtype).str)
         self.memory = ListMemory(self.dtype, _limit.get())
         self.active: list[bool] = []
         self.inputs: list[View] = []

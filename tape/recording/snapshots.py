@@ -17,6 +17,7 @@ import types
 import numpy as np
 
 from compiled.native.comparison import Pieces, memcmp
+from tape.recording.made import MadeFunction
 from tape.recording.ownership import MACHINERY, file_of, is_library
 from tape.recording.random_states import random_state
 
@@ -28,6 +29,7 @@ MOST_OBJECTS = 20_000
 
 
 IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), np.generic)
+FUNCTIONS = (types.FunctionType, types.MethodType, MadeFunction)
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, np.ufunc)
 _CONTAINERS = (tuple, frozenset, list, collections.deque, dict)
 _VIEWS = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
@@ -149,7 +151,7 @@ class _Checks:
 
     def _walk(self, value, depth):
         """Note what is to be looked at, as `Look.content` goes through it."""
-        if isinstance(value, (*IMMUTABLE, types.FunctionType, types.MethodType)) or id(value) in self._seen:
+        if isinstance(value, (*IMMUTABLE, *FUNCTIONS)) or id(value) in self._seen:
             return
         self._seen.add(id(value))
         if isinstance(value, np.ndarray):
@@ -279,7 +281,7 @@ class Look:
             return type(value), value
         if isinstance(value, np.ndarray):
             return self._content_of_array(value, depth)
-        if isinstance(value, (types.FunctionType, types.MethodType)):
+        if isinstance(value, FUNCTIONS):
             # The function itself, which lives on in the snapshot: another one may lie where a freed one was.
             return value
         if _is_told_by_contents(value) and not isinstance(value, set):

@@ -148,6 +148,12 @@ class Trace:
         own = [self.leaves[self.dynamic[k]] for k in self.wrt]
         self.has_own_dtype = all(leaf.kind == "array" and leaf.dtype == self.program.values.dtype for leaf in own)
 
+    def __reduce__(self):
+        # Not what runs the list, which is of this process, nor what else its function read there.
+        kept = ("program", "leaves", "dynamic", "wrt", "results", "result_dtypes", "structure", "outcomes", "bounds", "fixed",
+                "memory")
+        return _trace, ({name: getattr(self, name) for name in kept},)
+
     def run(self, leaves: list) -> tuple[Workspace, int]:
         """Run the forward sweep on arguments; returns the workspace with the values, and the sweep's status."""
         workspace = self.workspace()
@@ -245,6 +251,10 @@ class Trace:
         """Shape of leaf k of the result."""
         which = self.results[k]
         return self.program.outputs[which].shape if isinstance(which, int) else np.shape(which[0])
+
+
+def _trace(kept) -> Trace:
+    return Trace(**kept)
 
 
 def _own(constant):

@@ -22,11 +22,12 @@ from tape.errors import NotDifferentiable
 from tape.recording.arguments import leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray, recorder_of
 from tape.recording.dispatch import taken_over
+from tape.recording.made import RULES, Made, Making
 from tape.recording.recorder import Promote, current_recorder, plain_ground
 from tape.transforms.differentiate import FORWARD, REVERSE, Stretch, pull_back
 
 
-class TracedOperation:
+class TracedOperation(Made):
     """A function with rules of its own, called like the function; made by `tape.operation`.
 
     Until it has a rule it is its function, and recorded as that.
@@ -44,8 +45,11 @@ class TracedOperation:
     array([1.2, 1.6])
     """
 
+    _carries = RULES
+
     def __init__(self, function):
         functools.update_wrapper(self, function)
+        self._making = Making("operation", function, (), {})
         self.function, self.rule, self.tangent_rule = function, None, None
         self.name = getattr(function, "__name__", type(function).__name__)
 
@@ -226,19 +230,19 @@ class Use:
                 raise
             except Exception:
                 recorder.memory.length = start  # if something is wrong with the rule, calling it says so
-        counts = len(arrays), len(arrays) + len(outs)
-
-        def run(values):
-            scalars = [x[()] for x in values]
-            parts = values[: counts[0]], scalars[counts[0] : counts[1]], scalars[counts[1] :]
-            with plain_ground():
-                found = gathered(rule, *parts, self.plain)
-            return [np.zeros(shape) if x is None else x for x, shape in zip(found, shapes, strict=True)]
-
+        run = functools.partial(self._run_rule, rule, gathered, (len(arrays), len(arrays) + len(outs)), shapes)
         everything = [*arrays, *outs, *flows]
         call = Call(f"{self.operation.name}.{kind}", run, self._shapes_of(everything), shapes,
                     [recorder.is_active(x.view) for x in everything], None)
         return [RecordedArray(recorder, view, recorder.dtype) for view in recorder.call(call, [x.view for x in everything])]
+
+    def _run_rule(self, rule, gathered, counts, shapes, values) -> list:
+        """A rule of arrays of cells, as a call runs it."""
+        scalars = [x[()] for x in values]
+        parts = values[: counts[0]], scalars[counts[0] : counts[1]], scalars[counts[1] :]
+        with plain_ground():
+            found = gathered(rule, *parts, self.plain)
+        return [np.zeros(shape) if x is None else x for x, shape in zip(found, shapes, strict=True)]
 
     def _adjoints(self, rule, arrays, outs, adjoints, arguments) -> list:
         """The adjoints of what is recorded of the arguments, by a rule."""

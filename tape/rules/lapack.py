@@ -60,9 +60,16 @@ class Factorisation(TracedOperation):
         args, _ = use.arguments([None] * len(use.dynamic))
         return [self.name, *args[self.matrices :]]
 
+    def __reduce__(self):
+        return _known, (self.name,)
+
 
 OPERATIONS: dict[str, Factorisation] = {}
 """The operations by the names that files know them by."""
+
+
+def _known(name) -> Factorisation:
+    return OPERATIONS[name]
 
 
 def described_call(description, inputs, outputs, active) -> Call:

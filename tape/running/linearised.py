@@ -26,13 +26,12 @@ import time
 import numpy as np
 
 from compiled.lists import loops
-from compiled.sweeps.engine import mode
 from tape.recording.arguments import like_argument
 from tape.recording.trace import Trace, Workspace
 from tape.recording.traces import Traces
 from tape.reports.strictness import is_finite, strictness, verify
 from tape.running.executables import Stopped, run
-from tape.running.tiers import lists_of, tier_of
+from tape.running.tiers import lists_of, mode, tier_of
 from tape.transforms.build import with_gradients
 
 

@@ -7,11 +7,13 @@ Environment: `TAPE_NATIVE=0` stays on the sweeps, `TAPE_NATIVE=always` compiles 
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
 import time
 
 from compiled.native.function import NativeFunction
-from compiled.sweeps.engine import mode
+from compiled.sweeps import engine
 from tape.recording.trace import Trace
 from tape.recording.traces import Traces
 from tape.running.derived import Lists, native_listing
@@ -36,6 +38,25 @@ def price(instructions: int) -> float:
 SWEEPS = {"value_and_grad": ("forward", "reverse"), "value": ("forward", "reverse", "tangent"), "jvp": ("forward", "tangent"),
           "hvp": ("forward", "tangent", "tangent_reverse")}
 """The sweeps that run a derivative."""
+_pinned: contextvars.ContextVar[str | None] = contextvars.ContextVar("pinned", default=None)
+
+
+def mode() -> str:
+    """What `TAPE_NATIVE` says: "0", "1" or "always"; or what is `pinned`."""
+    return _pinned.get() or engine.mode()
+
+
+@contextlib.contextmanager
+def pinned(chosen: str):
+    """Run lists as `chosen` says, inside the block; unless `TAPE_NATIVE=0` says that there is no native code.
+
+    The last bits of a sum depend on what runs it, and that, without this, on how long it took so far.
+    """
+    token = _pinned.set("0" if engine.mode() == "0" else chosen)
+    try:
+        yield
+    finally:
+        _pinned.reset(token)
 
 
 class Tier:

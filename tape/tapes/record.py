@@ -11,6 +11,7 @@ from tape import jitted
 from tape.draw.contents import parameter_names
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import leaves_of
+from tape.recording.made import said_of
 from tape.recording.signatures import Jitted, P
 from tape.recording.traces import Traces
 from tape.tapes import saving
@@ -62,7 +63,7 @@ def record(f, *args, **kwargs):
         trace.finish(workspace)
     trace.program.check()
     recorded = Tape(trace, structure, workspace)
-    recorded._names = parameter_names(f, len(args))
+    recorded._names, recorded._said = parameter_names(f, len(args)), f"tape.record of {said_of(f)}"
     return recorded
 
 

@@ -108,8 +108,12 @@ class Tape:
         # Whether the values are not there: recording a loop does not run it.
         self._rewound = self._program.has_bodies or workspace is None
         self._seeded = None  # the seeds of the last reverse sweep; None when it was not run on these values
-        self._names: tuple[str, ...] = ()
+        self._names, self._said = (), "tape.Tape"
         self.grad_table = GradTable(self)
+
+    def __reduce__(self):
+        work, state = self._workspace, (self._rewound, self._seeded, self._names, self._said)
+        return _tape_again, (self._trace, self._structure, work.values.copy(), work.adjoints.copy(), state)
 
     # ------------------------------------------------------------------ arrays
 
@@ -120,7 +124,8 @@ class Tape:
         return self._program.text()
 
     def __repr__(self):
-        return f"Tape({len(self)} instructions, {len(self._program.values)} cells of {self._program.values.dtype})"
+        return (f"<{self._said}: {len(self)} instructions, {len(self._program.values)} cells of "
+                f"{self._program.values.dtype}>")
 
     @property
     def opcodes(self) -> np.ndarray[Any, Any]:
@@ -677,6 +682,14 @@ class Tape:
             and dicts.
         """
         saving.save(self._trace, self._structure, path)
+
+
+def _tape_again(trace, structure, values, adjoints, state) -> Tape:
+    """A tape with buffers of its own, as `Tape.__reduce__` describes it."""
+    made = Tape(trace, structure, Workspace(trace.program, trace.wrt, values))
+    made._workspace.adjoints[...] = adjoints
+    made._rewound, made._seeded, made._names, made._said = state
+    return made
 
 
 class _Token:
