@@ -51,6 +51,7 @@ from tape.rules.calls import TracedOperation
 from tape.rules.dropout import dropout
 from tape.rules.functions import relu, sigmoid, softplus
 from tape.rules.reductions import logsumexp
+from tape.rules.windows import avg_pool, conv, max_pool
 from tape.tapes.graph import Operation
 from tape.tapes.record import load, record
 from tape.tapes.tape import Tape
@@ -60,9 +61,9 @@ __version__ = "0.1.0"  # the one place: setup.cfg reads it here
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
     "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
-    "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "batch", "check_grads", "checkpoint", "compile",
-    "cond", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian",
-    "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid",
+    "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "avg_pool", "batch", "check_grads", "checkpoint", "compile",
+    "cond", "conv", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian",
+    "jvp", "load", "logsumexp", "max_pool", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid",
     "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
 ]
 
