@@ -1,8 +1,7 @@
 """What networks do with windows of arrays: convolution and pooling, of one to three spatial axes.
 
-A window is a view: an array padded once is read at all places without a copy. A convolution is then one product of matrices,
-of the windows laid side by side with the kernels. So derivatives of every order follow from copies, sums and products, and
-the row of a list that holds the windows is the memory that a convolution takes.
+A window is a view: an array padded once is read at all places without a copy. A convolution is a product of matrices, of the
+windows laid side by side with the kernels (`compiled.table.structural.windows`); pooling is a reduction of them.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from compiled.table.structural.windows import AXES, WindowWords, Y, record_product
 from compiled.table.views import View
 from tape.recording.arrays import RecordedArray, plain
 from tape.recording.dispatch import taken_over
-from tape.rules.contractions import as_recorded
+from tape.rules.contractions import as_recorded, sum_of_products
 
 MOST_AXES = 3
 """Spatial axes that a convolution or a pooling may have."""
@@ -59,8 +59,8 @@ def conv(x: Any, w: Any, stride: EachAxis = 1, padding: Padding = 0, dilation: E
 
     Notes
     -----
-    A list holds the windows side by side: N * C * size of kernel * number of places cells, as many again while a gradient is
-    computed. `tape.checkpoint` of a layer computes them anew instead of holding them.
+    Of recorded arrays it is one instruction (`window_product`), which makes no array of all windows: a list holds x with its
+    padding, and the result. Its derivatives are instructions of the same row.
 
     Source: Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing", 2006, for
     the convolution as a product of matrices.
@@ -82,53 +82,76 @@ def conv(x: Any, w: Any, stride: EachAxis = 1, padding: Padding = 0, dilation: E
     shape = np.shape(w)
     stride, dilation = _conv_arguments(np.shape(x), shape, stride, dilation, groups)
     widths = _widths("tape.conv", padding, np.shape(x)[2:], shape[2:], stride, dilation)
-    windows = _windows("tape.conv", _padded(_channels_last(x), widths, 0.0), shape[2:], stride, dilation)
-    # windows: (N, *places, C, *kernel)
-    if groups == 1:
-        return _channels_first(_product(windows, w))
-    if shape[1] == 1:
-        return _channels_first(_depthwise(windows, w))
-    parts = zip(np.split(windows, groups, axis=len(shape) - 1), np.split(w, groups), strict=True)
+    x = _padded(x, widths, 0.0, _runs_along_channels(np.shape(x), shape, stride, widths))
+    windows = _windows("tape.conv", x, shape[2:], stride, dilation)
+    axes = len(shape) - 2
+    windows = np.transpose(windows, [*range(axes + 1), *range(axes + 2, 2 * axes + 2), axes + 1])  # N, places, kernel, C
+    kernels = np.transpose(w, [*range(2, axes + 2), 1, 0])  # kernel, C / groups, O
+    if shape[1] == 1 and groups > 1:
+        return _channels_first(_depthwise(windows, kernels))
+    if any(isinstance(array, RecordedArray) for array in (x, w)) and np.result_type(x, w).kind == "f":
+        return _channels_first(_recorded_products(windows, kernels, groups))
+    parts = zip(np.split(windows, groups, axis=-1), np.split(kernels, groups, axis=-1), strict=True)
     return _channels_first(np.concatenate([_product(*part) for part in parts], axis=-1))
 
 
-def _product(windows, w):
-    """The places' channels, last, as a product of matrices: windows side by side, one a row, times kernels, one a column."""
-    axes, places, kernel = np.ndim(w) - 2, np.shape(windows)[: np.ndim(w) - 1], np.shape(w)[2:]
-    channels, outputs = np.shape(w)[1], np.shape(w)[0]
-    first, then = list(range(axes + 1)), list(range(axes + 2, 2 * axes + 2))
-    size = channels * math.prod(kernel)
-    # Rows of windows are copied in runs: along the last axis of the kernel and the channels, or along places.
-    if channels * kernel[-1] >= places[-1]:
-        rows = np.reshape(np.transpose(windows, [*first, *then, axes + 1]), (math.prod(places), size))
-        kernels = np.reshape(np.transpose(w, [*range(2, axes + 2), 1, 0]), (size, outputs))
-    else:
-        rows = np.transpose(np.reshape(np.transpose(windows, [axes + 1, *then, *first]), (size, math.prod(places))))
-        kernels = np.transpose(np.reshape(w, (outputs, size)))
-    return np.reshape(rows @ kernels, (*places, outputs))
+def _runs_along_channels(shape, kernel, stride, widths):
+    """Whether the last axis of a kernel and the channels are a longer run of cells, where these come last, than places are."""
+    places = (shape[-1] + sum(widths[-1]) - kernel[-1]) // stride[-1] + 1
+    return kernel[1] * kernel[-1] >= places
 
 
-def _depthwise(windows, w):
-    """The places' channels, last, where each channel has kernels of its own: sums of products, without BLAS."""
-    axes, places, kernel = np.ndim(w) - 2, np.shape(windows)[: np.ndim(w) - 1], np.shape(w)[2:]
-    channels = np.shape(windows)[axes + 1]
-    each = np.shape(w)[0] // channels
-    windows = np.transpose(windows, [*range(axes + 2, 2 * axes + 2), *range(axes + 2)])[..., None]
-    kernels = np.reshape(np.transpose(w, [*range(2, axes + 2), 0, 1]), (*kernel, *(1,) * (axes + 1), channels, each))
-    return np.reshape(_sum_of_products(windows, kernels, axes), (*places, channels * each))
+def _recorded_products(windows, kernels, groups):
+    """The places' channels, last, for windows (N, *places, *kernel, C) and kernels (*kernel, C / groups, O)."""
+    recorder = (windows if isinstance(windows, RecordedArray) else kernels).recorder
+    windows, kernels = as_recorded(recorder, windows), as_recorded(recorder, kernels)
+    axes, channels, outputs = kernels.ndim - 2, kernels.shape[-2], kernels.shape[-1]
+    places = windows.shape[: axes + 1]
+    out = recorder.zeros((*places, outputs))
+    each = outputs // groups
+    for group in range(groups if windows.size and outputs else 0):
+        x = windows[..., group * channels : (group + 1) * channels].view
+        b = kernels[..., group * each : (group + 1) * each].copy().view
+        (place_shape, place_steps), (kernel_shape, kernel_steps) = (
+            _joined(x.shape[part], x.strides[part]) for part in (slice(axes + 1), slice(axes + 1, None)))
+        runs = int(_run(place_shape, place_steps) > _run(kernel_shape, kernel_steps))
+        words = WindowWords(Y, each, outputs, runs, place_shape, kernel_shape, place_steps, kernel_steps)
+        record_product(recorder, words, (x, b, View(out.cell + group * each, (*places, each), out.strides)))
+    return RecordedArray(recorder, out, np.result_type(windows.dtype, kernels.dtype))
 
 
-def _sum_of_products(a, b, axes):
-    """The sum, over the first axes, of the products of two arrays that are broadcast together."""
-    shape = np.broadcast_shapes(np.shape(a), np.shape(b))
-    if not any(isinstance(array, RecordedArray) for array in (a, b)):
-        return sum((a[k] * b[k] for k in np.ndindex(shape[:axes])), np.zeros(shape[axes:], np.result_type(a, b)))
-    recorder = (a if isinstance(a, RecordedArray) else b).recorder
-    a, b = as_recorded(recorder, a), as_recorded(recorder, b)
-    out = recorder.zeros(shape[axes:])
-    whole = View(out.cell, shape, (0,) * axes + out.strides)
-    recorder.elementwise("accumulate_product", [a.view, b.view], shape, whole)
-    return RecordedArray(recorder, out, np.result_type(a.dtype, b.dtype))
+def _joined(shape, strides):
+    """Shape and strides with as many axes as a window product has, those joined that follow each other in memory."""
+    joined = []
+    for n, step in zip(shape, strides, strict=True):
+        if joined and joined[-1][1] == n * step:
+            joined[-1] = (joined[-1][0] * n, step)
+        elif n > 1:
+            joined.append((n, step))
+    missing = [(1, 0)] * (AXES - len(joined))
+    return tuple(tuple(part) for part in zip(*missing, *joined, strict=True))
+
+
+def _run(shape, strides):
+    """What runs along the last axis are worth: cells that are no neighbours are moved one by one."""
+    return shape[-1] if strides[-1] == 1 else shape[-1] / 4
+
+
+def _product(windows, kernels):
+    """As `_recorded_products`, of one group, for any numbers: windows side by side, one a row, times kernels, one a column."""
+    axes = np.ndim(kernels) - 2
+    places, size = np.shape(windows)[: axes + 1], math.prod(np.shape(kernels)[:-1])
+    rows = np.reshape(windows, (math.prod(places), size))
+    return np.reshape(rows @ np.reshape(kernels, (size, -1)), (*places, np.shape(kernels)[-1]))
+
+
+def _depthwise(windows, kernels):
+    """As `_recorded_products`, where each channel has kernels of its own: sums of products, without BLAS."""
+    axes, channels = np.ndim(kernels) - 2, np.shape(windows)[-1]
+    places, kernel = np.shape(windows)[: axes + 1], np.shape(kernels)[:axes]
+    windows = np.moveaxis(windows, range(axes + 1, 2 * axes + 1), range(axes))[..., None]
+    kernels = np.reshape(kernels, (*kernel, *(1,) * (axes + 1), channels, -1))
+    return np.reshape(sum_of_products(windows, kernels, axes), (*places, -1))
 
 
 def max_pool(x: Any, size: EachAxis, stride: EachAxis | None = None, padding: Padding = 0) -> Any:
@@ -213,7 +236,7 @@ def _pooled(name, x, size, stride, padding, filling):
     if any(max(pair) >= n for pair, n in zip(widths, size, strict=True)):
         raise ValueError(f"{name}: expected a padding that leaves no window without an element, less than its size {size}, got "
                          f"{widths}")
-    windows = _windows(name, _padded(_channels_last(x), widths, filling), size, stride, (1,) * len(spatial))
+    windows = _windows(name, _padded(x, widths, filling, True), size, stride, (1,) * len(spatial))
     return windows, tuple(range(len(spatial) + 2, 2 * len(spatial) + 2))
 
 
@@ -228,11 +251,15 @@ def _channels_first(x):
     return np.moveaxis(x, -1, 1)
 
 
-def _padded(x, widths, filling):
-    """x, of shape (N, *spatial, C), with `filling` around its spatial axes; its axes in that order in memory."""
+def _padded(x, widths, filling, channels_last):
+    """x with `filling` around its spatial axes, of shape (N, *spatial, C); whether its channels are to be last in memory, too."""
+    if not channels_last:
+        return _channels_last(np.pad(x, [(0, 0), (0, 0), *widths], constant_values=filling) if any(map(any, widths)) else x)
+    x = _channels_last(x)
     if any(map(any, widths)):
         return np.pad(x, [(0, 0), *widths, (0, 0)], constant_values=filling)
-    return x
+    neighbours = x.view.strides[-1] == 1 if isinstance(x, RecordedArray) else x.strides[-1] == x.itemsize
+    return x if neighbours or np.shape(x)[-1] == 1 else x.copy()
 
 
 def _windows(name, x, size, stride, dilation):
