@@ -160,8 +160,7 @@ def _add_shares(values, adjoints, cell, out, n, ties, shares):
     """Add to n neighbouring adjoints the shares of those that tie; where the extreme is NaN, all of them."""
     for k in range(n):
         place = np.uintp(cell + k)
-        if values[place] == values[np.uintp(out + k)] or not ties[k]:
-            adjoints[place] += shares[k]
+        adjoints[place] += shares[k] if values[place] == values[np.uintp(out + k)] or ties[k] == 0.0 else 0.0
 
 
 @row_kernel
