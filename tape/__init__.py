@@ -47,6 +47,7 @@ from tape.rules import (  # noqa: F401 (they register what they record)
     ufuncs,
     writing,
 )
+from tape.rules.batch_norm import batch_norm
 from tape.rules.calls import TracedOperation
 from tape.rules.dropout import dropout
 from tape.rules.functions import relu, sigmoid, softplus
@@ -61,10 +62,11 @@ __version__ = "0.1.0"  # the one place: setup.cfg reads it here
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
     "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
-    "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "avg_pool", "batch", "check_grads", "checkpoint", "compile",
-    "cond", "conv", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian",
-    "jvp", "load", "logsumexp", "max_pool", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid",
-    "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+    "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "avg_pool", "batch", "batch_norm", "check_grads",
+    "checkpoint", "compile", "cond", "conv", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian",
+    "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "max_pool", "memory_limit", "no_grad", "operation",
+    "record", "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp",
+    "while_loop", "workspace_limit",
 ]
 
 

@@ -360,9 +360,9 @@ class Recorder:
         self.elementwise("assign", [source, saved], target.shape, target)
 
     def scatter_assign(self, target: View, source: View, positions: View, reach: tuple[int, int]) -> None:
-        """Overwrite the runs of cells `positions` after the first of `target` with those of `source`, keeping what they held.
+        """Overwrite the runs of cells `positions` after the first of `target` with `source`'s, keeping what they held.
 
-        Source and positions are contiguous, and as long a run goes to each position; it lies in `reach`, low <= position < high.
+        Source and positions are contiguous, and a run goes to each position, all as long; low <= position < high of `reach`.
         """
         self.roots.clear()  # of what is written now
         saved = self.new_slot(source.shape, self.is_active(target))

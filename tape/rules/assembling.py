@@ -148,7 +148,7 @@ def _padded_with_constants(array, widths, constants):
     for axis, ((before, after), ends) in enumerate(zip(widths, constants, strict=True)):
         rest = inside[axis + 1 :]
         for part, value in zip((slice(before), slice(shape[axis] - after, None)), ends, strict=True):
-            _fill(whole[(slice(None),) * axis + (part, *rest)], np.asarray(value).astype(array.dtype))
+            _fill(whole[(*(slice(None),) * axis, part, *rest)], np.asarray(value).astype(array.dtype))
     _fill(whole[tuple(inside)], array)
     return whole
 
@@ -157,8 +157,8 @@ def _fill(target, source):
     """Copy into cells that nothing has been written to."""
     if target.size:
         view = as_recorded(target.recorder, source).view
-        target.recorder.elementwise("copy", [View(view.cell, target.shape, broadcast_strides(view, target.shape))], target.shape,
-                                    target.view)
+        spread = View(view.cell, target.shape, broadcast_strides(view, target.shape))
+        target.recorder.elementwise("copy", [spread], target.shape, target.view)
 
 
 def _padded_along(array, before, after, axis, mode, kwargs):

@@ -61,7 +61,7 @@ def _vector_product(a, b) -> RecordedArray:
 
 
 def sum_of_products(a, b, axes=1):
-    """The sum, over the first axes, of the products of two arrays that are broadcast together: one instruction, without BLAS."""
+    """The sum, over the first axes, of the products of arrays that are broadcast together: one instruction, without BLAS."""
     shape = np.broadcast_shapes(np.shape(a), np.shape(b))
     recorded = [array for array in (a, b) if isinstance(array, RecordedArray)]
     if not recorded:

@@ -175,7 +175,9 @@ def _rows_apart(array: RecordedArray, items: tuple):
     while len(view.shape) > max(used, 1) and view.strides[-1] == math.prod(rows):
         rows = (view.shape[-1], *rows)
         view = View(view.cell, view.shape[:-1], view.strides[:-1])
-    return (RecordedArray(array.recorder, view, array.dtype, writeable=array.writeable), given, rows) if rows else (array, items, ())
+    if not rows:
+        return array, items, ()
+    return RecordedArray(array.recorder, view, array.dtype, writeable=array.writeable), given, rows
 
 
 def _reach(view: View) -> tuple[int, int]:

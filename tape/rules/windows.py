@@ -252,7 +252,7 @@ def _channels_first(x):
 
 
 def _padded(x, widths, filling, channels_last):
-    """x with `filling` around its spatial axes, of shape (N, *spatial, C); whether its channels are to be last in memory, too."""
+    """x with `filling` around its spatial axes, of shape (N, *spatial, C), in memory too where its channels are to be last."""
     if not channels_last:
         return _channels_last(np.pad(x, [(0, 0), (0, 0), *widths], constant_values=filling) if any(map(any, widths)) else x)
     x = _channels_last(x)
@@ -280,8 +280,8 @@ def _windows(name, x, size, stride, dilation):
 def _spatial(name, shape):
     """The spatial axes of a batch."""
     if not 3 <= len(shape) <= MOST_AXES + 2:
-        raise ValueError(f"{name}: expected an array of shape (N, C, *spatial) with 1 to {MOST_AXES} spatial axes, got the shape "
-                         f"{shape}; x[None] is a batch of one")
+        raise ValueError(f"{name}: expected an array of shape (N, C, *spatial) with 1 to {MOST_AXES} spatial axes, got the "
+                         f"shape {shape}; x[None] is a batch of one")
     return shape[2:]
 
 
@@ -289,11 +289,11 @@ def _conv_arguments(shape, kernel, stride, dilation, groups):
     """stride and dilation, for each axis."""
     axes = len(_spatial("tape.conv", shape))
     if len(kernel) != len(shape) or 0 in kernel:
-        raise ValueError(f"tape.conv: expected kernels of shape (O, C / groups, *kernel) with {axes} spatial axes, as x of shape "
-                         f"{shape} has, got the shape {kernel}")
+        raise ValueError(f"tape.conv: expected kernels of shape (O, C / groups, *kernel) with {axes} spatial axes, as x of "
+                         f"shape {shape} has, got the shape {kernel}")
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or shape[1] % groups or kernel[0] % groups:
-        raise ValueError(f"tape.conv: expected groups that divide the {shape[1]} channels of x and the {kernel[0]} of the result, "
-                         f"got {groups!r}")
+        raise ValueError(f"tape.conv: expected groups that divide the {shape[1]} channels of x and the {kernel[0]} of the "
+                         f"result, got {groups!r}")
     if kernel[1] != shape[1] // groups:
         raise ValueError(f"tape.conv: expected kernels of {shape[1] // groups} channels, as x of shape {shape} has in "
                          f"{groups} group{'s' * (groups > 1)}, got the shape {kernel}")
