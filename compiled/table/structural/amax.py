@@ -19,7 +19,6 @@ from compiled.table.structural.extremes import columns_extreme, emit_columns_ext
 from compiled.table.structural.row import Rule, StructuralRow, block_of, offset_of, row_kernel, size_of, stack_cells
 from compiled.table.views import View, contiguous, visited
 
-
 COLUMNS = 64
 """Outputs whose ties are counted side by side."""
 
@@ -149,10 +148,10 @@ def _amax_reverse(code, i, geometry, values, adjoints):
 @row_kernel
 def _is_zero(cells, first, n):
     """Whether n neighbours are zero."""
+    found = False
     for k in range(n):
-        if cells[first + k]:
-            return False
-    return True
+        found |= cells[first + k] != 0.0
+    return not found
 
 
 @row_kernel

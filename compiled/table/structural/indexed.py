@@ -6,7 +6,7 @@ scatter_assign   out[positions[j]] = source[j]    operands: source, positions, w
                                                   one wins
 
 Their words are [count, low, high, run]: `count` positions of runs of neighbouring cells; p means the run from cell base + p
-(out + p) on and must have low <= p < high. Where positions are not that of a run each, as in rows of a table, `run` is 1.
+(out + p) on, of `run` cells, and must have low <= p < high. Rows of a table are runs; single elements are runs of 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from compiled.table.structural.cells import Cells
 from compiled.table.structural.extents import Reader, neighbours
 from compiled.table.structural.row import StructuralRow, block_of, row_kernel
 from compiled.table.views import View, contiguous
-
 
 POSITIONS = 1
 """The operand that holds them."""

@@ -17,6 +17,7 @@ in memory for longer than places are, and 1 the other way round: in such runs ce
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -211,30 +212,21 @@ def _emit_moves(builder, tile, x, outer, inner, outer_side, inner_side, adds):
                     _emit_run(builder, there, here, length, inner.steps[-1], adds)
 
 
-class _runs:
-    """Emit a loop over the runs of some elements: stretches along the last of four axes. Gives first element and length."""
-
-    def __init__(self, builder, axes, start, count):
-        self.builder, self.length, self.start, self.stop = builder, axes.lengths[-1], start, builder.add(start, count)
-
-    def __enter__(self):
-        builder = self.builder
-        before = builder.block
-        self.body, self.after = builder.append_basic_block("run"), builder.append_basic_block("runs.end")
-        builder.branch(self.body)
-        builder.position_at_end(self.body)
-        self.at = builder.phi(I64)
-        self.at.add_incoming(self.start, before)
-        left = builder.sub(self.length, builder.urem(self.at, self.length))
-        self.count = _smaller(builder, left, builder.sub(self.stop, self.at))
-        return self.at, self.count
-
-    def __exit__(self, *exception):
-        builder = self.builder
-        following = builder.add(self.at, self.count)
-        self.at.add_incoming(following, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, self.stop), self.body, self.after)
-        builder.position_at_end(self.after)
+@contextlib.contextmanager
+def _runs(builder, axes, start, count):
+    """Emit a loop over the runs of some elements, stretches along the last of four axes: gives first element and length."""
+    length, stop, before = axes.lengths[-1], builder.add(start, count), builder.block
+    body, after = builder.append_basic_block("run"), builder.append_basic_block("runs.end")
+    builder.branch(body)
+    builder.position_at_end(body)
+    at = builder.phi(I64)
+    at.add_incoming(start, before)
+    here = _smaller(builder, builder.sub(length, builder.urem(at, length)), builder.sub(stop, at))
+    yield at, here
+    following = builder.add(at, here)
+    at.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, stop), body, after)
+    builder.position_at_end(after)
 
 
 def _emit_run(builder, tile, x, length, step, adds):
@@ -254,15 +246,15 @@ def _emit_gemm(builder, target, along_places, sizes, pointers, y_step):
     """
     (n, m, outputs), (tile, b, y) = sizes, pointers
     tile_step = builder.select(along_places, n, m)
-    by_row, by_column = (builder.select(along_places, *(ir.Constant(I8, ord(letter)) for letter in pair)) for pair in ("tn", "nt"))
     normal, transposed = ir.Constant(I8, ord("n")), ir.Constant(I8, ord("t"))
+    by_row, by_column = (builder.select(along_places, *pair) for pair in ((transposed, normal), (normal, transposed)))
     if target == Y:  # Y' = B' tile'
         _gemm(builder, normal, by_row, outputs, n, m, (b, outputs), (tile, tile_step), 1.0, (y, y_step))
     elif target == B:  # B' = Y' tile
         _gemm(builder, normal, by_column, outputs, m, n, (y, y_step), (tile, tile_step), 1.0, (b, outputs))
     else:  # tile' = B Y', or by columns tile = Y B'
-        left, right = _chosen(builder, along_places, (y, y_step), (b, outputs)), _chosen(builder, along_places, (b, outputs),
-                                                                                        (y, y_step))
+        left = _chosen(builder, along_places, (y, y_step), (b, outputs))
+        right = _chosen(builder, along_places, (b, outputs), (y, y_step))
         rows, columns = builder.select(along_places, n, m), builder.select(along_places, m, n)
         _gemm(builder, transposed, normal, rows, columns, outputs, left, right, 0.0, (tile, tile_step))
 
