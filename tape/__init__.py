@@ -39,10 +39,12 @@ if typing.TYPE_CHECKING:  # for type checkers; what is imported when stands belo
     from tape.recording.recorder import memory_limit
     from tape.reports.report import Report
     from tape.reports.strictness import strict
+    from tape.rules.batch_norm import batch_norm
     from tape.rules.calls import TracedOperation
     from tape.rules.dropout import dropout
     from tape.rules.functions import relu, sigmoid, softplus
     from tape.rules.reductions import logsumexp
+    from tape.rules.windows import avg_pool, conv, max_pool
     from tape.tapes.graph import Operation
     from tape.tapes.record import load, record
     from tape.tapes.tape import Tape
@@ -68,10 +70,12 @@ _PLACES = {
     "recording.recorder": "memory_limit",
     "reports.report": "Report",
     "reports.strictness": "strict",
+    "rules.batch_norm": "batch_norm",
     "rules.calls": "TracedOperation",
     "rules.dropout": "dropout",
     "rules.functions": "relu sigmoid softplus",
     "rules.reductions": "logsumexp",
+    "rules.windows": "avg_pool conv max_pool",
     "tapes.graph": "Operation",
     "tapes.record": "load record",
     "tapes.tape": "Tape",
@@ -83,10 +87,11 @@ _MODULE_OF = {name: module for module, names in _PLACES.items() for name in name
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
     "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
-    "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "batch", "check_grads", "checkpoint", "compile",
-    "cond", "dask", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp",
-    "jacobian", "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy",
-    "sigmoid", "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+    "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "avg_pool", "batch", "batch_norm", "check_grads",
+    "checkpoint", "compile", "cond", "conv", "dask", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian",
+    "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "max_pool", "memory_limit", "no_grad", "operation",
+    "record", "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp",
+    "while_loop", "workspace_limit",
 ]
 
 

@@ -170,13 +170,13 @@ class RandomProgram:
         low = self.slots[-1].cell - base.cell
         positions = self.positions((low, low + size), 4)
         out = self.writer.new_slot((4,))
-        self.writer.structural("gather", [base, positions], out, (4, low, low + size), 4)
+        self.writer.structural("gather", [base, positions], out, (4, low, low + size, 1), 4)
         self.slots.append(out)
 
     def _scatter_add(self):
         source, out = self.writer.copied(self.moderate()), self.writer.zeros((3,))
         positions = self.positions((0, 3), source.size)
-        self.writer.structural("scatter_add", [source, positions], out, (source.size, 0, 3), 0)
+        self.writer.structural("scatter_add", [source, positions], out, (source.size, 0, 3, 1), 0)
         self.slots.append(out)
 
     def _scatter_assign(self):
@@ -206,7 +206,7 @@ class RandomProgram:
         cells = self.writer.constant(self.random.integers(source.size, size=np.prod(shape)).astype(float))
         turned = (*shape[:-2], shape[-1], shape[-2]) if self.random.integers(2) else shape
         out = self.writer.new_slot(turned)
-        self.writer.structural("gather", [source, cells], out, (out.size, 0, source.size), out.size)
+        self.writer.structural("gather", [source, cells], out, (out.size, 0, source.size, 1), out.size)
         return out if turned is shape else self.writer.seen(out, lambda x: x.swapaxes(-1, -2))
 
     def _amax(self):
@@ -382,10 +382,10 @@ def test_inactive_operands_get_no_adjoint(name):
     recorded = tracing.RecordedArray(writer, constant, np.dtype(float))
     if name == "gather":
         out = writer.new_slot((4,))
-        writer.structural("gather", [constant, positions], out, (4, 0, 4), 4)
+        writer.structural("gather", [constant, positions], out, (4, 0, 4, 1), 4)
     elif name == "scatter_add":
         out = writer.zeros((4,))
-        writer.structural("scatter_add", [constant, positions], out, (4, 0, 4), 0)
+        writer.structural("scatter_add", [constant, positions], out, (4, 0, 4, 1), 0)
     elif name == "mul":
         out = writer.apply("mul", constant, constant)
     else:
@@ -416,7 +416,7 @@ def test_a_sweep_reports_where_it_stopped():
     writer = Writer(np.float64)
     base, positions = writer.array(np.arange(3.0)), writer.array(np.array([0.0, 1.0]), active=False)
     out = writer.new_slot((2,))
-    writer.structural("gather", [base, positions], out, (2, 0, 3), 2)
+    writer.structural("gather", [base, positions], out, (2, 0, 3, 1), 2)
     program = writer.finished(out)
     for stored in (3.0, -1.0, np.nan, np.inf, -np.inf, 1e300):
         positions.of(program.values)[1] = stored

@@ -56,9 +56,9 @@ def every_form():
     total = writer.zeros(())
     writer.elementwise("accumulate", [z], z.shape, total)
     picked = writer.new_slot((2,))
-    writer.structural("gather", [x, positions], picked, (2, 0, 3), 2)
+    writer.structural("gather", [x, positions], picked, (2, 0, 3, 1), 2)
     added = writer.zeros((3,))
-    writer.structural("scatter_add", [picked, positions], added, (2, 0, 3), 0)
+    writer.structural("scatter_add", [picked, positions], added, (2, 0, 3, 1), 0)
     target = writer.copied(x)
     writer.scatter_assign(target, picked, positions, (0, 3))
     writer.assign(View(target.cell, (2,), (1,)), picked)
@@ -361,14 +361,14 @@ def overwritten_positions(how):
     x, far = writer.array(np.ones(3)), writer.constant(np.full(2, 1000.0))
     positions = writer.copied(writer.constant(np.array([0.0, 1.0])))
     out = writer.new_slot((2,))
-    writer.structural("gather", [x, positions], out, (2, 0, 3), 2)
+    writer.structural("gather", [x, positions], out, (2, 0, 3, 1), 2)
     if how == "copied over":
         writer.elementwise("copy", [far], (2,), positions)
     elif how == "restored wrongly":
         writer.elementwise("assign", [far, far], (2,), positions)
     else:
         zeros = writer.constant(np.zeros(2))
-        writer.structural("scatter_assign", [far, zeros, positions], writer.copied(far), (2, 0, 2), 0)
+        writer.structural("scatter_assign", [far, zeros, positions], writer.copied(far), (2, 0, 2, 1), 0)
     return writer.finished(out)
 
 

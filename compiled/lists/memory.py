@@ -46,18 +46,24 @@ def elementwise_block(shape, strides) -> tuple[int, ...] | None:
     # The innermost axis takes the smallest steps (of those with equal ones it is the longest), unless it is so short that
     # starting its loop costs more than running it.
     axes.sort(key=lambda axis: (-sum(abs(s) for s in axis[1:]), axis[0], -abs(axis[1 + OUT])))
+    axes = _merged(axes)
     longest = max(axes)
     if axes[-1][0] < SHORT_ROW and longest[0] >= 4 * axes[-1][0]:
         axes.remove(longest)
-        axes.append(longest)
-    merged = [axes[0]]
+        axes = [*_merged(axes), longest]
+    return (len(axes), *(word for column in zip(*axes, strict=True) for word in column))
+
+
+def _merged(axes):
+    """Axes (length and steps of each view), those made one that follow each other in memory in all views."""
+    merged = axes[:1]
     for axis in axes[1:]:
         before = merged[-1]
         if all(b == s * axis[0] for b, s in zip(before[1:], axis[1:], strict=True)):
             merged[-1] = (before[0] * axis[0], *axis[1:])
         else:
             merged.append(axis)
-    return (len(merged), *(word for column in zip(*merged, strict=True) for word in column))
+    return merged
 
 
 class ListMemory:

@@ -371,13 +371,14 @@ class Recorder:
         self.elementwise("assign", [source, saved], target.shape, target)
 
     def scatter_assign(self, target: View, source: View, positions: View, reach: tuple[int, int]) -> None:
-        """Overwrite the cells `positions` after the first of `target` with `source`, keeping what they held.
+        """Overwrite the runs of cells `positions` after the first of `target` with `source`'s, keeping what they held.
 
-        Source and positions are contiguous; each position lies in `reach`, low <= position < high.
+        Source and positions are contiguous, and a run goes to each position, all as long; low <= position < high of `reach`.
         """
         self.roots.clear()  # of what is written now
         saved = self.new_slot(source.shape, self.is_active(target))
-        self.structural("scatter_assign", [source, positions, saved], View(target.cell, (), ()), (source.size, *reach), 0)
+        words = (positions.size, *reach, source.size // max(positions.size, 1) or 1)
+        self.structural("scatter_assign", [source, positions, saved], View(target.cell, (), ()), words, 0)
 
     def packed(self, views: list[View], size: int) -> View:
         """Return a new slot with the cells of all these views, one after the other."""

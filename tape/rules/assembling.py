@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from compiled.table.views import View, broadcast_strides
 from tape.errors import NotDifferentiable
 from tape.recording.arrays import RecordedArray, plain, record
 from tape.recording.dispatch import implements
@@ -139,11 +140,25 @@ def _pairs(x, ndim, name):
 
 
 def _padded_with_constants(array, widths, constants):
-    for axis, ((before, after), (low, high)) in enumerate(zip(widths, constants, strict=True)):
-        ends = [tuple(w if k == axis else n for k, n in enumerate(array.shape)) for w in (before, after)]
-        low, high = (np.full(end, x).astype(array.dtype) for end, x in zip(ends, (low, high), strict=True))
-        array = np.concatenate([low, array, high], axis=axis) if before or after else array
-    return array
+    """Constants copied to both ends of each axis, where those of later axes have the corners, and the array between them."""
+    recorder, shape = array.recorder, tuple(n + before + after for n, (before, after) in zip(array.shape, widths, strict=True))
+    result = recorder.new_slot(shape)
+    whole = RecordedArray(recorder, result, array.dtype)
+    inside = [slice(before, before + n) for n, (before, _) in zip(array.shape, widths, strict=True)]
+    for axis, ((before, after), ends) in enumerate(zip(widths, constants, strict=True)):
+        rest = inside[axis + 1 :]
+        for part, value in zip((slice(before), slice(shape[axis] - after, None)), ends, strict=True):
+            _fill(whole[(*(slice(None),) * axis, part, *rest)], np.asarray(value).astype(array.dtype))
+    _fill(whole[tuple(inside)], array)
+    return whole
+
+
+def _fill(target, source):
+    """Copy into cells that nothing has been written to."""
+    if target.size:
+        view = as_recorded(target.recorder, source).view
+        spread = View(view.cell, target.shape, broadcast_strides(view, target.shape))
+        target.recorder.elementwise("copy", [spread], target.shape, target.view)
 
 
 def _padded_along(array, before, after, axis, mode, kwargs):

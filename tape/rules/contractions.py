@@ -60,12 +60,18 @@ def _vector_product(a, b) -> RecordedArray:
     return RecordedArray(recorder, out, np.result_type(a.dtype, b.dtype))
 
 
-def sum_of_products(a, b) -> RecordedArray:
-    """The sum over the first axis of the products of two arrays of one shape, in one instruction and without BLAS."""
-    recorder = a.recorder
-    out = recorder.zeros(a.shape[1:])
-    whole = View(out.cell, a.shape, (0, *out.strides))
-    recorder.elementwise("accumulate_product", [a.view, b.view], a.shape, whole)
+def sum_of_products(a, b, axes=1):
+    """The sum, over the first axes, of the products of arrays that are broadcast together: one instruction, without BLAS."""
+    shape = np.broadcast_shapes(np.shape(a), np.shape(b))
+    recorded = [array for array in (a, b) if isinstance(array, RecordedArray)]
+    if not recorded:
+        a, b = np.broadcast_to(a, shape), np.broadcast_to(b, shape)
+        return sum((a[k] * b[k] for k in np.ndindex(shape[:axes])), np.zeros(shape[axes:], np.result_type(a, b)))
+    recorder = recorded[0].recorder
+    a, b = as_recorded(recorder, a), as_recorded(recorder, b)
+    out = recorder.zeros(shape[axes:])
+    whole = View(out.cell, shape, (0,) * axes + out.strides)
+    recorder.elementwise("accumulate_product", [a.view, b.view], shape, whole)
     return RecordedArray(recorder, out, np.result_type(a.dtype, b.dtype))
 
 

@@ -30,8 +30,9 @@ def get(array: RecordedArray, index) -> RecordedArray:
         # Ellipsis gives a view without axes, integers alone give a scalar.
         scalar = view.shape == () and not any(item is Ellipsis for item in items)
         return _scalar(array, view) if scalar else RecordedArray(array.recorder, view, array.dtype, writeable=array.writeable)
+    array, items, rows = _rows_apart(array, items)
     view, positions = _positions(array, items)
-    return gather(RecordedArray(array.recorder, view, array.dtype), positions)
+    return gather(RecordedArray(array.recorder, view, array.dtype), positions, rows)
 
 
 @records("put")
@@ -62,9 +63,10 @@ def put(array: RecordedArray, index, value) -> None:
         _keep_scalars(recorder, target)
         recorder.assign(target, _broadcast(recorder, value, target.shape))
         return
+    _keep_scalars(recorder, array.view)
+    array, items, rows = _rows_apart(array, items)
     view, positions = _positions(array, items)
-    _keep_scalars(recorder, view)
-    source = _broadcast(recorder, value, np.shape(positions))
+    source = _broadcast(recorder, value, (*np.shape(positions), *rows))
     if source.strides != contiguous(source.shape) or recorder.slot_number(source.cell) == recorder.slot_number(view.cell):
         source = recorder.copied(source)
     where = _position_view(recorder, positions)
@@ -150,13 +152,32 @@ def located(result: np.ndarray, cells: np.ndarray, buffer: np.ndarray, view: Vie
     return View((result.__array_interface__["data"][0] - start) // item, result.shape, strides)
 
 
-def gather(array: RecordedArray, positions) -> RecordedArray:
-    """The elements of `array` whose cells lie `positions` after its first."""
+def gather(array: RecordedArray, positions, rows=()) -> RecordedArray:
+    """The elements of `array` whose cells lie `positions` after its first, or from each on as many neighbours as rows have."""
     recorder = array.recorder
     where = _position_view(recorder, positions)
-    out = recorder.new_slot(where.shape)
-    recorder.structural("gather", [View(array.view.cell, (), ()), where], out, (where.size, *_reach(array.view)), where.size)
+    out = recorder.new_slot((*where.shape, *rows))
+    words = (where.size, *_reach(array.view), math.prod(rows))
+    recorder.structural("gather", [View(array.view.cell, (), ()), where], out, words, out.size)
     return RecordedArray(recorder, out, array.dtype)
+
+
+def _rows_apart(array: RecordedArray, items: tuple):
+    """An array and an index of it, without last axes of which the index takes all and which are neighbours in memory.
+
+    Returns the first elements of such rows, the index that is left, and the shape of a row.
+    """
+    given = items[:-1] if items[-1] is Ellipsis else items
+    if any(item is Ellipsis for item in given) or 0 in array.shape:
+        return array, items, ()
+    used = sum(np.ndim(item) if _is_mask(item) else item is not None for item in given)
+    view, rows = array.view, ()
+    while len(view.shape) > max(used, 1) and view.strides[-1] == math.prod(rows):
+        rows = (view.shape[-1], *rows)
+        view = View(view.cell, view.shape[:-1], view.strides[:-1])
+    if not rows:
+        return array, items, ()
+    return RecordedArray(array.recorder, view, array.dtype, writeable=array.writeable), given, rows
 
 
 def _reach(view: View) -> tuple[int, int]:

@@ -104,7 +104,7 @@ def sums_at(values, positions, count, like=None) -> RecordedArray:
     recorder, out = found.recorder, found.recorder.zeros((count,))
     source = _broadcast(recorder, values, np.shape(positions))
     where = _position_view(recorder, positions)
-    recorder.structural("scatter_add", [recorder.copied(source), where], out, (where.size, 0, count), 0)
+    recorder.structural("scatter_add", [recorder.copied(source), where], out, (where.size, 0, count, 1), 0)
     return RecordedArray(recorder, out, values.dtype if hasattr(values, "dtype") else np.result_type(values))
 
 

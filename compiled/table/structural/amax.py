@@ -16,8 +16,11 @@ from compiled.table.layout import FLAGS, OK, OPERAND, OUTPUT, SPACE
 from compiled.table.llvm import I64
 from compiled.table.structural.extents import Reader, neighbours, span
 from compiled.table.structural.extremes import columns_extreme, emit_columns_extreme, emit_row_extreme, row_extreme
-from compiled.table.structural.row import Rule, StructuralRow, block_of, offset_of, row_kernel, size_of
+from compiled.table.structural.row import Rule, StructuralRow, block_of, offset_of, row_kernel, size_of, stack_cells
 from compiled.table.views import View, contiguous, visited
+
+COLUMNS = 64
+"""Outputs whose ties are counted side by side."""
 
 
 def _extents(block):
@@ -46,14 +49,20 @@ def _reduction(code, i, geometry):
 
 
 @row_kernel
+def _columns(geometry, kept, reduced, shape, strides):
+    """How many outputs are reduced side by side: those of the last kept axis, where their cells are neighbours."""
+    side_by_side = kept > 0 and geometry[strides + kept - 1] == 1 and geometry[strides + kept + reduced - 1] != 1
+    return max(geometry[shape + kept - 1], 1) if side_by_side else 1
+
+
+@row_kernel
 def _amax_forward(code, i, geometry, values):
     g, operand, _, _, out = block_of(code, i)
     sign = geometry[g]
     outputs, rows, length, kept, reduced, shape, strides = _reduction(code, i, geometry)
     step = geometry[strides + kept + reduced - 1]
-    columns = kept > 0 and geometry[strides + kept - 1] == 1 and step != 1
-    together = geometry[shape + kept - 1] if columns else 1
-    for o in range(0, outputs, max(together, 1)):
+    together = _columns(geometry, kept, reduced, shape, strides)
+    for o in range(0, outputs, together):
         first = operand + offset_of(o, geometry, shape, strides, kept)
         for k in range(together):
             values[np.uintp(out + o + k)] = values[np.uintp(first + k)]
@@ -74,28 +83,39 @@ def _larger(best, x, sign):
 
 
 @row_kernel
-def _tangent_over_ties(code, i, geometry, values, tangents, o):
-    """Number of elements that tie for output o, and the sum of their tangents."""
-    _, operand, _, _, out = block_of(code, i)
+def _sum_over_ties(code, i, geometry, values, summed, first, out, n, ties, totals):
+    """For n outputs from cell `out` on: the number of elements that tie, and the sum of `summed` over them.
+
+    `first` is the first element of the first output; those of the others are its neighbours.
+    """
     _, rows, length, kept, reduced, shape, strides = _reduction(code, i, geometry)
     step = geometry[strides + kept + reduced - 1]
-    first = operand + offset_of(o, geometry, shape, strides, kept)
-    extreme, ties, total = values[out + o], 0, 0.0
+    for k in range(n):
+        ties[k] = 0.0
+        totals[k] = 0.0
     for r in range(rows):
         cell = first + offset_of(r, geometry, shape + kept, strides + kept, reduced - 1)
         for j in range(length):
-            place = np.uintp(cell + j * step)
-            if values[place] == extreme:
-                ties += 1
-                total += tangents[place]
-    return ties, total
+            for k in range(n):
+                place = np.uintp(cell + j * step + k)
+                tie = 1.0 if values[place] == values[np.uintp(out + k)] else 0.0
+                ties[k] += tie
+                totals[k] += summed[place] if tie else 0.0
 
 
 @row_kernel
 def _amax_tangent(code, i, geometry, values, tangents):
-    for o in range(_reduction(code, i, geometry)[0]):
-        ties, total = _tangent_over_ties(code, i, geometry, values, tangents, o)
-        tangents[code[i, OUTPUT] + o] = total / ties
+    _, operand, _, _, out = block_of(code, i)
+    outputs, _, _, kept, reduced, shape, strides = _reduction(code, i, geometry)
+    together = _columns(geometry, kept, reduced, shape, strides)
+    ties, totals = stack_cells(values, COLUMNS), stack_cells(values, COLUMNS)
+    for o in range(0, outputs, together):
+        first = operand + offset_of(o, geometry, shape, strides, kept)
+        for start in range(0, together, COLUMNS):
+            n, place = min(COLUMNS, together - start), out + o + start
+            _sum_over_ties(code, i, geometry, values, tangents, first + start, place, n, ties, totals)
+            for k in range(n):
+                tangents[place + k] = totals[k] / ties[k]
     return OK
 
 
@@ -106,20 +126,40 @@ def _amax_reverse(code, i, geometry, values, adjoints):
         return OK
     outputs, rows, length, kept, reduced, shape, strides = _reduction(code, i, geometry)
     step = geometry[strides + kept + reduced - 1]
-    for o in range(outputs):
-        adjoint, extreme = adjoints[out + o], values[out + o]
-        if adjoint == 0.0:
-            continue
-        ties, _ = _tangent_over_ties(code, i, geometry, values, values, o)
-        share = adjoint / ties if ties else np.nan
+    together = _columns(geometry, kept, reduced, shape, strides)
+    ties, shares = stack_cells(values, COLUMNS), stack_cells(values, COLUMNS)
+    for o in range(0, outputs, together):
         first = operand + offset_of(o, geometry, shape, strides, kept)
-        for r in range(rows):
-            cell = first + offset_of(r, geometry, shape + kept, strides + kept, reduced - 1)
-            for j in range(length):
-                place = np.uintp(cell + j * step)
-                if values[place] == extreme or ties == 0:
-                    adjoints[place] += share
+        for start in range(0, together, COLUMNS):
+            n, place = min(COLUMNS, together - start), out + o + start
+            if _is_zero(adjoints, place, n):
+                continue
+            _sum_over_ties(code, i, geometry, values, values, first + start, place, n, ties, shares)
+            for k in range(n):
+                adjoint = adjoints[place + k]
+                shares[k] = (adjoint / ties[k] if ties[k] else np.nan) if adjoint else 0.0
+            for r in range(rows):
+                cell = first + start + offset_of(r, geometry, shape + kept, strides + kept, reduced - 1)
+                for j in range(length):
+                    _add_shares(values, adjoints, cell + j * step, place, n, ties, shares)
     return OK
+
+
+@row_kernel
+def _is_zero(cells, first, n):
+    """Whether n neighbours are zero."""
+    found = False
+    for k in range(n):
+        found |= cells[first + k] != 0.0
+    return not found
+
+
+@row_kernel
+def _add_shares(values, adjoints, cell, out, n, ties, shares):
+    """Add to n neighbouring adjoints the shares of those that tie; where the extreme is NaN, all of them."""
+    for k in range(n):
+        place = np.uintp(cell + k)
+        adjoints[place] += shares[k] if values[place] == values[np.uintp(out + k)] or ties[k] == 0.0 else 0.0
 
 
 @row_kernel

@@ -5,7 +5,8 @@ scatter_add      out[positions[j]] += source[j]   operands: source, positions
 scatter_assign   out[positions[j]] = source[j]    operands: source, positions, what was overwritten; of equal positions the last
                                                   one wins
 
-Their words are [count, low, high]: `count` positions; p means cell base + p (out + p) and must have low <= p < high.
+Their words are [count, low, high, run]: `count` positions of runs of neighbouring cells; p means the run from cell base + p
+(out + p) on, of `run` cells, and must have low <= p < high. Rows of a table are runs; single elements are runs of 1.
 """
 
 from __future__ import annotations
@@ -20,25 +21,30 @@ from compiled.table.structural.extents import Reader, neighbours
 from compiled.table.structural.row import StructuralRow, block_of, row_kernel
 from compiled.table.views import View, contiguous
 
+POSITIONS = 1
+"""The operand that holds them."""
+
 
 def _length(words):
-    return 3
+    return 4
 
 
 def _extents_of(indexed, direct):
-    """Make the function for views that positions point into, and views of `count` cells."""
+    """Make the function for views that positions point into, and views of `count` runs."""
 
     def extents(block):
         reader = Reader(block)
         (count,) = reader.dims(1)
         low, high = reader.take(2)
-        if max(-low, high, count) >= 2**31:
+        (run,) = reader.dims(1)
+        if max(-low, high + run, count * run) >= 2**31 or run < 1:
             raise ValueError("positions that no list has cells for")
         result = [None] * 4
         for view in indexed:
-            result[view] = (low, high - 1) if count and low < high else None
+            result[view] = (low, high + run - 2) if count and low < high else None
         for view in direct:
-            result[view] = neighbours(count)
+            result[view] = neighbours(count * run)
+        result[POSITIONS] = neighbours(count)
         return result
 
     return extents
@@ -62,12 +68,13 @@ def _position(values, cell, low, high):
 def _add_at(code, i, geometry, values, buffer, indexed, direct):
     """Add the cells from `direct` on, one after the other, to those at the positions, which count from `indexed`."""
     g, _, positions, _, _ = block_of(code, i)
-    low, high = geometry[g + 1], geometry[g + 2]
+    low, high, run = geometry[g + 1], geometry[g + 2], geometry[g + 3]
     for j in range(geometry[g]):
         p = _position(values, positions + j, low, high)
         if p == high:
             return INDEX_ERROR
-        buffer[np.uintp(indexed + p)] += buffer[np.uintp(direct + j)]
+        for r in range(run):
+            buffer[np.uintp(indexed + p + r)] += buffer[np.uintp(direct + j * run + r)]
     return OK
 
 
@@ -77,12 +84,13 @@ def _add_at(code, i, geometry, values, buffer, indexed, direct):
 @row_kernel
 def _gather(code, i, geometry, values, buffer):
     g, base, positions, _, out = block_of(code, i)
-    low, high = geometry[g + 1], geometry[g + 2]
+    low, high, run = geometry[g + 1], geometry[g + 2], geometry[g + 3]
     for j in range(geometry[g]):
         p = _position(values, positions + j, low, high)
         if p == high:
             return INDEX_ERROR
-        buffer[np.uintp(out + j)] = buffer[np.uintp(base + p)]
+        for r in range(run):
+            buffer[np.uintp(out + j * run + r)] = buffer[np.uintp(base + p + r)]
     return OK
 
 
@@ -122,11 +130,13 @@ def _scatter_reverse(code, i, geometry, values, adjoints):
     g, source, positions, _, out = block_of(code, i)
     if not code[i, FLAGS] & 1:
         return OK
+    run = geometry[g + 3]
     for j in range(geometry[g]):
         p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
         if p == geometry[g + 2]:
             return INDEX_ERROR
-        adjoints[np.uintp(source + j)] += adjoints[np.uintp(out + p)]
+        for r in range(run):
+            adjoints[np.uintp(source + j * run + r)] += adjoints[np.uintp(out + p + r)]
     return OK
 
 
@@ -143,14 +153,15 @@ def _scatter_tangent_reverse(code, i, geometry, values, tangents, adjoints, adjo
 def _put(code, i, geometry, values, buffer):
     """Operand 2 keeps what is overwritten, one position after another: of equal positions the last one wins."""
     g, source, positions, saved, out = block_of(code, i)
-    low, high = geometry[g + 1], geometry[g + 2]
+    low, high, run = geometry[g + 1], geometry[g + 2], geometry[g + 3]
     for j in range(geometry[g]):
         p = _position(values, positions + j, low, high)
         if p == high:
             return INDEX_ERROR
-        cell = np.uintp(out + p)
-        buffer[np.uintp(saved + j)] = buffer[cell]
-        buffer[cell] = buffer[np.uintp(source + j)]
+        for r in range(run):
+            cell = np.uintp(out + p + r)
+            buffer[np.uintp(saved + j * run + r)] = buffer[cell]
+            buffer[cell] = buffer[np.uintp(source + j * run + r)]
     return OK
 
 
@@ -165,23 +176,25 @@ def _unput(code, i, geometry, values, buffer):
     for j in range(geometry[g] - 1, -1, -1):
         p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
         if p != geometry[g + 2]:
-            buffer[np.uintp(out + p)] = buffer[np.uintp(saved + j)]
+            for r in range(geometry[g + 3] - 1, -1, -1):
+                buffer[np.uintp(out + p + r)] = buffer[np.uintp(saved + j * geometry[g + 3] + r)]
 
 
 @row_kernel
 def _take_adjoint(code, i, geometry, values, adjoints):
     g, source, positions, saved, out = block_of(code, i)
-    active = code[i, FLAGS] & 1
+    active, run = code[i, FLAGS] & 1, geometry[g + 3]
     for j in range(geometry[g] - 1, -1, -1):
         p = _position(values, positions + j, geometry[g + 1], geometry[g + 2])
         if p == geometry[g + 2]:
             continue
-        cell, kept = np.uintp(out + p), np.uintp(saved + j)
-        if active:
-            adjoints[np.uintp(source + j)] += adjoints[cell]
-        # What was overwritten lives on in the saved cells, which a nested derivative may have read.
-        adjoints[cell] = adjoints[kept]
-        adjoints[kept] = 0.0
+        for r in range(run):
+            cell, kept = np.uintp(out + p + r), np.uintp(saved + j * run + r)
+            if active:
+                adjoints[np.uintp(source + j * run + r)] += adjoints[cell]
+            # What was overwritten lives on in the saved cells, which a nested derivative may have read.
+            adjoints[cell] = adjoints[kept]
+            adjoints[kept] = 0.0
 
 
 @row_kernel
@@ -204,8 +217,8 @@ def _put_tangent_reverse(code, i, geometry, values, tangents, adjoints, adjoint_
 
 
 def _each_position(piece, step, body):
-    """For each lane and each of the positions (operand 1), in range: `body(j, position, lane)`."""
-    count, low, high = step.space.words[:3]
+    """For each lane and each cell of the runs at the positions (operand 1), in range: `body(number, position, lane)`."""
+    count, low, high, run = step.space.words[:4]
     builder, positions = piece.builder, Cells(piece, step.operands[1])
     number = piece.emitter.number
     if not count:
@@ -218,7 +231,8 @@ def _each_position(piece, step, body):
                               builder.fcmp_ordered("<", stored, ir.Constant(number, high)))
         with builder.if_else(inside, likely=True) as (good, bad):
             with good:
-                body(j, builder.fptosi(stored, I64), lane)
+                position, first = builder.fptosi(stored, I64), builder.mul(j, ir.Constant(I64, run))
+                piece.nest((run,), lambda more: body(builder.add(first, more[0]), builder.add(position, more[0]), lane))
             with bad:
                 builder.store(ir.Constant(I64, INDEX_ERROR), piece.status)
 
@@ -252,9 +266,26 @@ def _emit_scatter_assign(piece, step):
 # ---------------------------------------------------------------------- sparse patterns
 
 
+def _sizes(words):
+    """How many cells are moved, and the lowest and highest that may be, the highest itself left out."""
+    count, low, high, run = (int(w) for w in words[:4])
+    return count * run, low, high + run - 1
+
+
+def _of_each_cell(positions, words):
+    """The positions of cells, given those of runs."""
+    return (np.asarray(positions)[:, None] + np.arange(int(words[3]))).ravel()
+
+
+def _constant_positions(found, words, operands):
+    """The positions of cells, or None where they are not constants."""
+    positions = found.constants(operands[1], int(words[0]))
+    return None if positions is None else _of_each_cell(positions, words)
+
+
 def _gather_dependencies(found, words, operands, out):
-    count, low, high = words[:3].tolist()
-    positions = found.constants(operands[1], count)
+    count, low, high = _sizes(words)
+    positions = _constant_positions(found, words, operands)
     if positions is None:
         rows = found.together([(operands[0] + low, operands[0] + high)], count)
     else:
@@ -263,8 +294,8 @@ def _gather_dependencies(found, words, operands, out):
 
 
 def _scatter_add_dependencies(found, words, operands, out):
-    count, low, high = words[:3].tolist()
-    positions, source = found.constants(operands[1], count), operands[0] + np.arange(count)
+    count, low, high = _sizes(words)
+    positions, source = _constant_positions(found, words, operands), operands[0] + np.arange(count)
     if positions is None:
         reach = np.arange(low, high)
         found.put(out + reach, found.together([(operands[0], operands[0] + count)], len(reach)), True)
@@ -275,8 +306,8 @@ def _scatter_add_dependencies(found, words, operands, out):
 
 
 def _scatter_assign_dependencies(found, words, operands, out):
-    count, low, high = words[:3].tolist()
-    positions = found.constants(operands[1], count)
+    count, low, high = _sizes(words)
+    positions = _constant_positions(found, words, operands)
     if positions is None:
         saved = found.together([(out + low, out + high)], count)
         _scatter_add_dependencies(found, words, operands, out)
@@ -290,8 +321,10 @@ def _scatter_assign_dependencies(found, words, operands, out):
 
 
 def _in_order(stretch, column, i) -> View:
-    """The cells, one after the other, of an operand or of the output that is not indexed."""
-    return View(stretch.cell(column, i), (int(stretch.words(i)[0]),), (1,))
+    """The cells, one after the other, of an operand or of the output that is not indexed: as runs, or as positions."""
+    count, run = (int(stretch.words(i)[k]) for k in (0, 3))
+    cell = stretch.cell(column, i)
+    return View(cell, (count,), (1,)) if column == OPERAND + POSITIONS else View(cell, (count, run), (run, 1))
 
 
 def _first(stretch, column, i) -> View:
@@ -300,21 +333,25 @@ def _first(stretch, column, i) -> View:
 
 
 def _positions(stretch, i):
-    return stretch.array(_in_order(stretch, OPERAND + 1, i))
+    return stretch.array(_in_order(stretch, OPERAND + POSITIONS, i))
+
+
+def _words(stretch, i) -> tuple[int, ...]:
+    return tuple(int(w) for w in stretch.words(i)[:4])
 
 
 def _gathered(stretch, i, base: View):
-    """The elements of `base` at the positions of instruction i, recorded."""
-    count, low, high = (int(w) for w in stretch.words(i)[:3])
-    out = stretch.recorder.new_slot((count,))
-    stretch.recorder.structural("gather", [base, _in_order(stretch, OPERAND + 1, i)], out, (count, low, high), count)
+    """The runs of `base` at the positions of instruction i, recorded."""
+    count, _, _, run = words = _words(stretch, i)
+    out = stretch.recorder.new_slot((count, run))
+    stretch.recorder.structural("gather", [base, _in_order(stretch, OPERAND + POSITIONS, i)], out, words, count * run)
     return stretch.array(out)
 
 
 def _add_scattered(stretch, i, source: View, target: View):
-    """Record that the elements of `source` are added to `target` at the positions of instruction i."""
-    count, low, high = (int(w) for w in stretch.words(i)[:3])
-    stretch.recorder.structural("scatter_add", [source, _in_order(stretch, OPERAND + 1, i)], target, (count, low, high), 0)
+    """Record that the runs of `source` are added to `target` at the positions of instruction i."""
+    positions = _in_order(stretch, OPERAND + POSITIONS, i)
+    stretch.recorder.structural("scatter_add", [source, positions], target, _words(stretch, i), 0)
 
 
 def _record_put(stretch, i, values, positions, target: View | None = None):
@@ -327,12 +364,13 @@ def _record_put(stretch, i, values, positions, target: View | None = None):
 
 
 def _has_distinct_positions(stretch, i) -> bool:
-    """Whether the positions of instruction i are constants, all different."""
-    positions = stretch.constant(_in_order(stretch, OPERAND + 1, i))
+    """Whether the positions of instruction i are constants, and no two cells of their runs one."""
+    positions = stretch.constant(_in_order(stretch, OPERAND + POSITIONS, i))
     if positions is None:
         return False
     if i not in stretch.notes:
-        stretch.notes[i] = len(np.unique(positions)) == len(positions)
+        cells = _of_each_cell(positions, stretch.words(i))
+        stretch.notes[i] = len(np.unique(cells)) == len(cells)
     return stretch.notes[i]
 
 
@@ -375,7 +413,8 @@ def _pull_scatter_assign(stretch, i):
         slot_cell, shape = stretch.recorder.memory.slots[stretch.recorder.slot_number(stretch.cell(OUTPUT, i))]
         marks = stretch.recorder.zeros(shape)
         first = View(marks.cell + stretch.cell(OUTPUT, i) - slot_cell, (), ())
-        numbers = stretch.array(stretch.recorder.constant(np.arange(int(stretch.words(i)[0]))))
+        count, _, _, run = _words(stretch, i)
+        numbers = stretch.array(stretch.recorder.constant(np.arange(count * run).reshape(count, run)))
         _record_put(stretch, i, numbers, _positions(stretch, i), first)
         last = _gathered(stretch, i, first) == numbers
         stretch.add(stretch.buddy(_in_order(stretch, OPERAND, i)), np.where(last, adjoint, 0.0))
@@ -405,8 +444,8 @@ def _redo_scatter_assign(stretch, i, kept):
 
 
 def _points(words, cells, values):
-    """For each position its number and the position."""
-    return enumerate(values[cells[1] : cells[1] + words[0]].astype(int).tolist())
+    """For each cell of the runs its number and its position."""
+    return enumerate(_of_each_cell(values[cells[1] : cells[1] + words[0]].astype(int), words).tolist())
 
 
 def _gather_reference(table, words, cells, active, values):

@@ -6,7 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from compiled.table.fingerprints import code_content
 from compiled.table.layout import OPERAND, OUTPUT, SPACE
@@ -141,3 +145,23 @@ def size_of(geometry, shape, ndim):
     for d in range(ndim):
         size *= geometry[shape + d]
     return size
+
+
+@intrinsic
+def stack_cells(typingctx, buffer, count):
+    """`stack_cells(buffer, count)`: a few cells like the buffer's, on the stack of the kernel; `count` is a constant."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    array_type, length = types.Array(buffer.dtype, 1, "C"), count.literal_value
+
+    def emit(context, builder, signature, args):
+        kind = context.get_data_type(buffer.dtype)
+        cells = cgutils.alloca_once(builder, ir.ArrayType(kind, length))
+        size = context.get_abi_sizeof(kind)
+        array = context.make_array(array_type)(context, builder)
+        populate_array(array, data=builder.bitcast(cells, kind.as_pointer()), shape=[context.get_constant(types.intp, length)],
+                       strides=[context.get_constant(types.intp, size)], itemsize=context.get_constant(types.intp, size),
+                       meminfo=None)
+        return array._getvalue()
+
+    return array_type(buffer, types.literal(length)), emit

@@ -5,5 +5,6 @@ from compiled.table.structural.control import CALLED, LOOP
 from compiled.table.structural.guard import GUARD
 from compiled.table.structural.indexed import GATHER, SCATTER_ADD, SCATTER_ASSIGN
 from compiled.table.structural.matmul import MATMUL
+from compiled.table.structural.windows import WINDOW_PRODUCT
 
-STRUCTURAL_ROWS = (GATHER, SCATTER_ADD, SCATTER_ASSIGN, MATMUL, AMAX, LOOP, CALLED, GUARD)
+STRUCTURAL_ROWS = (GATHER, SCATTER_ADD, SCATTER_ASSIGN, MATMUL, AMAX, LOOP, CALLED, GUARD, WINDOW_PRODUCT)
