@@ -221,7 +221,7 @@ def _emit_sweep(context, builder, workspace, kind, excinfo):
         model = context.data_model_manager[kind]
         stored = model.load_from_data_pointer(builder, builder.gep(partials, [at], inbounds=True), align=8)
         partial = emission.number(kind, stored)
-        return cell, adjoint * partial if kind == types.float64 else product(TABLE, adjoint, partial)
+        return cell, product(TABLE, adjoint, partial)
 
     def pass_on(at):
         adjoints.add(*contribution_at(at))
@@ -299,7 +299,6 @@ def _emit_blocks(builder, blocks, count, statement, end, following, cells, parti
         total = None
         for j, adjoint in enumerate(row):
             partial = builder.load(builder.gep(partials, [builder.add(at, constant(j))], inbounds=True))
-            # A row without an adjoint contributes nothing, even where its partial is infinite.
             term = product(TABLE, adjoint, LLVMValue(builder, partial, TABLE))
             total = term if total is None else total + term
         adjoints.add(cell, total)
