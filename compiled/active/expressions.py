@@ -410,8 +410,7 @@ class _Statements(_Evaluation):
 
     def __init__(self, emission, kinds, values, level):
         super().__init__(emission, kinds, values, level)
-        self.edges, self.order, self.leaves, self.users, self.smooth = {}, [], {}, {}, {}
-        self.selects = False
+        self.edges, self.order, self.leaves, self.users = {}, [], {}, {}
         self.outside = set()
 
     def _applied(self, node, operands, value):
@@ -421,11 +420,9 @@ class _Statements(_Evaluation):
         inner = [primal_of(x, self.level) for x in operands]
         value = apply(row, inner, value)
         pairs = partials_of(self.emission, row, operands, inner, value, self.level)
-        self.selects = self.selects or bool(row.selects)
         # No statement yet, so no cell: the partials wait until it is known who needs them.
         number = ActiveNumber(self.emission, node.kind, value, None)
         self.edges[number] = pairs
-        self.smooth[number] = not row.kinks
         for child, _ in pairs:
             self.users[child] = self.users.get(child, 0) + 1
         self.order.append(number)
@@ -499,17 +496,10 @@ class _Statements(_Evaluation):
                 continue
             for child, partial in self.edges[number]:
                 into = pairs if child.cell is not None else bars
-                into[child] = plus(into.get(child, 0.0), self._product(number, bar, partial))
+                into[child] = plus(into.get(child, 0.0), product(TABLE, bar, partial))
         # What comes from outside a loop stands last, where the sweep keeps its adjoint at hand.
         ordered = sorted(pairs, key=lambda child: child in self.outside)
         return {child: pairs[child] for child in ordered if not is_constant(pairs[child], 0.0)}
-
-
-    def _product(self, number, bar, partial):
-        """`bar * partial`; by the table's careful product only where a factor of zero can meet one that is not finite."""
-        if self.selects or not self.smooth[number] or is_constant(bar) or is_constant(partial):
-            return product(TABLE, bar, partial)
-        return bar * partial
 
 
 class _View:

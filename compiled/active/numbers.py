@@ -16,7 +16,7 @@ from compiled.active.types import Active, Dual, Recorded, constant, depth, proxy
 from compiled.active.workspace import MOST_PAIRS, push_statement
 from compiled.table.instructions import TABLE
 from compiled.table.llvm import LLVMValue
-from compiled.table.numbers import Number, is_constant, plus, share
+from compiled.table.numbers import Number, is_constant, plus, product
 
 F64 = ir.DoubleType()
 
@@ -166,7 +166,7 @@ class DualNumber(DifferentialNumber):
             tangent = 0.0
             for k, partial in pairs:
                 flow = self.emission.double(operands[k].tangents[direction])
-                tangent = plus(tangent, share(TABLE, row, k, flow, partial))
+                tangent = plus(tangent, product(TABLE, flow, partial))
             tangents.append(tangent)
         return DualNumber(self.emission, self.kind, value, tangents)
 

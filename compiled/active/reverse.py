@@ -7,6 +7,9 @@ multiply-adds; over other numbers the same loop computes with them, which is how
 
 from __future__ import annotations
 
+import functools
+import operator
+
 from llvmlite import ir
 from numba.core import cgutils, types
 
@@ -29,7 +32,7 @@ from compiled.active.workspace import (
     Workspace,
     zeroed,
 )
-from compiled.table.instructions import TABLE
+from compiled.table.instructions import TABLE, f
 from compiled.table.llvm import LLVMValue, internal_function
 from compiled.table.numbers import product
 
@@ -221,7 +224,10 @@ def _emit_sweep(context, builder, workspace, kind, excinfo):
         model = context.data_model_manager[kind]
         stored = model.load_from_data_pointer(builder, builder.gep(partials, [at], inbounds=True), align=8)
         partial = emission.number(kind, stored)
-        return cell, adjoint * partial if kind == types.float64 else product(TABLE, adjoint, partial)
+        if kind != types.float64:
+            return cell, product(TABLE, adjoint, partial)
+        # As the table's product has it; that the adjoint is not zero is known here.
+        return cell, f.where(f.eq(partial, 0.0), 0.0, adjoint * partial)
 
     def pass_on(at):
         adjoints.add(*contribution_at(at))
@@ -296,19 +302,29 @@ def _emit_blocks(builder, blocks, count, statement, end, following, cells, parti
         k.add_incoming(constant(0), start)
         at.add_incoming(begin, start)
         cell = builder.zext(builder.load(builder.gep(cells, [builder.add(begin, k)], inbounds=True)), I64)
-        total = None
-        for j, adjoint in enumerate(row):
-            partial = builder.load(builder.gep(partials, [builder.add(at, constant(j))], inbounds=True))
-            # A row without an adjoint contributes nothing, even where its partial is infinite.
-            term = product(TABLE, adjoint, LLVMValue(builder, partial, TABLE))
-            total = term if total is None else total + term
-        adjoints.add(cell, total)
+        column = [LLVMValue(builder, builder.load(builder.gep(partials, [builder.add(at, constant(j))], inbounds=True)), TABLE)
+                  for j in range(rows)]
+        plain = functools.reduce(operator.add, map(operator.mul, row, column))
+        adjoints.add(cell, _unless_nan(builder, plain, lambda row=row, column=column: functools.reduce(
+            operator.add, (product(TABLE, adjoint, partial) for adjoint, partial in zip(row, column, strict=True)))))
         k_after = builder.add(k, constant(1))
         k.add_incoming(k_after, builder.block)
         at.add_incoming(builder.add(at, constant(rows)), builder.block)
         next_end.add_incoming(begin, builder.block)
         next_above.add_incoming(lowest, builder.block)
         builder.cbranch(builder.icmp_unsigned("<", k_after, columns), loop, blocks["next"])
+
+
+def _unless_nan(builder, plain, careful):
+    """A number of plain products; where it is NaN, as 0 times infinity is, what `careful()` makes of the table's products."""
+    before = builder.block
+    with builder.if_then(builder.fcmp_unordered("uno", plain.value, plain.value), likely=False):
+        again = careful().value
+        inside = builder.block
+    result = builder.phi(plain.value.type)
+    result.add_incoming(plain.value, before)
+    result.add_incoming(again, inside)
+    return LLVMValue(builder, result, TABLE)
 
 
 def clear(workspace: Workspace):

@@ -14,19 +14,15 @@ from compiled.table.views import visited
 @np.errstate(all="ignore")
 def forward(program, values, tangents):
     """Set out = value(operands), and tangent(out) = sum of tangent(operand k) * partial k; buffers modified in place."""
+    product = program.table["adjoint_product"].value
     for i in range(len(program.code)):
         for row, _, points in steps(program, i, values):
             for *cells, out in points:
                 result = row.value(*values[cells])
                 values[out] = values[out] + result if row.accumulates else result
-                shares = [_share(program, row, k, tangents[cells[k]], partial(*values[cells], values[out]))
+                shares = [product(tangents[cells[k]], partial(*values[cells], values[out]))
                           for k, partial in enumerate(row.partials) if partial]
                 tangents[out] = sum(shares, tangents[out] if row.accumulates else 0.0)
-
-
-def _share(program, row, k, flow, partial):
-    """Nothing of a flow of zero, and nothing through an operand that the row did not take."""
-    return 0.0 if k in row.selects and partial == 0.0 else program.table["adjoint_product"].value(flow, partial)
 
 
 @np.errstate(all="ignore")
@@ -40,8 +36,8 @@ def reverse(program, values, adjoints, keep, tangents, adjoint_tangents):
                     partial = row.partials[k](*(WithTangent(values[x], tangents[x], program.table) for x in (*cells, out)))
                     slope, partial = getattr(partial, "tangent", 0.0), getattr(partial, "primal", partial)
                     second = product(adjoints[out], slope)
-                    adjoint_tangents[cells[k]] += _share(program, row, k, adjoint_tangents[out], partial) + second
-                    adjoints[cells[k]] += _share(program, row, k, adjoints[out], partial)
+                    adjoint_tangents[cells[k]] += product(adjoint_tangents[out], partial) + second
+                    adjoints[cells[k]] += product(adjoints[out], partial)
                 if row.overwrites:  # operand 1 kept what stood here before
                     values[out], tangents[out] = values[cells[1]], tangents[cells[1]]
                 if row.overwrites or not (keep or row.accumulates):

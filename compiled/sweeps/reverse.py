@@ -7,7 +7,7 @@ from compiled.sweeps.planes import Update
 from compiled.sweeps.steps import structural_intrinsic, walk_intrinsics
 from compiled.sweeps.sweep import clear_output, make_array_step
 from compiled.table.layout import ACCUMULATES, FLAGS, LIVE, OUT, OUTPUT, SCALAR, SPACE
-from compiled.table.numbers import share
+from compiled.table.numbers import product
 
 VALUES, ADJOINTS = 0, 1
 
@@ -21,7 +21,7 @@ def walk(table, row):
     def update(k, partial):
         def body(load):
             operands = (load(VALUES, j) for j in range(row.arity))
-            return share(table, row, k, load(ADJOINTS, OUT), partial(*operands, load(VALUES, OUT)))
+            return product(table, load(ADJOINTS, OUT), partial(*operands, load(VALUES, OUT)))
 
         return Update((ADJOINTS, k), body, add=True, active=k)
 

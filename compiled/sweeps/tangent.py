@@ -8,7 +8,7 @@ from compiled.sweeps.planes import Update
 from compiled.sweeps.steps import structural_intrinsic, walk_intrinsics
 from compiled.sweeps.sweep import make_array_step
 from compiled.table.layout import OK, OUT, SCALAR, SPACE, STATUS_BITS
-from compiled.table.numbers import plus, share
+from compiled.table.numbers import plus, product
 
 VALUES, TANGENTS = 0, 1
 
@@ -21,7 +21,7 @@ def walk(table, row):
         total = 0.0
         for k, partial in enumerate(row.partials):
             if partial is not None:
-                total = plus(total, share(table, row, k, load(TANGENTS, k), partial(*operands, load(VALUES, OUT))))
+                total = plus(total, product(table, load(TANGENTS, k), partial(*operands, load(VALUES, OUT))))
         return total
 
     return [Update((TANGENTS, OUT), body, row.accumulates)]

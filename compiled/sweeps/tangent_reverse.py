@@ -8,7 +8,7 @@ from compiled.sweeps.reverse import walk as reverse_walk
 from compiled.sweeps.steps import structural_intrinsic, walk_intrinsics
 from compiled.sweeps.sweep import clear_output, make_array_step
 from compiled.table.layout import ACCUMULATES, FLAGS, LIVE, OUT, OUTPUT, SCALAR, SPACE
-from compiled.table.numbers import WithTangent, plus, product, share
+from compiled.table.numbers import WithTangent, plus, product
 
 VALUES, TANGENTS, ADJOINTS, ADJOINT_TANGENTS = 0, 1, 2, 3
 
@@ -24,7 +24,7 @@ def walk(table, row):
             duals = [WithTangent(load(VALUES, j), load(TANGENTS, j), table) for j in (*range(row.arity), OUT)]
             p = partial(*duals)
             primal, tangent = (p.primal, p.tangent) if isinstance(p, WithTangent) else (p, 0.0)
-            first = share(table, row, k, load(ADJOINT_TANGENTS, OUT), primal)
+            first = product(table, load(ADJOINT_TANGENTS, OUT), primal)
             return plus(first, product(table, load(ADJOINTS, OUT), tangent))
 
         return Update((ADJOINT_TANGENTS, k), body, add=True, active=k)

@@ -8,9 +8,14 @@ A rule is a Python function of numbers. It uses `+ - * /`, unary minus and the f
 closed under differentiation: whoever can read a value rule can read a partial rule, and differentiate it again.
 
 Conventions that hold for every row: comparisons give 1.0 or 0.0; an adjoint (or tangent) of exactly zero contributes
-nothing, even through an infinite partial; where the value is NaN, so is the partial, but for sums, products, quotients and
-what is chosen, whose partials are their operands' as IEEE arithmetic has them. Where a partial has a limit at infinity it is
-that limit.
+nothing, even through an infinite partial, and none contributes through a partial of exactly zero, even an infinite one
+(`adjoint_product` below); where the value is NaN, so is the partial, but for sums, products, quotients and what is chosen,
+whose partials are their operands' as IEEE arithmetic has them. Where a partial has a limit at infinity it is that limit.
+
+Zero times infinity has to be the same from either side, or forward and reverse mode would differ: the one multiplies the
+partials of a path from its beginning, the other from its end. An adjoint of zero must contribute nothing, as a branch that is
+not taken has one, and so must a tangent of zero, as all arguments but one have it in a column of a Jacobian. So a path with a
+zero in it contributes nothing, wherever the zero stands.
 """
 
 from __future__ import annotations
@@ -68,7 +73,9 @@ class Row:
     accumulates : bool
         The instruction adds its value to its output cells instead of setting them.
     selects : tuple of int
-        Operands whose partials are zero where they are not taken; then not even an infinite adjoint or tangent goes through.
+        Operands of which one or another is taken, and whose partial of zero says that it is not: nothing is lost through it.
+    singular : bool
+        There are finite operands with a finite value at which a partial is infinite.
     overwrites : bool
         The output cells held other values before, which operand 1 has kept; the reverse sweep puts them back.
     """
@@ -87,6 +94,7 @@ class Row:
     accumulates: bool = False
     overwrites: bool = False
     selects: tuple[int, ...] = ()
+    singular: bool = False
     at_kink: tuple[Callable | None, ...] = ()
 
     structural, output = False, True
@@ -94,7 +102,7 @@ class Row:
     def fingerprint(self) -> bytes:
         """Bytes that change when a rule of the row does."""
         rules = [code_content(rule) for rule in (self.value, *self.partials)]
-        return repr((self.name, self.arity, self.llvm, self.accumulates, self.overwrites, self.selects, rules)).encode()
+        return repr((self.name, self.arity, self.llvm, self.accumulates, self.overwrites, rules)).encode()
 
 
 class Table:
@@ -118,6 +126,7 @@ class Table:
         self.by_name = {row.name: row for row in self.rows}
         if len(self.opcode) != len(self.rows):
             raise ValueError("two rows of the table have the same name")
+        self.singular = np.array([not row.structural and row.singular for row in self.rows])  # by opcode
         self.ufuncs = {ufunc: row.name for row in self.rows for ufunc in row.numpy}
         self._digest: str | None = None
 
@@ -540,13 +549,14 @@ ROWS = (
     Row("div", 2, np.divide, (lambda x, y, o: 1.0 / y, lambda x, y, o: -o / y), "fdiv", ("divide", "true_divide"),
         domain=(ANY, POSITIVE), kinks="y = 0: IEEE infinities and NaN"),
     Row("neg", 1, np.negative, (lambda x, o: -1.0,), "fneg", ("negative",), "same", domain=(ANY,)),
-    Row("adjoint_product", 2, lambda g, p: f.where(f.eq(g, 0.0), 0.0, g * p), (lambda g, p, o: p, lambda g, p, o: g),
-        domain=(POSITIVE, ANY), selects=(1,), kinks="g = 0: nothing, even where p or its derivative is infinite or NaN"),
+    Row("adjoint_product", 2, lambda g, p: f.where(f.eq(g, 0.0), 0.0, f.where(f.eq(p, 0.0), 0.0, g * p)),
+        (lambda g, p, o: p, lambda g, p, o: g), domain=(POSITIVE, ANY),
+        kinks="g = 0 or p = 0: nothing, even where the other is infinite or NaN"),
     Row("square", 1, lambda x: x * x, (lambda x, o: x + x,), numpy=("square",), kind="same", domain=(ANY,)),
     Row("reciprocal", 1, lambda x: 1.0 / x, (lambda x, o: -(o * o),), numpy=("reciprocal",), domain=(POSITIVE,),
         kinks="x = 0: infinite"),
     Row("sqrt", 1, np.sqrt, (lambda x, o: 0.5 / (o + 0.0),), "intrinsic:sqrt", ("sqrt",), domain=(POSITIVE,),
-        exact=lambda mp, x: mp.sqrt(x), kinks="x = 0: the partial is +inf"),
+        exact=lambda mp, x: mp.sqrt(x), kinks="x = 0: the partial is +inf", singular=True),
     Row("root_of_squares", 1, lambda x: f.sqrt(x), (lambda x, o: f.where(f.eq(o, 0.0), 0.0, 0.5 / o),),
         domain=(POSITIVE,), exact=lambda mp, x: mp.sqrt(x),
         kinks="x = 0: the partial is 0, so that a norm has the subgradient 0 at the origin",
@@ -557,7 +567,7 @@ ROWS = (
         (_power_slope, _power_slope_of_exponent),
         "elementary:pow", ("power", "float_power"), "same", domain=(POSITIVE, ANY), exact=lambda mp, x, y: mp.power(x, y),
         kinks="y = 0: partial to x is 0, even at x = 0; x = 0: partial to y is 0 for y >= 0, -inf for y < 0; x < 0: it is NaN",
-        at_kink=(None, lambda x, y, o: f.eq(x, 0.0) * f.eq(y, 0.0))),
+        at_kink=(None, lambda x, y, o: f.eq(x, 0.0) * f.eq(y, 0.0)), singular=True),
     # ------------------------------------------------------------------ exponentials and logarithms
     Row("exp", 1, np.exp, (lambda x, o: o,), "elementary:exp", ("exp",), domain=(ANY,), exact=lambda mp, x: mp.exp(x)),
     Row("expm1", 1, np.expm1, (lambda x, o: f.exp(x),), "elementary:expm1", ("expm1",), domain=(ANY,),
@@ -588,16 +598,16 @@ ROWS = (
     Row("log10", 1, np.log10, (lambda x, o: _nan_with(o, 1.0 / math.log(10.0) / (x + 0.0)),), "elementary:log10", ("log10",),
         domain=(POSITIVE,), exact=lambda mp, x: mp.log(x, 10), kinks="x = 0: value -inf, partial +inf; x < 0: value NaN"),
     Row("cbrt", 1, np.cbrt, (lambda x, o: 1.0 / (3.0 * (o * o)),), "elementary:cbrt", ("cbrt",), domain=(POSITIVE,),
-        exact=lambda mp, x: mp.sign(x) * mp.cbrt(abs(x)), kinks="x = 0: the partial is +inf"),
+        exact=lambda mp, x: mp.sign(x) * mp.cbrt(abs(x)), kinks="x = 0: the partial is +inf", singular=True),
     # ------------------------------------------------------------------ trigonometry
     Row("sin", 1, np.sin, (lambda x, o: f.cos(x),), "elementary:sin", ("sin",), domain=(ANY,), exact=lambda mp, x: mp.sin(x)),
     Row("cos", 1, np.cos, (lambda x, o: -f.sin(x),), "elementary:cos", ("cos",), domain=(ANY,), exact=lambda mp, x: mp.cos(x)),
     Row("tan", 1, np.tan, (lambda x, o: 1.0 + o * o,), "elementary:tan", ("tan",), domain=((-1.4, 1.4),),
         exact=lambda mp, x: mp.tan(x)),
     Row("arcsin", 1, np.arcsin, (lambda x, o: 1.0 / f.sqrt((1.0 - x) * (1.0 + x)),), "elementary:arcsin", ("arcsin",),
-        domain=(UNIT,), exact=lambda mp, x: mp.asin(x), kinks="|x| = 1: the partial is +inf; |x| > 1: NaN"),
+        domain=(UNIT,), exact=lambda mp, x: mp.asin(x), kinks="|x| = 1: the partial is +inf; |x| > 1: NaN", singular=True),
     Row("arccos", 1, np.arccos, (lambda x, o: -1.0 / f.sqrt((1.0 - x) * (1.0 + x)),), "elementary:arccos", ("arccos",),
-        domain=(UNIT,), exact=lambda mp, x: mp.acos(x), kinks="|x| = 1: the partial is -inf; |x| > 1: NaN"),
+        domain=(UNIT,), exact=lambda mp, x: mp.acos(x), kinks="|x| = 1: the partial is -inf; |x| > 1: NaN", singular=True),
     Row("arctan", 1, np.arctan, (lambda x, o: _inverse_of_one_and_square(x),), "elementary:arctan", ("arctan",), domain=(ANY,),
         exact=lambda mp, x: mp.atan(x)),
     Row("arctan2", 2, np.arctan2,
@@ -630,7 +640,8 @@ ROWS = (
     Row("arcsinh", 1, np.arcsinh, (lambda x, o: 1.0 / f.hypot(x, 1.0),), "elementary:arcsinh", ("arcsinh",), domain=(ANY,),
         exact=lambda mp, x: mp.asinh(x)),
     Row("arccosh", 1, np.arccosh, (lambda x, o: 1.0 / (f.sqrt(x - 1.0) * f.sqrt(x + 1.0)),), "elementary:arccosh",
-        ("arccosh",), domain=((1.1, 4.0),), exact=lambda mp, x: mp.acosh(x), kinks="x = 1: the partial is +inf; x < 1: NaN"),
+        ("arccosh",), domain=((1.1, 4.0),), exact=lambda mp, x: mp.acosh(x), kinks="x = 1: the partial is +inf; x < 1: NaN",
+        singular=True),
     Row("arctanh", 1, np.arctanh, (lambda x, o: _nan_with(o, 1.0 / ((1.0 - x) * (1.0 + x))),), "elementary:arctanh",
         ("arctanh",), domain=(UNIT,), exact=lambda mp, x: mp.atanh(x),
         kinks="|x| = 1: value and partial infinite; |x| > 1: value NaN"),
@@ -686,15 +697,15 @@ ROWS = (
     Row("gammainc", 2, special.value("gammainc"), (undefined, lambda a, x, o: _nan_with(o, f.gamma_density(a, x))),
         "special:gammainc", ("gammainc",), domain=(POSITIVE, POSITIVE),
         exact=lambda mp, a, x: mp.gammainc(a, 0, x, regularized=True), source="DLMF 8.8.13",
-        kinks="no derivative to the first operand"),
+        kinks="no derivative to the first operand", singular=True),
     Row("gammaincc", 2, special.value("gammaincc"), (undefined, lambda a, x, o: _nan_with(o, -f.gamma_density(a, x))),
         "special:gammaincc", ("gammaincc",), domain=(POSITIVE, POSITIVE),
         exact=lambda mp, a, x: mp.gammainc(a, x, mp.inf, regularized=True),
-        source="DLMF 8.8.14", kinks="no derivative to the first operand"),
+        source="DLMF 8.8.14", kinks="no derivative to the first operand", singular=True),
     Row("betainc", 3, special.value("betainc"),
         (undefined, undefined, lambda a, b, x, o: _nan_with(o, f.beta_density(a, b, x))), "special:betainc", ("betainc",),
         domain=(POSITIVE, POSITIVE, (0.1, 0.9)), exact=lambda mp, a, b, x: mp.betainc(a, b, 0, x, regularized=True),
-        source="DLMF 8.17.1", kinks="no derivative to the first two operands"),
+        source="DLMF 8.17.1", kinks="no derivative to the first two operands", singular=True),
     Row("gamma_density", 2, _in_double(_gamma_density),
         (_in_double(lambda a, x, o: f.gamma_density(a, x) * (f.log(x) - f.digamma(a))),
          _in_double(lambda a, x, o: f.gamma_density(a - 1.0, x) - f.gamma_density(a, x))),
@@ -713,7 +724,7 @@ ROWS = (
     Row("jv", 2, special.value("jv"), (undefined, _in_double(
         lambda v, x, o: 0.5 * (f.jv(v - 1.0, x) - f.jv(v + 1.0, x)))), "special:jv",
         ("jv",), domain=((1.0, 4.0), (0.1, 1.5)), exact=lambda mp, v, x: mp.besselj(v, x), source="DLMF 10.6.1",
-        kinks="no derivative to the order"),
+        kinks="no derivative to the order", singular=True),
     Row("y0", 1, special.value("y0"), (lambda x, o: -f.y1(x),), "special:y0", ("y0",), domain=((1.0, 2.0),),
         exact=lambda mp, x: mp.bessely(0, x), source="DLMF 10.6.3", kinks="x = 0: value -inf, partial +inf"),
     Row("y1", 1, special.value("y1"), (lambda x, o: f.where(f.eq(x, 0.0), math.inf, f.y0(x) - o / x),), "special:y1", ("y1",),
@@ -730,7 +741,7 @@ ROWS = (
     Row("iv", 2, special.value("iv"), (undefined, _in_double(
         lambda v, x, o: 0.5 * (f.iv(v - 1.0, x) + f.iv(v + 1.0, x)))), "special:iv",
         ("iv",), domain=((1.0, 4.0), POSITIVE), exact=lambda mp, v, x: mp.besseli(v, x), source="DLMF 10.29.1",
-        kinks="no derivative to the order"),
+        kinks="no derivative to the order", singular=True),
     Row("i0e", 1, special.value("i0e"), (_in_double(lambda x, o: _scaled_bessel_slope(
             0.0, x, lambda x: f.i1e(x) - f.sign(x) * f.i0e(x))),), "special:i0e", ("i0e",), domain=(POSITIVE,),
         exact=lambda mp, x: mp.besseli(0, x) * mp.exp(-abs(x)), source="DLMF 10.29.3, 10.40.1",
@@ -755,10 +766,12 @@ ROWS = (
         exact=lambda mp, x: mp.expm1(x) / x if x else mp.mpf(1)),
     Row("rel_entr", 2, special.value("rel_entr"), (lambda x, y, o: _nan_with(o, _log_of_ratio(x, y) + 1.0),
         lambda x, y, o: _nan_with(o, -(x / y))), "special:rel_entr", ("rel_entr",), domain=((0.1, 1.0), (1.2, 4.0)),
-        exact=lambda mp, x, y: x * mp.log(x / y), kinks="x = 0: value 0, partial to x -inf; outside: value +inf"),
+        exact=lambda mp, x, y: x * mp.log(x / y), kinks="x = 0: value 0, partial to x -inf; outside: value +inf",
+        singular=True),
     Row("kl_div", 2, special.value("kl_div"), (lambda x, y, o: _nan_with(o, _log_of_ratio(x, y)),
         lambda x, y, o: _nan_with(o, 1.0 - x / y)), "special:kl_div", ("kl_div",), domain=((0.1, 0.5), (1.5, 4.0)),
-        exact=lambda mp, x, y: x * mp.log(x / y) - x + y, kinks="x = 0: value y, partial to x -inf; outside: value +inf"),
+        exact=lambda mp, x, y: x * mp.log(x / y) - x + y, kinks="x = 0: value y, partial to x -inf; outside: value +inf",
+        singular=True),
     # ------------------------------------------------------------------ pieces
     Row("abs", 1, np.absolute, (lambda x, o: f.sign(x),), "intrinsic:fabs", ("absolute", "fabs"), "same", domain=(POSITIVE,),
         kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),)),
@@ -786,35 +799,35 @@ ROWS = (
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y))),
         numpy=("maximum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        selects=(0, 1), kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
+        kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie), selects=(0, 1)),
     Row("min", 2, lambda x, y: f.where(f.lt(x, y), x, f.where(f.eq(x, x), y, x)),
         (lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y)),
          lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y))),
         numpy=("minimum",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        selects=(0, 1), kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie)),
+        kinks="x = y: each operand takes half of the adjoint", at_kink=(_at_tie, _at_tie), selects=(0, 1)),
     Row("fmax", 2, lambda x, y: f.where(f.ne(y, y), x, f.where(f.lt(x, y), y, f.where(f.eq(x, x), x, y))),
         (lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y) + f.ne(y, y)),
          lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y) + f.ne(x, x))),
         numpy=("fmax",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        selects=(0, 1), kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
-        at_kink=(_at_tie, _at_tie)),
+        kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
+        at_kink=(_at_tie, _at_tie), selects=(0, 1)),
     Row("fmin", 2, lambda x, y: f.where(f.ne(y, y), x, f.where(f.lt(y, x), y, f.where(f.eq(x, x), x, y))),
         (lambda x, y, o: _nan_with(o, f.lt(x, y) + 0.5 * f.eq(x, y) + f.ne(y, y)),
          lambda x, y, o: _nan_with(o, f.lt(y, x) + 0.5 * f.eq(x, y) + f.ne(x, x))),
         numpy=("fmin",), kind="same", domain=((-3.0, 0.0), (0.1, 3.0)),
-        selects=(0, 1), kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
-        at_kink=(_at_tie, _at_tie)),
+        kinks="x = y: each operand takes half of the adjoint; beside a NaN the other operand takes all of it",
+        at_kink=(_at_tie, _at_tie), selects=(0, 1)),
     Row("clip", 3, lambda x, lo, hi: f.min(f.max(x, lo), hi),
         (lambda x, lo, hi, o: _nan_with(o, f.le(lo, x) * f.le(x, hi)),
          lambda x, lo, hi, o: _nan_with(o, f.lt(x, lo) * f.le(lo, hi)),
          lambda x, lo, hi, o: _nan_with(o, f.lt(hi, f.max(x, lo)))),
         numpy=("clip",), kind="same", domain=(UNIT, (-3.0, -0.5), (0.5, 3.0)),
-        selects=(0, 1), kinks="at a bound x takes the whole adjoint; lo > hi: hi does, as NumPy's value is hi",
+        kinks="at a bound x takes the whole adjoint; lo > hi: hi does, as NumPy's value is hi",
         at_kink=(lambda x, lo, hi, o: f.le(lo, hi) * f.max(f.eq(x, lo), f.eq(x, hi)),
                  lambda x, lo, hi, o: f.lt(x, hi) * f.max(f.eq(x, lo), f.eq(lo, hi)),
-                 lambda x, lo, hi, o: f.eq(hi, f.max(x, lo)))),
+                 lambda x, lo, hi, o: f.eq(hi, f.max(x, lo))), selects=(0, 1, 2)),
     Row("relu", 1, lambda x: f.max(x, 0.0), (lambda x, o: _nan_with(o, f.lt(0.0, x)),), kind="same", domain=(POSITIVE,),
-        selects=(0, 1), kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),)),
+        kinks="x = 0: the partial is 0", at_kink=(lambda x, o: f.eq(x, 0.0),), selects=(0,)),
     Row("copysign", 2, np.copysign,
         (lambda x, y, o: _nan_with(o, f.sign(x) * f.copysign(1.0, y)), None), "intrinsic:copysign", ("copysign",),
         domain=(POSITIVE, POSITIVE), exact=lambda mp, x, y: abs(x) if y >= 0 else -abs(x),
@@ -826,16 +839,17 @@ ROWS = (
     Row("xlogy", 2, lambda x, y: f.where(f.eq(x, 0.0), f.where(f.eq(y, y), 0.0, y), x * f.log(y)),
         (lambda x, y, o: _nan_with(o, f.log(y)), lambda x, y, o: _nan_with(o, f.where(f.eq(x, 0.0), 0.0, x / y))),
         numpy=("xlogy",), domain=(ANY, (1.2, 4.0)), exact=lambda mp, x, y: x * mp.log(y),
-        kinks="x = 0: the value is 0 and the partial to y is 0, even at y = 0, where the partial to x is -inf"),
+        kinks="x = 0: the value is 0 and the partial to y is 0, even at y = 0, where the partial to x is -inf", singular=True),
     Row("xlog1py", 2, lambda x, y: f.where(f.eq(x, 0.0), f.where(f.eq(y, y), 0.0, y), x * f.log1p(y)),
         (lambda x, y, o: _nan_with(o, f.log1p(y)), lambda x, y, o: _nan_with(o, f.where(f.eq(x, 0.0), 0.0, x / (1.0 + y)))),
         numpy=("xlog1py",), domain=(ANY, POSITIVE), exact=lambda mp, x, y: x * mp.log1p(y),
-        kinks="x = 0: the value is 0 and the partial to y is 0, even at y = -1, where the partial to x is -inf"),
+        kinks="x = 0: the value is 0 and the partial to y is 0, even at y = -1, where the partial to x is -inf",
+        singular=True),
     Row("softplus", 1, lambda x: f.max(x, 0.0) + f.log1p(f.exp(-f.abs(x))), (lambda x, o: f.sigmoid(x),), domain=(ANY,),
         exact=lambda mp, x: mp.log1p(mp.exp(x))),
     Row("where", 3, lambda c, x, y: x if c != 0.0 else y,
         (None, lambda c, x, y, o: f.ne(c, 0.0), lambda c, x, y, o: f.eq(c, 0.0)), "select", (), "same",
-        domain=((0.0, 1.0), ANY, ANY), selects=(1, 2), kinks="the branch that is not taken gets exactly 0"),
+        domain=((0.0, 1.0), ANY, ANY), kinks="the branch that is not taken gets exactly 0", selects=(1, 2)),
     # ------------------------------------------------------------------ comparisons and logic
     Row("lt", 2, _bool(lambda x, y: x < y), (None, None), "compare:<", ("less",), "bool", domain=(ANY, ANY)),
     Row("le", 2, _bool(lambda x, y: x <= y), (None, None), "compare:<=", ("less_equal",), "bool", domain=(ANY, ANY)),

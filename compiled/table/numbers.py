@@ -64,9 +64,9 @@ class WithTangent(Number):
         primals = [x.primal if isinstance(x, WithTangent) else x for x in operands]
         value, row = self.table.apply(name, *primals), self.table[name]
         tangent = 0.0
-        for k, (x, partial) in enumerate(zip(operands, row.partials, strict=True)):
+        for x, partial in zip(operands, row.partials, strict=True):
             if partial is not None and isinstance(x, WithTangent):
-                tangent = plus(tangent, share(self.table, row, k, x.tangent, partial(*primals, value)))
+                tangent = plus(tangent, product(self.table, x.tangent, partial(*primals, value)))
         return WithTangent(value, tangent, self.table)
 
 
@@ -82,19 +82,16 @@ def plus(x, y):
     return x if is_constant(y, 0.0) else x + y
 
 
-def product(table, adjoint, partial):
-    """`adjoint * partial`, where an adjoint of zero contributes nothing (see `adjoint_product` in the table)."""
-    if is_constant(adjoint, 0.0) or is_constant(partial, 0.0):
+def product(table, flow, partial):
+    """`flow * partial` of an adjoint or a tangent, where an exact zero on either side contributes nothing.
+
+    The rule is the row `adjoint_product` of the table; here it is left out where a factor is known to be neither zero nor
+    infinite.
+    """
+    if is_constant(flow, 0.0) or is_constant(partial, 0.0):
         return 0.0
     if is_constant(partial) and math.isfinite(partial):
-        return adjoint if partial == 1.0 else -adjoint if partial == -1.0 else adjoint * partial
-    return table.apply("adjoint_product", adjoint, partial)
-
-
-def share(table, row, k, flow, partial):
-    """What of an adjoint or a tangent goes through operand k of an instruction, by its partial."""
-    result = product(table, flow, partial)
-    if k not in row.selects or is_constant(partial) or is_constant(result):
-        return result
-    # Not a choice by `where`, in which the derivative to the partial itself would be lost where it is 0.
-    return product(table, partial, flow)
+        return flow if partial == 1.0 else -flow if partial == -1.0 else flow * partial
+    if is_constant(flow) and math.isfinite(flow):
+        return partial if flow == 1.0 else -partial if flow == -1.0 else flow * partial
+    return table.apply("adjoint_product", flow, partial)

@@ -16,7 +16,7 @@ import compiled.native.interpreter  # noqa: F401  enters itself as what stands i
 from compiled.lists import loops
 from compiled.lists.program import Program
 from compiled.sweeps.engine import Engine, engine_of
-from compiled.table.layout import OPERAND
+from compiled.table.layout import OPCODE, OPERAND
 from tape.recording.argument_memory import ArgumentMemory
 from tape.recording.arguments import Leaf, like_argument, require_scalar, with_leaves
 from tape.recording.integers import Interval, interval_of
@@ -108,6 +108,8 @@ class Trace:
         Whether all gradients have the list's own dtype, and need no conversion.
     is_scalar, is_own_scalar : bool
         Whether it is known that the result is one float of shape (); and that it is the list's first output as it stands.
+    is_singular : bool
+        Whether the list has rows with an infinite derivative where the value is finite, as the square root at 0.
     guards : list of int
         The instructions that are guards.
     engine : Engine
@@ -132,6 +134,7 @@ class Trace:
     sparsity: dict[str, Any] = field(default_factory=dict)
     is_scalar: bool = field(default=False, init=False)
     is_own_scalar: bool = field(default=False, init=False)
+    is_singular: bool = field(init=False)
     guards: list[int] = field(init=False)
     engine: Engine = field(init=False)
     idle: collections.deque = field(init=False)
@@ -143,6 +146,7 @@ class Trace:
         self._integers = [k for k, kind in zip(self.dynamic, kinds, strict=True)
                           if kind is int or (kind is not float and kind.kind in "iu")]
         self.has_bounds = bool(self.bounds or self.fixed)
+        self.is_singular = bool(self.program.table.singular[self.program.code[:, OPCODE]].any())
         self.guards = self.program.instructions("guard")
         self.engine = engine_of(self.program.table, self.program.values.dtype)
         own = [self.leaves[self.dynamic[k]] for k in self.wrt]

@@ -76,6 +76,9 @@ class Findings:
         `Place` by operation and line.
     lost : dict
         Those where an adjoint of zero met an infinite partial of a value that is not finite: nothing was let through.
+    dropped : dict
+        Those where an adjoint (a tangent) that is not finite met a partial of zero: nothing was let through either. Rows that
+        choose among operands are not among them, as nothing is lost through what is not chosen.
     first_nonfinite, first_nonfinite_adjoint : Place or None
         Where a value (an adjoint or tangent) that is not finite first came out of finite ones.
     """
@@ -84,6 +87,7 @@ class Findings:
         self.kinks: dict[tuple[str, str], Place] = {}
         self.undefined: dict[tuple[str, str], Place] = {}
         self.lost: dict[tuple[str, str], Place] = {}
+        self.dropped: dict[tuple[str, str], Place] = {}
         self.first_nonfinite: Place | None = None
         self.first_nonfinite_adjoint: Place | None = None
 
@@ -141,6 +145,23 @@ def inspect_forward(program: Program, values: np.ndarray, tangents, wrt) -> Find
         ENGINE.tangent(program.code[start:stop], program.geometry, values, moving)
         walk.look(program, range(start, stop), values, moving, depends, forward=True)
     return walk.found
+
+
+def drops(program: Program, values: np.ndarray, adjoints: np.ndarray) -> bool:
+    """Whether an adjoint that is not finite met a partial of zero, in a sweep back that has left all adjoints.
+
+    Of a list that overwrites cells, whose values are not all there any more: whether there is such an adjoint.
+    """
+    if np.isfinite(np.vdot(adjoints, adjoints)):
+        return False
+    cells = np.flatnonzero(~np.isfinite(adjoints))
+    if not len(cells) or program.overwrites or program.has_bodies:
+        return len(cells) > 0
+    walk, nobody = _Walk(), np.zeros(len(values), bool)
+    for i in np.flatnonzero(np.isin(program.slot_of(program.code[:, OUTPUT]), program.slot_of(cells))):
+        if _is_elementwise(program, i):
+            walk.look(program, range(i, i + 1), values, adjoints, nobody)
+    return bool(walk.found.dropped)
 
 
 class _Walk:
@@ -315,11 +336,12 @@ class _Walk:
         cells = [code[:, OPERAND + k] for k in range(row.arity)] + [code[:, OUTPUT]]
         active = [code[:, FLAGS] >> k & 1 == 1 for k in range(row.arity)]
         buffers = [[buffer[c] for c in cells] for buffer in (values, weights, depends)]
-        kink, undefined, overflow, lost, partial = _judged(program.table, row, *buffers, active, forward)
+        kink, undefined, overflow, lost, dropped, partial = _judged(program.table, row, *buffers, active, forward)
         found = []
-        for n in np.flatnonzero(lost):
-            shown = [values[c[n]] for c in cells]
-            self.found.note(self.found.lost, self._place(program, which[n], shown[:-1], shown[-1], math.inf, 0, 1))
+        for places, mask, derivative in ((self.found.lost, lost, math.inf), (self.found.dropped, dropped, 0.0)):
+            for n in np.flatnonzero(mask):
+                shown = [values[c[n]] for c in cells]
+                self.found.note(places, self._place(program, which[n], shown[:-1], shown[-1], derivative, 0, 1))
         for n in np.flatnonzero(kink | undefined | overflow):
             shown = [values[c[n]] for c in cells]
             place = self._place(program, which[n], shown[:-1], shown[-1], partial[n], 0, 1)
@@ -330,14 +352,15 @@ class _Walk:
         row = program.table.rows[program.code[i, OPCODE]]
         masks = _elements(program, i, values), _elements(program, i, weights), _elements(program, i, depends)
         active = [np.bool_(program.code[i, FLAGS] >> k & 1) for k in range(row.arity)]
-        kink, undefined, overflow, lost, partial = _judged(program.table, row, *masks, active, forward)
+        kink, undefined, overflow, lost, dropped, partial = _judged(program.table, row, *masks, active, forward)
         found = []
-        for mask, which in ((kink, "kink"), (undefined, "undefined"), (overflow, "overflow"), (lost, "lost")):
+        for mask, which in ((kink, "kink"), (undefined, "undefined"), (overflow, "overflow"), (lost, "lost"),
+                            (dropped, "dropped")):
             if mask.any():
                 at = int(np.flatnonzero(mask.ravel())[0])
                 place = self._place(program, i, masks[0][:-1], masks[0][-1], partial.ravel()[at], at, int(mask.sum()))
-                if which == "lost":
-                    self.found.note(self.found.lost, place)
+                if which in ("lost", "dropped"):
+                    self.found.note(getattr(self.found, which), place)
                 else:
                     found += self._noted(i, place, which == "kink", which == "undefined", which != "kink")
         return found
@@ -375,14 +398,15 @@ class _Walk:
 
 
 def _judged(table, row, values, weights, depends, active, forward):
-    """Of elements of one instruction: which are at a kink, undefined, overflow, or are lost; and the derivatives there.
+    """Of elements of one instruction: which are at a kink, undefined, overflow, lost or dropped; and the derivatives.
 
     A derivative is met where an adjoint (a tangent) that is not zero goes through it. It is lost where the value is not finite
-    and the adjoint zero, as that may be the adjoint of an infinity: the logarithm's of one is 1 / infinity.
+    and the adjoint zero, as that may be the adjoint of an infinity: the logarithm's of one is 1 / infinity. What is not finite is
+    dropped where the partial is zero, unless the row says by it that it has taken another operand.
     """
     shape = np.shape(values[-1])
     kink, undefined, overflow = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, bool)
-    lost, derivative = np.zeros(shape, bool), np.full(shape, np.nan)
+    lost, dropped, derivative = np.zeros(shape, bool), np.zeros(shape, bool), np.full(shape, np.nan)
     finite = np.logical_and.reduce([np.isfinite(x) for x in values[:-1]]) if row.arity else False
     for k in range(row.arity):
         bend = row.at_kink[k] if row.at_kink else None
@@ -393,6 +417,9 @@ def _judged(table, row, values, weights, depends, active, forward):
                 kink, derivative = kink | at, np.where(at & np.isnan(derivative), 0.0, derivative)
             continue
         weight = weights[k if forward else -1]
+        infinite = active[k] & ~np.isfinite(weight) if k not in row.selects else np.bool_(False)
+        if infinite.any():
+            dropped |= infinite & (evaluated(row.partials[k], table, *values) == 0.0)
         met = active[k] & (weight != 0.0) & finite
         vanished = active[k] & (weight == 0.0) & finite & ~np.isfinite(values[-1])
         if not forward and vanished.any():
@@ -407,7 +434,7 @@ def _judged(table, row, values, weights, depends, active, forward):
         derivative = np.where((at | bad) & (np.isnan(derivative) | bad), partial, derivative)
         kink, undefined = kink | at, undefined | bad
         overflow |= met & ~bad & np.isfinite(weight) & ~np.isfinite(share)
-    return kink & ~undefined, undefined, overflow & ~undefined, lost, derivative
+    return kink & ~undefined, undefined, overflow & ~undefined, lost, dropped, derivative
 
 
 # ---------------------------------------------------------------------- parts of a list

@@ -92,7 +92,7 @@ def strict(kinks: bool = False) -> Iterator[None]:
 # ---------------------------------------------------------------------- traced functions
 
 
-def verify(kind: str, trace, inputs, extra, derivatives, values=()) -> None:
+def verify(kind: str, trace, inputs, extra, derivatives, values=(), dropped: bool = False) -> None:
     """Raise or warn where a derivative of a trace is not finite; costs a look at it where it is.
 
     Parameters
@@ -107,8 +107,10 @@ def verify(kind: str, trace, inputs, extra, derivatives, values=()) -> None:
         For "vjp" the adjoints of the list's outputs, for "jvp" and "hvp" the tangents of the differentiated inputs.
     derivatives, values : iterable of arrays or numbers
         What was computed. Outside of `strict` values that are not finite are a reason to look for a derivative that was lost.
+    dropped : bool
+        Whether it is known that something that is not finite met a partial of zero on the way.
     """
-    if _strictness.get() is None and is_finite(derivatives) and is_finite(values):
+    if _strictness.get() is None and not dropped and is_finite(derivatives) and is_finite(values):
         return
 
     def initial():
@@ -118,15 +120,16 @@ def verify(kind: str, trace, inputs, extra, derivatives, values=()) -> None:
             view.of(buffer)[...] = x
         return buffer
 
-    examine(kind, trace.program, [trace.program.inputs[k] for k in trace.wrt], initial, extra, derivatives, values)
+    examine(kind, trace.program, [trace.program.inputs[k] for k in trace.wrt], initial, extra, derivatives, values,
+            dropped)
 
 
-def examine(kind, program, wrt, initial, extra, derivatives, values=()) -> None:
+def examine(kind, program, wrt, initial, extra, derivatives, values=(), dropped=False) -> None:
     """As `verify`, of a list whose value buffer before the first instruction is `initial()`."""
     asked, finite = _strictness.get(), is_finite(derivatives)
-    if asked is None and ((finite and is_finite(values)) or _is_ignored()):
+    if asked is None and ((finite and not dropped and is_finite(values)) or _is_ignored()):
         return
-    if asked is not None and finite and is_finite(values) and not asked.kinks:
+    if asked is not None and finite and is_finite(values) and not dropped and not asked.kinks:
         return
     buffer = initial()
     given, known = is_finite([*(view.of(buffer) for view in program.inputs), *extra]), is_finite([buffer])
@@ -134,10 +137,12 @@ def examine(kind, program, wrt, initial, extra, derivatives, values=()) -> None:
         return  # what the user put in, not what the function does
     found = _findings(kind, program, wrt, buffer, extra)
     if asked is None and finite:
-        if found is not None and found.lost:
+        if found is not None and (found.lost or found.dropped):
             warnings.warn(_lost(SUBJECTS[kind], found), UndefinedGradientWarning, stacklevel=user_stacklevel())
         return
     finite = finite and is_finite(values)
+    if finite and found is not None and found.dropped:
+        raise UndefinedGradient(_lost(SUBJECTS[kind], found))
     if finite and not (found is not None and found.kinks):
         return
     text = _explained(SUBJECTS[kind], found, finite, given, known)
@@ -186,6 +191,12 @@ def _seeded(views, seeds):
 
 def _lost(subject, found) -> str:
     """The message of a warning about derivatives that may be lost in infinities."""
+    if not found.lost:
+        infinite = list(found.undefined.values())
+        where = _named(undefined_text, infinite) if infinite else _named(str, list(found.dropped.values()))
+        return (f"{subject} may lack what goes through here: {where}; what is infinite meets a derivative of exactly 0 at "
+                f"{_named(str, list(found.dropped.values()))}, and 0 times infinity is taken for 0; keep the operand away from "
+                "this point, as in np.sqrt(np.where(x > 0, x, 1.0))")
     places = _named(str, list(found.lost.values()))
     return (f"{subject} may lack what goes through {places}, as the value there is not finite: its "
             "adjoint of 0 times an infinite partial is taken for 0; state the function so that it does not overflow, as "

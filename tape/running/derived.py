@@ -33,10 +33,12 @@ class Lists:
         Of the arguments' leaves in C.
     make : callable
         What makes an executable of a list: `NativeFunction`, or one that is made with the same arguments.
+    watched : bool
+        Whether `value_and_grad` and `vjp` have one more result, of `transforms.build.with_gradients`.
     """
 
-    def __init__(self, trace: Trace, name: str, names: list[str] | None = None, make=None):
-        self.trace, self.name, self.make = trace, name, make or NativeFunction
+    def __init__(self, trace: Trace, name: str, names: list[str] | None = None, make=None, watched: bool = False):
+        self.trace, self.name, self.make, self.watched = trace, name, make or NativeFunction, watched
         self.program = trace.program
         if self.make is NativeFunction and len(trace.program.code) >= LEAST_STEPS:
             self.program = rolled(Listing.of(trace.program)).program()
@@ -55,18 +57,19 @@ class Lists:
     def value_and_grad(self) -> NativeFunction:
         """Arguments to results and the gradients of the differentiated arguments."""
         program = self.program
-        longer, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], self.views, seeded=False)
+        longer, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], self.views, seeded=False,
+                                          watched=self.watched)
         return self._native(longer, [*longer.outputs, *adjoints], self.inputs,
-                            [*self.outputs, *(f"grad_{n}" for n in self.wrt)], "value_and_grad")
+                            [*self.outputs, *(f"grad_{n}" for n in self.wrt), *self._seen], "value_and_grad")
 
     @cached_property
     def vjp(self) -> NativeFunction:
         """Arguments and adjoints of the results, to results and adjoints of the arguments."""
         program = self.program
         which = list(range(len(program.outputs)))
-        longer, adjoints = with_gradients(program, which, self.views, seeded=True)
+        longer, adjoints = with_gradients(program, which, self.views, seeded=True, watched=self.watched)
         return self._native(longer, [*longer.outputs, *adjoints], [*self.inputs, *(f"seed_{n}" for n in self.outputs)],
-                            [*self.outputs, *(f"adjoint_{n}" for n in self.wrt)], "vjp")
+                            [*self.outputs, *(f"adjoint_{n}" for n in self.wrt), *self._seen], "vjp")
 
     @cached_property
     def jvp(self) -> NativeFunction:
@@ -76,6 +79,10 @@ class Lists:
         longer, tangents = with_tangents(program, which, self.views)
         return self._native(longer, [*longer.outputs, *tangents], [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],
                             [*self.outputs, *(f"tangent_{n}" for n in self.outputs)], "jvp")
+
+    @property
+    def _seen(self):
+        return ["seen"] if self.watched else []
 
     def _native(self, program, outputs, inputs, names, suffix):
         every = distinct_names([*inputs, *names])

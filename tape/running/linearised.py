@@ -29,6 +29,7 @@ from compiled.lists import loops
 from tape.recording.arguments import like_argument
 from tape.recording.trace import Trace, Workspace
 from tape.recording.traces import Traces
+from tape.reports.inspection import drops
 from tape.reports.strictness import is_finite, strictness, verify
 from tape.running.executables import Stopped, run
 from tape.running.tiers import lists_of, mode, tier_of
@@ -109,12 +110,13 @@ class SweptPoint:
         Whether derivatives are looked at.
     """
 
-    __slots__ = ("_at_end", "_last", "checked", "leaves", "trace", "work")
+    __slots__ = ("_at_end", "_dropped", "_last", "checked", "leaves", "trace", "work")
 
     def __init__(self, trace, workspace, leaves, checked=True, last=None):
         self.trace, self.work, self.leaves, self.checked = trace, workspace, leaves, checked
         # Of lists that assign to cells: whether the values are those of the end, as sweeps back undo assignments, and a copy.
         self._at_end, self._last = True, last
+        self._dropped = False  # whether the last sweep back let nothing of an infinite adjoint through a partial of 0
 
     @property
     def value(self):
@@ -137,7 +139,8 @@ class SweptPoint:
         for adjoint in self.work.output_adjoints:
             adjoint.fill(1.0)
         gradients = self._swept_back()
-        if self.checked and (strictness() is not None or not (math.isfinite(value) and is_finite(gradients))):
+        if self.checked and (self._dropped or strictness() is not None
+                             or not (math.isfinite(value) and is_finite(gradients))):
             self._verify("value_and_grad", (), gradients, (value,))
         return value, gradients
 
@@ -148,9 +151,10 @@ class SweptPoint:
             self._go_to_end()
         for adjoint, seed in zip(work.output_adjoints, seeds, strict=True):
             adjoint[...] += seed
+        values = [output.copy() for output in work.outputs] if self.checked and self.trace.program.overwrites else work.outputs
         adjoints = self._swept_back()
         if self.checked:
-            self._verify("vjp", seeds, adjoints)
+            self._verify("vjp", seeds, adjoints, values)
         return adjoints
 
     def push(self, tangents) -> list:
@@ -191,14 +195,19 @@ class SweptPoint:
     def _swept_back(self) -> list:
         """Adjoints of the arguments from those of the outputs, which are in place; all are zero after."""
         trace, work, program = self.trace, self.work, self.trace.program
-        trace.engine.reverse(program.code, program.geometry, work.values, work.adjoints, False)
-        self._at_end = False
+        # Nothing that is not finite comes out where an infinite adjoint meets a partial of 0: the adjoints stay, to be looked at.
+        stay = trace.is_singular and self.checked
+        trace.engine.reverse(program.code, program.geometry, work.values, work.adjoints, stay)
+        self._at_end, self._dropped = False, stay and drops(program, work.values, work.adjoints)
         if trace.has_own_dtype:
             adjoints = [adjoint.copy() for adjoint in work.gradients]
         else:
             adjoints = [like_argument(adjoint, trace.leaves[trace.dynamic[k]])
                         for adjoint, k in zip(work.gradients, trace.wrt, strict=True)]
-        self.clear()
+        if stay:
+            work.adjoints.fill(0.0)
+        else:
+            self.clear()
         return adjoints
 
     def _push(self, tangents):
@@ -233,7 +242,7 @@ class SweptPoint:
             adjoint[...] = 0.0  # may be a broadcast view
 
     def _verify(self, kind, extra, derivatives, values=()):
-        verify(kind, self.trace, [self.leaves[k] for k in self.trace.dynamic], extra, derivatives, values)
+        verify(kind, self.trace, [self.leaves[k] for k in self.trace.dynamic], extra, derivatives, values, self._dropped)
 
 
 class KeptPoint:
@@ -279,9 +288,10 @@ class ListedPoint:
             trace.check_scalar(what)
         results, finite = run(self._executable("value_and_grad"), self.inputs)
         value = results[0] if trace.is_own_scalar else trace.assembled(results)
-        gradients = trace.like_arguments(results[len(trace.program.outputs) :])
+        first = len(trace.program.outputs)
+        gradients = trace.like_arguments(results[first : first + len(trace.wrt)])
         if self.checked and (not finite or not math.isfinite(value) or strictness() is not None):
-            verify("value_and_grad", trace, self.inputs, (), gradients, (value,))
+            verify("value_and_grad", trace, self.inputs, (), gradients, (value,), not is_finite(results[first + len(trace.wrt) :]))
         return value, gradients
 
     def pull(self, seeds) -> list:
@@ -306,9 +316,11 @@ class ListedPoint:
         function = self._executable(name)
         results, finite = run(function, [*self.inputs, *extra])
         first = function.derivatives
-        outputs, derivatives = results[:first], results[first:]
-        if self.checked and (not finite or strictness() is not None) and name != "value":
-            verify(name, self.trace, self.inputs, extra, derivatives, outputs)
+        outputs, derivatives, seen = results[:first], results[first:], ()
+        if name == "vjp":
+            derivatives, seen = derivatives[: len(self.trace.wrt)], derivatives[len(self.trace.wrt) :]
+        if self.checked and name != "value" and (not finite or strictness() is not None or not is_finite(outputs)):
+            verify(name, self.trace, self.inputs, extra, derivatives, outputs, not is_finite(seen))
         if name != "hvp":  # whose list computes no outputs
             self._outputs = outputs
         return derivatives

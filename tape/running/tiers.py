@@ -152,7 +152,8 @@ def _lists(trace):
     # Steps of a loop are too many for the sweeps, which run a list with calls alone as well as any other. A list without
     # either has been on the sweeps for long enough when it comes here.
     waits = chosen == "1" and program.has_bodies and not program.has_loops
-    return Lists(trace, "f", make=SweptFunction if chosen == "0" else SweptFirst if waits else None)
+    return Lists(trace, "f", make=SweptFunction if chosen == "0" else SweptFirst if waits else None,
+                 watched=trace.is_singular)
 
 
 class SweptFirst:

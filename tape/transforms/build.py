@@ -44,7 +44,8 @@ def _active_slots(program) -> list[bool]:
     return active[:-1].tolist()
 
 
-def with_gradients(program: Program, outputs: list[int], wrt: list[View], seeded: bool) -> tuple[Program, list[View]]:
+def with_gradients(program: Program, outputs: list[int], wrt: list[View], seeded: bool,
+                   watched: bool = False) -> tuple[Program, list[View]]:
     """A program that goes on to compute the adjoints of some slots.
 
     Parameters
@@ -57,6 +58,9 @@ def with_gradients(program: Program, outputs: list[int], wrt: list[View], seeded
         Whole slots.
     seeded : bool
         Whether the seeds are further arguments, after those of the program.
+    watched : bool
+        Whether there is one more view after those of the adjoints: of a number that is 0, or NaN where an adjoint that is not
+        finite met a partial of exactly 0, through which nothing goes.
 
     Returns
     -------
@@ -71,7 +75,12 @@ def with_gradients(program: Program, outputs: list[int], wrt: list[View], seeded
             shape = program.outputs[k].shape
             one = recorder.input(np.zeros(shape), True) if seeded else recorder.constant(np.ones(shape) if shape else 1.0)
             seeds.append(RecordedArray(recorder, one, recorder.dtype))
+        stretch.watched = watched
         adjoints = pull_back(stretch, [program.outputs[k] for k in outputs], seeds)
+        if watched:
+            seen = stretch.witness
+            adjoints.append(seen if isinstance(seen, RecordedArray) else
+                            RecordedArray(recorder, recorder.constant(0.0), recorder.dtype))
     return recorder.program(list(program.outputs)), [a.view for a in adjoints]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from compiled.lists.program import iteration_space
 from compiled.table.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
-from compiled.table.numbers import plus, share
+from compiled.table.numbers import is_constant, plus, product
 from compiled.table.structural.extents import span
 from compiled.table.views import View, broadcast_strides, contiguous
 from tape.recording.arrays import RecordedArray, record
@@ -68,6 +68,8 @@ class Stretch:
         self.notes: dict = {}  # by instruction: what its row's derivative has found out
         self._first_use: dict[int, int] | None = None  # by slot
         self.results: list[View] = []  # those that are differentiated
+        # Where somebody asks: NaN where an adjoint that is not finite met a partial of 0, which leaves no trace in the results.
+        self.watched, self.witness = False, 0.0
         # Ranges of the list, after the stretch, that in the end change nothing: its derivatives.
         self.neutral: list[tuple[int, int]] = []
 
@@ -284,7 +286,11 @@ def _reverse_elementwise(stretch, i):
     arrays = stretch.rule_numbers([*operands[: row.arity], out])
     for k, partial in enumerate(row.partials):
         if stretch.is_active(k, i):
-            contribution = share(stretch.recorder.table, row, k, adjoint, partial(*arrays))
+            found = partial(*arrays)
+            contribution = product(stretch.recorder.table, adjoint, found)
+            if stretch.watched and k not in row.selects and not is_constant(found):
+                met = _RuleNumber.apply("where", (_RuleNumber.apply("eq", (found, 0.0)), adjoint - adjoint, 0.0))
+                stretch.witness = plus(stretch.witness, np.sum(met))
             if not (isinstance(contribution, float) and contribution == 0.0):
                 stretch.add(stretch.buddy(operands[k]), contribution)
 
@@ -329,7 +335,7 @@ def _forward_elementwise(stretch, i):
         if stretch.is_active(k, i):
             # An overwritten cell's value is not yet there, but the partial of an assignment is constant.
             tangent = stretch.array(stretch.buddy(operands[k]))
-            total = plus(total, share(stretch.recorder.table, row, k, tangent, partial(*arrays)))
+            total = plus(total, product(stretch.recorder.table, tangent, partial(*arrays)))
     target = stretch.array(stretch.buddy(out))
     if row.accumulates:
         stretch.add(target.view, total)

@@ -362,9 +362,9 @@ def _mul(numbers):
 
 def _adjoint_product(numbers):
     g, p = numbers
-    if g == 0.0:
+    if g == 0.0 or p == 0.0:
         return "copy", (0.0,)
-    if g is not None or (p is not None and math.isfinite(p)):
+    if any(x is not None and math.isfinite(x) for x in (g, p)):
         return "mul", (0, 1)
     return None
 

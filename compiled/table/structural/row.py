@@ -114,7 +114,6 @@ class Rule(NamedTuple):
     partials: tuple[Callable | None, ...]
     accumulates: bool = False
     overwrites: bool = False
-    selects: tuple[int, ...] = ()
 
 
 def row_kernel(function):
