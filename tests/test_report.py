@@ -23,7 +23,7 @@ from tape.reports import inspection
 GRID = {1: (-2.0, -1.5, -1.0, -0.5, 0.0, 0.3, 0.5, 1.0, 1.5, 2.0), 2: (-2.0, -1.0, -0.5, 0.0, 0.3, 0.5, 1.0, 2.0),
         3: (-1.0, 0.0, 0.3, 1.0, 2.0)}
 WITHOUT_A_RULE = {
-    "adjoint_product": "its convention is that of all rows: an adjoint of zero contributes nothing",
+    "adjoint_product": "its convention is that of all rows: a factor of zero contributes nothing",
     "logaddexp": "its conventions are for infinite operands alone",
     "where": "what is not taken is no kink",
 }

@@ -401,8 +401,8 @@ def _judged(table, row, values, weights, depends, active, forward):
     """Of elements of one instruction: which are at a kink, undefined, overflow, lost or dropped; and the derivatives.
 
     A derivative is met where an adjoint (a tangent) that is not zero goes through it. It is lost where the value is not finite
-    and the adjoint zero, as that may be the adjoint of an infinity: the logarithm's of one is 1 / infinity. What is not finite is
-    dropped where the partial is zero, unless the row says by it that it has taken another operand.
+    and the adjoint zero, as that may be the adjoint of an infinity: the logarithm's of one is 1 / infinity. What is not finite
+    is dropped where the partial is zero, unless the row says by it that it has taken another operand.
     """
     shape = np.shape(values[-1])
     kink, undefined, overflow = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, bool)

@@ -195,7 +195,7 @@ class SweptPoint:
     def _swept_back(self) -> list:
         """Adjoints of the arguments from those of the outputs, which are in place; all are zero after."""
         trace, work, program = self.trace, self.work, self.trace.program
-        # Nothing that is not finite comes out where an infinite adjoint meets a partial of 0: the adjoints stay, to be looked at.
+        # Where an infinite adjoint meets a partial of 0 nothing comes out that tells: the adjoints stay, to be looked at.
         stay = trace.is_singular and self.checked
         trace.engine.reverse(program.code, program.geometry, work.values, work.adjoints, stay)
         self._at_end, self._dropped = False, stay and drops(program, work.values, work.adjoints)
@@ -291,7 +291,8 @@ class ListedPoint:
         first = len(trace.program.outputs)
         gradients = trace.like_arguments(results[first : first + len(trace.wrt)])
         if self.checked and (not finite or not math.isfinite(value) or strictness() is not None):
-            verify("value_and_grad", trace, self.inputs, (), gradients, (value,), not is_finite(results[first + len(trace.wrt) :]))
+            seen = results[first + len(trace.wrt) :]
+            verify("value_and_grad", trace, self.inputs, (), gradients, (value,), not is_finite(seen))
         return value, gradients
 
     def pull(self, seeds) -> list:
