@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import sys
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,6 +42,7 @@ def _dask():
     try:
         import dask
         import dask.array
+        import dask.highlevelgraph
         import distributed  # noqa: F401  what sends functions by cloudpickle
     except ImportError as error:
         raise ImportError(f"tape.dask needs Dask, which is the extra dask: pip install 'wengert[dask]' ({error})") from error
@@ -113,13 +116,13 @@ class ShardedLoss:
         if not callable(loss):
             raise NotDifferentiable(f"tape.dask: expected a function as the loss, got {type(loss).__name__} ({loss!r:.60})")
         self._loss, self._made = loss, _value_and_grad(loss)
-        self._rest, self._shards, self._kept = _shards_of(data)
+        self._shards = _Shards(data)
         self.evaluations = 0
 
     @property
     def shards(self) -> int:
         """How many there are."""
-        return len(self._shards)
+        return len(self._shards.blocks)
 
     def __repr__(self):
         return f"<tape.dask.value_and_grad of {said_of(self._loss)}, {self.shards} shards>"
@@ -139,12 +142,19 @@ class ShardedLoss:
             Their order is that in which they are added.
         """
         dask = _dask()
+        from dask.delayed import Delayed  # as `dask.delayed` is a function
+
         leaves, structure = leaves_of(params)
-        given, function = _delayed(_Leaves(leaves, structure)), _delayed(_Sent(self._made))
-        evaluate = dask.delayed(_evaluated, pure=False)
-        parts = [evaluate(function, given, self._rest, list(self._shards[k])) for k in shards]
+        name = f"value-and-grad-{uuid.uuid4().hex}"
+        tasks = {f"{name}-function": _Sent(self._made), f"{name}-params": _Leaves(leaves, structure)}
+        parts = [(name, n) for n in range(len(shards))]
+        for part, k in zip(parts, shards, strict=True):
+            blocks = self._shards.blocks[k]
+            tasks.update(self._shards.kept(blocks))
+            tasks[part] = (_evaluated, f"{name}-function", f"{name}-params", self._shards.rest, list(blocks))
+        key = _tree(tasks, name, parts)
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": f"{_bytes_of(leaves) + 2**24}B"}):
-            (total,) = dask.compute(_tree(dask, parts))
+            (total,) = dask.compute(Delayed(key, tasks))
         self.evaluations += 1
         return total.value, with_leaves(structure, total.leaves), total.count
 
@@ -153,17 +163,15 @@ def _bytes_of(leaves) -> int:
     return sum(np.asarray(leaf).nbytes for leaf in leaves)
 
 
-def _tree(dask, parts):
-    """The sum of parts, in an order that depends on their number alone."""
-    add = dask.delayed(_added, pure=False)
+def _tree(tasks: dict, name: str, parts: list):
+    """Add the tasks that add up parts, in an order that depends on their number alone; returns the key of the sum."""
+    level = 0
     while len(parts) > 1:
-        parts = [add(*parts[k : k + FAN_IN]) for k in range(0, len(parts), FAN_IN)]
+        sums = [(f"{name}-sum-{level}", n) for n in range(math.ceil(len(parts) / FAN_IN))]
+        for n, key in enumerate(sums):
+            tasks[key] = (_added, parts[n * FAN_IN : (n + 1) * FAN_IN])
+        parts, level = sums, level + 1
     return parts[0]
-
-
-def _delayed(value):
-    """A value as Dask hands it to tasks, without a look into it."""
-    return _dask().delayed(value, pure=False, traverse=False)
 
 
 class _Leaves:
@@ -187,7 +195,7 @@ class _Part:
         self.value, self.leaves, self.count = value, leaves, count
 
 
-def _added(*parts) -> _Part:
+def _added(parts) -> _Part:
     first, *others = parts
     value, leaves, count = first.value, list(first.leaves), first.count
     for part in others:
@@ -250,22 +258,47 @@ def _received(key, code):
 # ---------------------------------------------------------------------- shards
 
 
-def _shards_of(data) -> tuple[Any, list[tuple], Any]:
-    """What all shards have in common, None where that is nothing; for each shard its blocks, which are on the workers; and what
-    keeps them there as long as it lives.
+class _Shards:
+    """Data in shards, which are computed once and stay where they are as long as this lives.
+
+    Attributes
+    ----------
+    blocks : list of tuple
+        For each shard the keys of its blocks.
+    rest : str or None
+        Key of what all shards have in common; None where a shard is one object.
     """
-    dask = _dask()
-    if len(data) == 1 and isinstance(data[0], list) and data[0] and all(_is_delayed(one) for one in data[0]):
-        kept = dask.persist(*data[0])
-        return None, [(one,) for one in kept], kept
-    leaves, structure = leaves_of(tuple(data))
-    arrays = [k for k, leaf in enumerate(leaves) if is_dask_array(leaf)]
-    if not arrays:
+
+    def __init__(self, data):
+        dask = _dask()
+        if len(data) == 1 and isinstance(data[0], list) and data[0] and all(_is_delayed(one) for one in data[0]):
+            kept, self.rest = dask.persist(*data[0]), None
+            self.blocks = [(one.key,) for one in kept]
+        else:
+            rest, arrays = _taken_apart(tuple(data))
+            rest, *blocks = kept = dask.persist(dask.delayed(rest, pure=False, traverse=False), *aligned(arrays))
+            self.rest, self.blocks = rest.key, _rows_of(blocks)
+        self._tasks = {key: task for one in kept for key, task in dict(one.__dask_graph__()).items()}
+
+    def kept(self, keys) -> dict:
+        """What stands for these blocks, and for what all have in common, in a graph."""
+        return {key: self._tasks[key] for key in (*keys, self.rest) if key is not None}
+
+
+def _taken_apart(data):
+    """Nested containers without their Dask arrays, and these."""
+    leaves, structure = leaves_of(data)
+    places = [k for k, leaf in enumerate(leaves) if is_dask_array(leaf)]
+    if not places:
         raise ValueError("tape.dask: expected Dask arrays, or a list of dask.delayed objects, as the data, got "
                          f"{', '.join(type(leaf).__name__ for leaf in leaves) or 'nothing'}")
-    rest = _delayed(_Leaves([None if k in arrays else leaf for k, leaf in enumerate(leaves)], structure, arrays))
-    rest, *blocks = kept = dask.persist(rest, *aligned([leaves[k] for k in arrays]))
-    return rest, list(zip(*(x.to_delayed().ravel() for x in blocks), strict=True)), kept
+    rest = [None if k in places else leaf for k, leaf in enumerate(leaves)]
+    return _Leaves(rest, structure, places), [leaves[k] for k in places]
+
+
+def _rows_of(arrays) -> list[tuple]:
+    """The keys of the blocks of each stretch of rows, of arrays whose other axes are whole."""
+    return [tuple((x.name, n, *(0,) * (x.ndim - 1)) for x in arrays) for n in range(len(arrays[0].chunks[0]))]
 
 
 def aligned(arrays) -> list:
@@ -309,31 +342,32 @@ def _has_arrays(args) -> bool:
 def _batched(function, axes, summed, args, kwargs):
     """`tape.batch` over Dask arrays: Dask arrays, of which nothing is computed yet."""
     dask = _dask()
-    leaves, structure = leaves_of((args, kwargs))
-    arrays = [k for k, leaf in enumerate(leaves) if is_dask_array(leaf)]
     _check_axes(axes, args, kwargs)
-    blocks = aligned([leaves[k] for k in arrays])
-    none = list(leaves)
-    for k, x in zip(arrays, blocks, strict=True):
-        none[k] = np.empty((0, *x.shape[1:]), x.dtype)
-    own_args, own_kwargs = with_leaves(structure, none)
-    shapes, result = leaves_of(function(*own_args, **own_kwargs))  # of no samples: records, and computes nothing
-    sent, run = _delayed(_Sent(function)), dask.delayed(_run_block, pure=False)
-    rest = _delayed(_Leaves([None if k in arrays else leaf for k, leaf in enumerate(leaves)], structure, arrays))
-    parts = [run(sent, rest, list(shard)) for shard in zip(*(x.to_delayed().ravel() for x in blocks), strict=True)]
-    shapes = [np.asarray(x) for x in shapes]
+    rest, arrays = _taken_apart((args, kwargs))
+    arrays = aligned(arrays)
+    own_args, own_kwargs = rest.filled([np.empty((0, *x.shape[1:]), x.dtype) for x in arrays])
+    examples, result = leaves_of(function(*own_args, **own_kwargs))  # of no samples: records, and computes nothing
+    name = f"batch-{uuid.uuid4().hex}"
+    tasks = {f"{name}-function": _Sent(function), f"{name}-rest": rest}
+    parts = [(name, n) for n in range(len(arrays[0].chunks[0]))]
+    for part, blocks in zip(parts, _rows_of(arrays), strict=True):
+        tasks[part] = (_run_block, f"{name}-function", f"{name}-rest", list(blocks))
+    rows = ()
     if summed:
-        total = _tree(dask, parts)
-        return with_leaves(result, [_from(dask, total, j, x.shape, x.dtype) for j, x in enumerate(shapes)])
-    rows = blocks[0].chunks[0]
-    return with_leaves(result, [dask.array.concatenate([_from(dask, part, j, (n, *x.shape[1:]), x.dtype)
-                                                        for part, n in zip(parts, rows, strict=True)])
-                                for j, x in enumerate(shapes)])
+        parts = [_tree(tasks, name, parts)]
+    else:
+        rows = (arrays[0].chunks[0],)
+    graph = dask.highlevelgraph.HighLevelGraph.from_collections(name, tasks, dependencies=arrays)
+    return with_leaves(result, [_of_leaf(dask, graph, name, k, parts, rows, np.asarray(x)) for k, x in enumerate(examples)])
 
 
-def _from(dask, part, number, shape, dtype):
-    """A leaf of what a task gives, as a Dask array."""
-    return dask.array.from_delayed(dask.delayed(_leaf, pure=False)(part, number), shape, dtype)
+def _of_leaf(dask, graph, name, number, parts, rows, example):
+    """Leaf `number` of what tasks give, as a Dask array: with an axis of `rows`, or from one task."""
+    own, chunks = f"{name}-leaf-{number}", rows + tuple((n,) for n in example.shape[len(rows) :])
+    zeros = (0,) * (len(chunks) - len(rows))
+    tasks = {(own, *((n,) if rows else ()), *zeros): (_leaf, part, number) for n, part in enumerate(parts)}
+    layers, dependencies = {**graph.layers, own: tasks}, {**graph.dependencies, own: {name}}
+    return dask.array.Array(dask.highlevelgraph.HighLevelGraph(layers, dependencies), own, chunks, dtype=example.dtype)
 
 
 def _leaf(part, number):
