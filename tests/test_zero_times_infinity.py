@@ -238,7 +238,8 @@ def test_a_warning_names_the_place_and_there_is_none_where_nothing_is_hidden(f, 
     if place is None:
         assert not given
     else:
-        assert given and all(w.category is tape.UndefinedGradientWarning for w in given)
+        assert given
+        assert all(w.category is tape.UndefinedGradientWarning for w in given)
         with pytest.warns(tape.UndefinedGradientWarning, match=place):
             warnings.warn_explicit(given[0].message, given[0].category, "", 0)
 
