@@ -19,8 +19,8 @@ from tape.control.loops import eager_scan, traced_scan
 from tape.derivatives.products import vjp
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted, jitted_caller, remembered
-from tape.recording.arguments import leaves_of
 from tape.recording.arrays import RecordedArray
+from tape.recording.containers import leaves_of
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, WithRules, X, Y
 from tape.rules.calls import TracedOperation

@@ -11,7 +11,7 @@ import numpy as np
 from tape.derivatives.products import jvp, vjp
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import along, is_jitted
-from tape.recording.arguments import leaves_of, with_leaves
+from tape.recording.containers import leaves_of, with_leaves
 
 
 def check_grads(f: Callable[..., Any], args: Sequence[Any], order: int = 2, modes: Sequence[str] = ("forward", "reverse"),

@@ -17,15 +17,9 @@ from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
-from tape.recording.arguments import (
-    arranged,
-    check_argument_numbers,
-    checked_leaves,
-    leaves_of,
-    single_argument,
-    with_leaves,
-)
+from tape.recording.arguments import Selection, arranged, checked_leaves, parts_of, single_argument, taken
 from tape.recording.arrays import RecordedArray, stop_gradient
+from tape.recording.containers import leaves_of, opened, with_leaves
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, Scalar, X, Y
 from tape.recording.traces import traces_of
@@ -38,6 +32,7 @@ if typing.TYPE_CHECKING:
 
 X1 = typing.TypeVar("X1")
 X2 = typing.TypeVar("X2")
+Y1 = typing.TypeVar("Y1")
 
 
 @typing.overload
@@ -51,8 +46,11 @@ def vjp(f: Callable[[X, X1, X2], Y], primal: X, primal1: X1, primal2: X2, /,
 def vjp(f: Callable[..., Y], primal: Any, primal1: Any, primal2: Any, primal3: Any, /, *primals: Any,
         ) -> tuple[Y, Callable[[Y], tuple[Any, ...]]]: ...
 @typing.overload
-def vjp(f: Jitted, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]: ...
-def vjp(f, *primals):
+def vjp(f: Callable[..., tuple[Y, Y1]], primal: Any, /, *primals: Any, has_aux: Literal[True],
+        ) -> tuple[Y, Callable[[Y], tuple[Any, ...]], Y1]: ...
+@typing.overload
+def vjp(f: Jitted, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]: ...
+def vjp(f, *primals, has_aux=False):
     """Evaluate `f` and return the function that pulls adjoints of the result back to the arguments.
 
     Parameters
@@ -61,6 +59,8 @@ def vjp(f, *primals):
         NumPy code.
     *primals : arrays, floats, or nested containers of them
         The arguments; all are differentiated.
+    has_aux : bool
+        As for `tape.value_and_grad`.
 
     Returns
     -------
@@ -69,6 +69,8 @@ def vjp(f, *primals):
     pullback : callable
         ``pullback(seed)``: `seed` has the structure and shapes of the value; returns a tuple with the adjoint of each primal.
         It may be called any number of times, from several threads.
+    aux
+        Third, with `has_aux`.
 
     Raises
     ------
@@ -88,26 +90,29 @@ def vjp(f, *primals):
     if not primals:
         raise NotDifferentiable("tape.vjp: expected at least one primal after the function")
     if is_jitted(f):
-        return jitted_vjp(f, primals)
+        return jitted_vjp(f, primals, has_aux)
+    primals = opened(primals)
     if current_recorder() is not None:
-        return _nested_vjp(f, primals, numbers)
-    value, point = linearised(traces_of(f), primals, {}, numbers, "value", lambda point: (point.value, point.kept()))
+        return _nested_vjp(f, primals, numbers, has_aux)
+    traces = traces_of(f, has_aux=has_aux)
+    value, point = linearised(traces, primals, {}, numbers, "value", lambda point: (point.value, point.kept()))
+    value, *aux = value if has_aux else (value,)
 
     def pullback(seed):
         seeds = point.trace.of_outputs(_seeds(seed, value))
         return arranged(point.pull(seeds), primals, numbers, numbers)
 
-    return value, pullback
+    return value, pullback, *aux
 
 
 def _seeds(seed, value) -> list:
     """Leaves of a seed, checked against those of the value."""
-    wanted, structure = leaves_of(value)
-    return checked_leaves(seed, structure, [np.shape(leaf) for leaf in wanted])
+    wanted, structure = leaves_of(opened(value))
+    return checked_leaves(opened(seed), structure, [np.shape(leaf) for leaf in wanted])
 
 
-def _nested_vjp(f, primals, numbers):
-    stretch, results, structure = recorded_call(f, primals, {}, wanted_leaves(primals, {}, numbers))
+def _nested_vjp(f, primals, numbers, has_aux):
+    stretch, results, structure, aux = recorded_call(f, primals, {}, wanted_leaves(primals, {}, numbers), has_aux)
     value = with_leaves(structure, results)
 
     def pullback(seed):
@@ -115,7 +120,7 @@ def _nested_vjp(f, primals, numbers):
         gradients = pull_back(stretch, [view for view, _ in pairs], [seed for _, seed in pairs])
         return arranged(gradients, primals, numbers, numbers)
 
-    return value, pullback
+    return (value, pullback, aux) if has_aux else (value, pullback)
 
 
 @typing.overload
@@ -128,8 +133,12 @@ def jvp(f: Callable[[X, X1, X2], Y], primals: tuple[X, X1, X2], tangents: tuple[
 def jvp(f: Callable[..., Y], primals: list[Any] | tuple[Any, Any, Any, Any, Unpack[tuple[Any, ...]]],
         tangents: list[Any] | tuple[Any, Any, Any, Any, Unpack[tuple[Any, ...]]]) -> tuple[Y, Y]: ...
 @typing.overload
-def jvp(f: Jitted, primals: list[Any] | tuple[Any, ...], tangents: list[Any] | tuple[Any, ...]) -> tuple[Any, Any]: ...
-def jvp(f, primals, tangents):
+def jvp(f: Callable[..., tuple[Y, Y1]], primals: list[Any] | tuple[Any, ...], tangents: list[Any] | tuple[Any, ...], *,
+        has_aux: Literal[True]) -> tuple[Y, Y, Y1]: ...
+@typing.overload
+def jvp(f: Jitted, primals: list[Any] | tuple[Any, ...], tangents: list[Any] | tuple[Any, ...], has_aux: bool = False,
+        ) -> tuple[Any, ...]: ...
+def jvp(f, primals, tangents, has_aux=False):
     """Evaluate `f` and its derivative along a direction, in forward mode: one sweep up, no adjoints.
 
     Parameters
@@ -140,11 +149,13 @@ def jvp(f, primals, tangents):
         The arguments.
     tangents : tuple
         Their tangents, of the same structure and shapes.
+    has_aux : bool
+        As for `tape.value_and_grad`.
 
     Returns
     -------
     value, tangent
-        ``f(*primals)`` and its derivative along `tangents`, of the same structure and shapes.
+        ``f(*primals)`` and its derivative along `tangents`, of the same structure and shapes; with `has_aux` the aux third.
 
     Raises
     ------
@@ -163,28 +174,34 @@ def jvp(f, primals, tangents):
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)) or not primals:
         raise NotDifferentiable("tape.jvp: expected tuples of primals and of tangents, as in tape.jvp(f, (x,), (v,))")
     primals, tangents = tuple(primals), tuple(tangents)
-    leaves = _tangent_leaves(primals, tangents)
     if is_jitted(f):
-        return jitted_jvp(f, primals, tangents)
+        _tangent_leaves(primals, tangents)
+        return jitted_jvp(f, primals, tangents, has_aux)
+    primals = opened(primals)
+    leaves = _tangent_leaves(primals, tangents)
     numbers = tuple(range(len(primals)))
     if current_recorder() is not None:
-        stretch, results, structure = recorded_call(f, primals, {}, wanted_leaves(primals, {}, numbers))
+        wanted = wanted_leaves(primals, {}, numbers)
+        stretch, results, structure, aux = recorded_call(f, primals, {}, wanted, has_aux)
         recorded = [x for x in results if isinstance(x, RecordedArray)]
         pushed = iter(push_forward(stretch, [x.view for x in recorded], leaves))
         out = [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) for x in results]
-        return with_leaves(structure, results), with_leaves(structure, out)
+        return with_leaves(structure, results), with_leaves(structure, out), *((aux,) if has_aux else ())
 
     def ask(point):
         pushed = point.push(leaves)
         return point.value, point.trace.assembled(pushed, tangents=True)
 
-    return linearised(traces_of(f), primals, {}, numbers, "jvp", ask)
+    value, tangent = linearised(traces_of(f, has_aux=has_aux), primals, {}, numbers, "jvp", ask)
+    return (value[0], tangent[0], value[1]) if has_aux else (value, tangent)
 
 
 def _tangent_leaves(primals, tangents):
-    """Leaves of tangents, checked against those of the primals."""
-    wanted, structure = leaves_of(primals)
-    return checked_leaves(tangents, structure, [np.shape(leaf) for leaf in wanted], "the tangents", "the primals", "leaf")
+    """Leaves of tangents that belong to differentiated leaves of the primals, checked against all of these."""
+    leaves, structure, wanted = parts_of(primals)
+    shapes = [np.shape(leaf) if w else None for leaf, w in zip(leaves, wanted, strict=True)]
+    tangents = checked_leaves(opened(tangents), structure, shapes, "the tangents", "the primals", "leaf")
+    return [tangent for tangent, w in zip(tangents, wanted, strict=True) if w]
 
 
 @overload(jvp)
@@ -210,10 +227,13 @@ def _vjp_in_nopython(f, *primals):
 @typing.overload
 def hvp(f: Callable[[X], Scalar], argnums: Literal[0] = 0, replay: bool = True) -> Callable[[X, X], X]: ...
 @typing.overload
-def hvp(f: Callable[P, Scalar], argnums: int = 0, replay: bool = True) -> Callable[..., Any]: ...
+def hvp(f: Callable[P, Scalar], argnums: int | str = 0, replay: bool = True) -> Callable[..., Any]: ...
 @typing.overload
-def hvp(f: Jitted, argnums: int = 0, replay: bool = True) -> Callable[..., Any]: ...
-def hvp(f, argnums=0, replay=True):
+def hvp(f: Callable[P, tuple[Scalar, Any]], argnums: int | str = 0, replay: bool = True, *, has_aux: Literal[True],
+        ) -> Callable[..., Any]: ...
+@typing.overload
+def hvp(f: Jitted, argnums: int | str = 0, replay: bool = True, has_aux: bool = False) -> Callable[..., Any]: ...
+def hvp(f, argnums=0, replay=True, has_aux=False):
     """Make the function that multiplies the Hessian of a scalar function with a vector, without forming it.
 
     Tangent over reverse: one sweep up and one down, at a few times the cost of a gradient.
@@ -222,16 +242,16 @@ def hvp(f, argnums=0, replay=True):
     ----------
     f : callable
         NumPy code with one scalar result.
-    argnums : int
-        Which positional argument to differentiate with respect to.
-    replay : bool
+    argnums : int or str
+        Which argument to differentiate with respect to, by its position or name.
+    replay, has_aux : bool
         As for `tape.value_and_grad`.
 
     Returns
     -------
     callable
         ``(*args, v)``, where `args` are those of `f` and `v` has the structure and shapes of the differentiated one; returns
-        ``H v``. `v` is a constant even when it was computed from an argument.
+        ``H v``, with `has_aux` ``(H v, aux)``. `v` is a constant even when it was computed from an argument.
 
     Raises
     ------
@@ -246,43 +266,51 @@ def hvp(f, argnums=0, replay=True):
     >>> tape.hvp(lambda x: np.sum(x**3))(np.array([1.0, 2.0]), np.array([1.0, 1.0]))
     array([ 6., 12.])
     """
-    number = single_argument(argnums, "tape.hvp")
+    single_argument(argnums, "tape.hvp")
     if is_jitted(f):
-        return jitted_hvp(f, number)
-    return _HessianProduct(f, number, replay)
+        return jitted_hvp(f, argnums, has_aux)
+    return _HessianProduct(f, argnums, replay, has_aux)
 
 
 class _HessianProduct:
     """What `tape.hvp` returns."""
 
-    def __init__(self, f, number, replay=True):
+    def __init__(self, f, argnums, replay=True, has_aux=False):
         functools.update_wrapper(self, f, updated=())
-        self._function, self._number, self._traces = f, number, traces_of(f, replay)
+        self._function, self._selection, self._has_aux = f, Selection(f, argnums), has_aux
+        self._traces = traces_of(f, replay, has_aux)
 
     def __call__(self, *args, **kwargs):
-        *args, v = args
-        args = tuple(args)
-        if not args:
+        *args, v = args or ((),)
+        if not args and not kwargs:
             raise NotDifferentiable("tape.hvp: expected the arguments of the function and a vector, as in tape.hvp(f)(x, v)")
-        check_argument_numbers((self._number,), args)
-        leaves = _tangent_leaves((args[self._number],), (v,))
+        args, kwargs, (number,) = self._selection.of(tuple(args), kwargs)
+        leaves = _tangent_leaves((taken(args, kwargs, number),), (v,))
         if current_recorder() is not None:
-            return self._nested(args, kwargs, v)
-        products = linearised(self._traces, args, kwargs, (self._number,), "hvp", lambda point: point.multiply(leaves))
-        return arranged(products, args, (self._number,), self._number)
+            return self._nested(args, kwargs, number, v)
+        argnums = self._selection.argnums
+        if self._has_aux:
+            products, aux = linearised(self._traces, args, kwargs, (number,), "value",
+                                       lambda point: (point.multiply(leaves), point.value[1]))
+            return arranged(products, args, (number,), argnums, kwargs), aux
+        products = linearised(self._traces, args, kwargs, (number,), "hvp", lambda point: point.multiply(leaves))
+        return arranged(products, args, (number,), argnums, kwargs)
 
-    def _nested(self, args, kwargs, v):
+    def _nested(self, args, kwargs, number, v):
         v = stop_gradient(v)
-        gradient = grad(self._function, self._number)
+        gradient = grad(self._function, number, has_aux=self._has_aux)
 
         def of_one(x):
-            return gradient(*args[: self._number], x, *args[self._number + 1 :], **kwargs)
+            if isinstance(number, str):
+                return gradient(*args, **{**kwargs, number: x})
+            return gradient(*args[:number], x, *args[number + 1 :], **kwargs)
 
-        return jvp(of_one, (args[self._number],), (v,))[1]
+        _, *product = jvp(of_one, (taken(args, kwargs, number),), (v,), has_aux=self._has_aux)
+        return tuple(product) if self._has_aux else product[0]
 
-    def at(self, args, kwargs, ask):
+    def at(self, args, kwargs, numbers, ask):
         """Linearise the function once for many products, which are not looked at one by one; returns what `ask` does."""
-        return linearised(self._traces, args, kwargs, (self._number,), "value", ask, checked=False)
+        return linearised(self._traces, args, kwargs, numbers, "value", ask, checked=False)
 
 
 def hessian_operator(f: Callable[[np.ndarray[Any, Any]], Scalar], x: np.ndarray[Any, Any]) -> LinearOperator:

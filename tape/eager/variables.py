@@ -19,8 +19,9 @@ from tape.eager.replay import EagerOperation, EagerResult, Given, gradients_of
 from tape.eager.shared_memory import SharedMemory
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import same_cells
-from tape.recording.arguments import check_differentiable, describe, leaves_of, with_leaves
+from tape.recording.arguments import check_differentiable, describe
 from tape.recording.arrays import RecordedArray
+from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.dispatch import TAKEN_OVER, has_rule, no_rule
 from tape.recording.lines import user_line
 from tape.recording.methods import add_methods

@@ -21,8 +21,9 @@ from tape.derivatives.gradients import value_and_grad
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
-from tape.recording.arguments import argument_numbers, check_argument_numbers, describe, leaves_of, result_leaves, with_leaves
+from tape.recording.arguments import Selection, describe, result_leaves
 from tape.recording.arrays import RecordedArray
+from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.recorder import check_integers, current_recorder
 from tape.recording.trace import Trace
 from tape.recording.traces import traces_of
@@ -415,10 +416,9 @@ class CompiledLanes:
         Values and gradients, each with that axis.
     """
 
-    def __init__(self, f, example_args, argnums, lanes):
-        numbers = argument_numbers(argnums)
-        check_argument_numbers(numbers, example_args)
-        self._f, self._argnums, self._lanes = f, argnums, lanes
+    def __init__(self, f, example_args, argnums, lanes, has_aux):
+        Selection(f, argnums).positions(len(example_args))
+        self._f, self._argnums, self._lanes, self._has_aux = f, argnums, lanes, has_aux
         self._described = self._leaves(example_args, 0)
 
     @staticmethod
@@ -434,7 +434,8 @@ class CompiledLanes:
     @cached_property
     def value_and_grad(self) -> Callable[..., Any]:
         """Values and gradients over samples."""
-        return self._checked(_batched(value_and_grad(self._f, self._argnums), 0, None, False, self._lanes))
+        function = value_and_grad(self._f, self._argnums, has_aux=self._has_aux)
+        return self._checked(_batched(function, 0, None, False, self._lanes))
 
     def _checked(self, function):
         @functools.wraps(self._f, updated=())
@@ -448,7 +449,7 @@ class CompiledLanes:
         return over_samples
 
 
-def compile_lanes(f, example_args, argnums, lanes) -> CompiledLanes:
+def compile_lanes(f, example_args, argnums, lanes, has_aux=False) -> CompiledLanes:
     """See `tape.compile`.
 
     Raises
@@ -460,4 +461,4 @@ def compile_lanes(f, example_args, argnums, lanes) -> CompiledLanes:
     most = most_lanes(np.result_type(np.float32, *kinds))
     if lanes not in [2**k for k in range(1, 6) if 2**k <= most]:
         raise ValueError(f"tape.compile: lanes: expected a power of two from 2 to {most} for these arguments, got {lanes!r}")
-    return CompiledLanes(f, example_args, argnums, lanes)
+    return CompiledLanes(f, example_args, argnums, lanes, has_aux)

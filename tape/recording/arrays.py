@@ -10,13 +10,13 @@ from __future__ import annotations
 import operator
 
 import numpy as np
-import optree
 
 from compiled.table.instructions import TABLE
 from compiled.table.numbers import Number
 from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording import integers
+from tape.recording.containers import LEAF_TYPES, leaves_of, with_leaves
 from tape.recording.dispatch import SYNTAX, TAKEN_OVER, call_function
 from tape.recording.lines import asked_by_user, called_by_scipy, user_line
 from tape.recording.methods import add_methods
@@ -457,6 +457,9 @@ class RecordedArray(Recorded, Number):
         return self._in_place(self @ other)
 
 
+LEAF_TYPES.add(RecordedArray)
+
+
 _PYTHON_TYPES = (float, int, bool)
 
 
@@ -593,7 +596,7 @@ def stop_gradient(x: X) -> X:
         return x.detach()
     if isinstance(x, (float, int, np.ndarray, np.generic)):
         return x
-    leaves, structure = optree.tree_flatten(x)
-    if leaves == [x]:
+    leaves, structure = leaves_of(x)
+    if len(leaves) == 1 and leaves[0] is x:
         return x
-    return optree.tree_unflatten(structure, [stop_gradient(leaf) for leaf in leaves])
+    return with_leaves(structure, [stop_gradient(leaf) for leaf in leaves])

@@ -138,8 +138,9 @@ class SweptPoint:
         for adjoint in self.work.output_adjoints:
             adjoint.fill(1.0)
         gradients = self._swept_back()
-        if self.checked and (strictness() is not None or not (math.isfinite(value) and is_finite(gradients))):
-            self._verify("value_and_grad", (), gradients, (value,))
+        number = value[0] if self.trace.has_aux else value
+        if self.checked and (strictness() is not None or not (math.isfinite(number) and is_finite(gradients))):
+            self._verify("value_and_grad", (), gradients, (number,))
         return value, gradients
 
     def pull(self, seeds) -> list:
@@ -159,7 +160,8 @@ class SweptPoint:
         self._push(tangents)
         pushed = [view.of(self.work.tangents).copy() for view in self.trace.program.outputs]
         if self.checked:
-            values = [self.work.outputs[w] if isinstance(w, int) else w[0] for w in self.trace.results]
+            results = self.trace.results[: self.trace.own]
+            values = [self.work.outputs[w] if isinstance(w, int) else w[0] for w in results]
             self._verify("jvp", tangents, pushed, values)
         return pushed
 
@@ -280,8 +282,9 @@ class ListedPoint:
         results, finite = run(self._executable("value_and_grad"), self.inputs)
         value = results[0] if trace.is_own_scalar else trace.assembled(results)
         gradients = trace.like_arguments(results[len(trace.program.outputs) :])
-        if self.checked and (not finite or not math.isfinite(value) or strictness() is not None):
-            verify("value_and_grad", trace, self.inputs, (), gradients, (value,))
+        number = value[0] if trace.has_aux else value
+        if self.checked and (not finite or not math.isfinite(number) or strictness() is not None):
+            verify("value_and_grad", trace, self.inputs, (), gradients, (number,))
         return value, gradients
 
     def pull(self, seeds) -> list:

@@ -11,7 +11,7 @@ from tape.draw.contents import parameter_names
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
-from tape.recording.arguments import leaves_of
+from tape.recording.containers import leaves_of
 from tape.recording.signatures import Jitted, P
 from tape.recording.traces import Traces
 from tape.tapes import saving

@@ -20,8 +20,9 @@ from compiled.table.layout import OPCODE, OPERAND, OPERANDS, OUTPUT
 from compiled.table.views import View
 from tape.draw import GraphPicture, draw
 from tape.errors import GuardFailed, NotDifferentiable
-from tape.recording.arguments import Leaf, checked_leaves, leaves_of, like_argument, with_leaves
+from tape.recording.arguments import Leaf, checked_leaves, like_argument
 from tape.recording.arrays import RecordedArray
+from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.recorder import failed_guard
 from tape.recording.trace import Trace, Workspace
 from tape.reports.inspection import inspect
