@@ -26,8 +26,8 @@ def recorded_call(f, args, kwargs, wanted, has_aux=False):
         recorder.mark_active(fresh[-1])
         dtype = leaf.dtype if isinstance(leaf, (RecordedArray, np.ndarray, np.generic)) else recorder.dtype
         leaves[k] = RecordedArray(recorder, fresh[-1], dtype if dtype.kind == "f" else recorder.dtype)
-    args, kwargs = with_leaves(structure, leaves)
     start = recorder.memory.length
+    args, kwargs = with_leaves(structure, leaves)  # of which some copy what they are given
     result, aux = apart(f(*args, **kwargs)) if has_aux else (f(*args, **kwargs), None)
     results, result_structure = result_leaves(result)
     return Stretch(recorder, start, recorder.memory.length, fresh), results, result_structure, aux

@@ -22,7 +22,7 @@ from tape.errors import GuardFailed, NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
 from tape.native.batch import CompiledLanes, compile_lanes
-from tape.recording.arguments import Selection, as_floats, checked_leaves, like_argument, require_scalar
+from tape.recording.arguments import Selection, as_floats, checked_leaves, is_same, like_argument, require_scalar
 from tape.recording.containers import leaves_of, opened, with_leaves
 from tape.recording.freshness import State
 from tape.recording.recorder import current_recorder
@@ -151,7 +151,7 @@ class Compiled(Generic[Y]):
         self._plain = all(bare) and len(trace.dynamic) == len(args) and not self._whole
         self._native = Lists(trace, c_name(function), leaf_names(function, args))
         self._branches: list[Compiled] = []
-        self._arrangement = self._arranged()
+        self._arrangement = self._arranged(args)
         self._single = not isinstance(argnums, tuple) and bare[self._numbers[0]]
         self.njit = _Jitted(self)
 
@@ -266,7 +266,7 @@ class Compiled(Generic[Y]):
         if structure != self._structure:
             raise ValueError(f"the arguments: expected the structure {self._structure}, got {structure}")
         for k, leaf in enumerate(self._trace.leaves):
-            if leaf.kind == "static" and leaves[k] is not leaf.dtype and not np.all(leaves[k] == leaf.dtype):
+            if leaf.kind == "static" and not is_same(leaves[k], leaf.dtype):
                 raise ValueError(f"argument leaf {k}: compiled for {leaf.dtype!r:.60}, got {leaves[k]!r:.60}")
         for k, value in self._trace.fixed.items():
             if not np.array_equal(leaves[k], value):
@@ -287,15 +287,17 @@ class Compiled(Generic[Y]):
                  for places, own, structure in self._arrangement]
         return tuple(parts) if isinstance(self._argnums, tuple) else parts[0]
 
-    def _arranged(self):
+    def _arranged(self, args):
         """For each differentiated argument the places of its leaves among the gradients (None: it has no gradient, but goes
         along), the leaves of the example, and its structure."""
         trace = self._trace
         places = {trace.dynamic[k]: n for n, k in enumerate(trace.wrt)}
-        args, found = with_leaves(self._structure, list(range(len(self._leaves)))), []
+        counts = [len(leaves_of(argument)[0]) for argument in args]
+        found = []
         for number in self._numbers:
-            own, structure = leaves_of(args[number])
-            found.append(([places.get(k) for k in own], [self._leaves[k] for k in own], structure))
+            first = sum(counts[:number])
+            own = range(first, first + counts[number])
+            found.append(([places.get(k) for k in own], [self._leaves[k] for k in own], leaves_of(args[number])[1]))
         return found
 
     def _opened(self, args) -> tuple:

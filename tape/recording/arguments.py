@@ -78,6 +78,11 @@ HELD = frozenset("fd?" + np.typecodes["AllInteger"])
 """Characters of the dtypes whose numbers cells hold."""
 
 
+def is_same(leaf, known) -> bool:
+    """Whether a static leaf is what is known of it, or equal to that."""
+    return leaf is known or (type(leaf) is type(known) and np.shape(leaf) == np.shape(known) and bool(np.all(leaf == known)))
+
+
 def argument_of(recorder, view, dtype, described: Leaf) -> RecordedArray:
     """What stands in a recording for an argument's leaf: it remembers whether that is a number of Python's own."""
     if described.dtype is float or described.dtype is int:
@@ -281,11 +286,12 @@ def parts_of(argument) -> tuple[list, Any, list[bool]]:
         return [argument], LEAF, [True]
     leaves, structure = leaves_of(argument)
     inside = is_field(argument, structure, len(leaves))
-    return leaves, structure, [not field or _is_float(leaf) for field, leaf in zip(inside, leaves, strict=True)]
+    return leaves, structure, [not field or is_float(leaf) for field, leaf in zip(inside, leaves, strict=True)]
 
 
-def _is_float(leaf) -> bool:
-    return isinstance(leaf, float) or getattr(getattr(leaf, "dtype", None), "kind", "") == "f"
+def is_float(leaf) -> bool:
+    """Whether a leaf is a float or an array of floats."""
+    return isinstance(leaf, float) or (isinstance(leaf, (np.ndarray, np.generic, RecordedArray)) and leaf.dtype.kind == "f")
 
 
 def arranged(leaves, args, numbers, argnums, kwargs=None):

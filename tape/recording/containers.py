@@ -38,6 +38,25 @@ LABELLED: dict[str, Any] = {}
 """Name of a package → what enters its types in `OPENED`, once one of them is met."""
 
 
+class Labelled:
+    """An array with labels as a container of its numbers, which is such an array again when it is put together.
+
+    Parameters
+    ----------
+    data : array
+        The numbers, plain or recorded.
+    labels : object
+        What `labelled` makes an array with labels of numbers; compares equal to equal labels.
+    """
+
+    def __init__(self, data, labels):
+        self.data, self.labels = data, labels
+
+
+optree.register_pytree_node(Labelled, lambda x: ((x.data,), x.labels, ("data",)), lambda labels, data: labels.labelled(*data),
+                            namespace=NAMESPACE)
+
+
 def leaves_of(tree) -> tuple[list, Any]:
     """Return the leaves of nested containers, and their structure."""
     leaves, structure = optree.tree_flatten(tree, namespace=NAMESPACE)
@@ -120,13 +139,13 @@ def opened(tree):
     leaves, structure = leaves_of(tree)
     if LEAF_TYPES.issuperset(map(type, leaves)):
         return tree
-    makers = [_opener(type(leaf)) for leaf in leaves]
+    makers = [opener(type(leaf)) for leaf in leaves]
     if not any(makers):
         return tree
     return with_leaves(structure, [make(leaf) if make else leaf for make, leaf in zip(makers, leaves, strict=True)])
 
 
-def _opener(kind):
+def opener(kind):
     """What makes a container of an array of this type; None for types without labels."""
     enter = LABELLED.get(kind.__module__.partition(".")[0])
     if enter is not None and kind not in OPENED:

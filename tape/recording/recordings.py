@@ -88,8 +88,8 @@ class Recording:
         for one, other in shared:
             if isinstance(inputs[other], RecordedArray):  # not so integers that cells do not hold
                 inputs[other].view = inputs[one].view
-        args, kwargs = with_leaves(self.structure, inputs)
         with recorder.recording():
+            args, kwargs = with_leaves(self.structure, inputs)
             try:
                 results, structure, own = self._results(self.function(*args, **kwargs))
             except (TypeError, ValueError) as error:

@@ -11,7 +11,8 @@ from tape.draw.contents import parameter_names
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
-from tape.recording.containers import leaves_of
+from tape.recording.arguments import is_float, parts_of
+from tape.recording.containers import leaves_of, opened
 from tape.recording.signatures import Jitted, P
 from tape.recording.traces import Traces
 from tape.tapes import saving
@@ -53,6 +54,7 @@ def record(f, *args, **kwargs):
     %3 = add %1 %2  # ...
     return %3
     """
+    args, kwargs = opened((args, kwargs))
     structure = leaves_of((args, kwargs))[1]
     if is_jitted(f):
         if kwargs:
@@ -70,8 +72,8 @@ def _float_arguments(args) -> tuple[int, ...]:
     """Numbers of the arguments that are made of floats alone."""
     numbers = []
     for number, argument in enumerate(args):
-        leaves, _ = leaves_of(argument)
-        if leaves and all(isinstance(x, float) or getattr(getattr(x, "dtype", None), "kind", "") == "f" for x in leaves):
+        leaves, _, wanted = parts_of(argument)
+        if any(wanted) and all(is_float(x) for x, w in zip(leaves, wanted, strict=True) if w):
             numbers.append(number)
     return tuple(numbers)
 
