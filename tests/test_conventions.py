@@ -3,6 +3,8 @@
 What is here: values, of every call that takes them, in NumPy code and in jitted functions; what SciPy's solvers hand over.
 """
 
+import array
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -401,3 +403,75 @@ def test_what_scipy_hands_over():
 
     solution = solve_ivp(stiff, (0, 1), [1, 1], method="Radau", jac=tape.jacobian(stiff, argnums="y"), rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(solution.y[1, -1], np.exp(-1.0), rtol=1e-6)
+
+
+def test_integers_of_eager_variables():
+    x = tape.variable(np.array([1, 2, 3]), requires_grad=True)
+    np.sum(x**2).backward()
+    assert x.data.dtype == x.grad.dtype == np.float64
+    assert x.grad.tolist() == [2.0, 4.0, 6.0]
+
+
+# ---------------------------------------------------------------------- what goes along as it is
+
+FIXED = {
+    "float16": np.array([1.0, 2.0, 3.0], np.float16),
+    "longdouble": np.array([1.0, 2.0, 3.0], np.longdouble),
+    "memoryview": memoryview(np.array([1.0, 2.0, 3.0])),
+    "array.array": array.array("d", [1.0, 2.0, 3.0]),
+}
+
+
+@pytest.mark.parametrize("engine", ["0", "always"])
+@pytest.mark.parametrize("name", FIXED)
+def test_arguments_that_lists_do_not_hold_go_along(name, engine, monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", engine)
+    fixed = FIXED[name]
+
+    def function(x, fixed):
+        assert type(fixed).__name__ != "RecordedArray"
+        return np.sum(x**2 * np.asarray(fixed, float))
+
+    f = tape.grad(function)
+    for _ in range(3):
+        np.testing.assert_allclose(f(X, fixed), 2.0 * X * [1.0, 2.0, 3.0])
+    assert f.report().startswith("1 lists")
+    fixed[1] = 7.0  # in place, which a replay sees
+    np.testing.assert_allclose(f(X, fixed), 2.0 * X * [1.0, 7.0, 3.0])
+    np.testing.assert_allclose(tape.grad(lambda x: function(x, fixed))(X), 2.0 * X * [1.0, 7.0, 3.0])
+    fixed[1] = 2.0
+    np.testing.assert_allclose(f(X, fixed=fixed), 2.0 * X * [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(tape.jacobian(function)(X, fixed), 2.0 * X * [1.0, 2.0, 3.0])
+    compiled = tape.compile(function, X, fixed)
+    np.testing.assert_allclose(compiled.value_and_grad(X, fixed)[1], 2.0 * X * [1.0, 2.0, 3.0])
+
+
+def test_single_precision_computes_as_numpy_does_with_half():
+    half, x = np.array([0.1, 0.2], np.float16), np.array([3.0, 4.0], np.float32)
+    gradient = tape.grad(lambda x, half: np.sum(x * half))(x, half)
+    assert gradient.dtype == np.float32
+    np.testing.assert_array_equal(gradient, half.astype(np.float32))
+
+
+def test_none_text_and_dates_go_along():
+    dates = np.array(["2020-01-01", "2020-01-03"], "datetime64[D]")
+
+    def function(x, options, dates):
+        days = (dates - dates[0]).astype(int)
+        return np.sum(x[:2] ** days) if options["kind"] == "power" and options["none"] is None else 0.0
+
+    gradient = tape.grad(function)(X, {"kind": "power", "none": None}, dates)
+    np.testing.assert_allclose(gradient, [0.0, 2.0 * X[1], 0.0])
+    found = tape.grad(lambda p: p["a"] ** 2)({"a": 3.0, "none": None})
+    assert found == {"a": 6.0, "none": None}
+
+
+def test_half_precision_has_no_derivative():
+    half = np.ones(2, np.float16)
+    for call in (lambda: tape.grad(np.sum)(half), lambda: tape.grad(lambda p: np.sum(p["a"]))({"a": half})):
+        with pytest.raises(tape.NotDifferentiable, match="argument 0 is of dtype float16: expected float64, float32, or integers"):
+            call()
+    with pytest.raises(tape.NotDifferentiable, match="argument 0 with a sample axis is of dtype float16"):
+        tape.batch(lambda x: x)(half)
+    with pytest.raises(tape.NotDifferentiable, match=r"tape.variable is of dtype float16"):
+        tape.variable(half)

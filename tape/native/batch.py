@@ -21,7 +21,7 @@ from tape.derivatives.gradients import value_and_grad
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted
 from tape.jitted.lists import recorded_trace
-from tape.recording.arguments import Selection, describe, result_leaves
+from tape.recording.arguments import Selection, check_held, describe, result_leaves
 from tape.recording.arrays import RecordedArray
 from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.recorder import check_integers, current_recorder
@@ -175,6 +175,9 @@ class _Batch:
         for number, argument in enumerate(args):
             axis = axes[number] if isinstance(axes, tuple) else axes
             own = leaves_of(argument)[0]
+            for leaf in own:
+                if axis == 0 and isinstance(leaf, np.ndarray):
+                    check_held(leaf, f"argument {number} with a sample axis")
             mapped += [axis == 0 and not _is_static(leaf) for leaf in own]
             paths += [f"argument {number}" + (f", leaf {k}" if len(own) > 1 else "") for k in range(len(own))]
         mapped += [False] * (len(leaves) - len(mapped))

@@ -74,6 +74,13 @@ def describe(leaf) -> Leaf:
     return Leaf("static", (), leaf)
 
 
+def check_held(leaf, path: str) -> None:
+    """Raise NotDifferentiable unless cells hold the numbers of this array."""
+    if leaf.dtype.char not in HELD:
+        raise NotDifferentiable(f"{path} is of dtype {leaf.dtype}: expected float64, float32, integers or booleans; convert it "
+                                "with astype(np.float64)")
+
+
 HELD = frozenset("fd?" + np.typecodes["AllInteger"])
 """Characters of the dtypes whose numbers cells hold."""
 

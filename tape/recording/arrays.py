@@ -17,7 +17,7 @@ from compiled.table.numbers import Number
 from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording import integers
-from tape.recording.containers import LEAF_TYPES, leaves_of, with_leaves
+from tape.recording.containers import LEAF_TYPES, leaves_of, opened, with_leaves
 from tape.recording.dispatch import SYNTAX, TAKEN_OVER, call_function
 from tape.recording.foreign import PACKAGES, has_products_by_star, is_sparse, numbers_of, package_of
 from tape.recording.lines import asked_by_sparse, asked_by_user, called_by, user_line
@@ -304,8 +304,8 @@ class RecordedArray(Recorded, Number):
 
     def __array__(self, dtype=None, copy=None):
         asking = asked_by_sparse()
-        if asking in _PRODUCTS:
-            return _PRODUCTS[asking]
+        if asking in PRODUCTS:
+            return PRODUCTS[asking]
         function = called_by("labels")
         if function is not None:
             raise NotDifferentiable(f"{_here()}: {function} of pandas or xarray takes plain arrays alone; use NumPy's function "
@@ -483,7 +483,7 @@ class RecordedArray(Recorded, Number):
 LEAF_TYPES.add(RecordedArray)
 
 
-_PRODUCTS = {"_matmul_dispatch": np.array(None), "dot": np.empty(0)}
+PRODUCTS = {"_matmul_dispatch": np.array(None), "dot": np.empty(0)}
 """Methods in which SciPy's sparse matrices look at what they are multiplied with → what has them leave the product to it: for
 `@` something that is no array, for `dot` of coordinates, which then says `@`, anything else."""
 
@@ -635,7 +635,7 @@ def stop_gradient(x: X) -> X:
         return x.detach()
     if isinstance(x, (float, int, np.ndarray, np.generic)):
         return x
-    leaves, structure = leaves_of(x)
+    leaves, structure = leaves_of(opened(x))
     if len(leaves) == 1 and leaves[0] is x:
         return x
     return with_leaves(structure, [stop_gradient(leaf) for leaf in leaves])

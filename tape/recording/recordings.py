@@ -107,7 +107,7 @@ class Recording:
             leaves, structure = result_leaves(returned)
             return leaves, structure, len(leaves)
         result, aux = apart(returned)
-        leaves, structure = leaves_of((opened(result), stop_gradient(opened(aux))))
+        leaves, structure = leaves_of((opened(result), opened(stop_gradient(aux))))
         return leaves, structure, len(result_leaves(result)[0])
 
     def _inputs(self, recorder):

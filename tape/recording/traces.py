@@ -130,7 +130,7 @@ class Traces:
         key = (argnums, structure, tuple(described))
         try:
             hash(key)
-        except TypeError:
+        except (TypeError, ValueError):  # ValueError is of memoryviews
             static = tuple(id(d.dtype) if d.kind == "static" else d for d in described)
             key = (argnums, structure, static)
         return key
