@@ -9,9 +9,10 @@ from tape import scipy
 from tape.control.loops import cond, fori, while_loop
 from tape.control.operations import JittedOperation, checkpoint, operation, scan
 from tape.derivatives.checking import check_grads
+from tape.derivatives.fitting import curve_fit_jac
 from tape.derivatives.gradients import grad, value_and_grad
 from tape.derivatives.jacobians import hessian, jacobian
-from tape.derivatives.products import hessian_operator, hvp, jvp, vjp
+from tape.derivatives.products import hessian_operator, hvp, jvp, linearize, vjp
 from tape.draw import draw_gradients, gradient_norms
 from tape.eager.variables import EagerVariable, no_grad, variable
 from tape.errors import (
@@ -52,6 +53,7 @@ from tape.rules import (  # noqa: F401 (they register what they record)
 from tape.rules.calls import TracedOperation
 from tape.rules.dropout import dropout
 from tape.rules.functions import relu, sigmoid, softplus
+from tape.rules.ravelling import ravel
 from tape.rules.reductions import logsumexp
 from tape.tapes.graph import Operation
 from tape.tapes.record import load, record
@@ -63,9 +65,10 @@ __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
     "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
     "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "batch", "check_grads", "checkpoint", "compile",
-    "cond", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian",
-    "jvp", "load", "logsumexp", "memory_limit", "no_grad", "operation", "record", "relu", "scan", "scipy", "sigmoid",
-    "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
+    "cond", "curve_fit_jac", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian", "hessian_operator",
+    "hvp", "jacobian", "jvp", "linearize", "load", "logsumexp", "memory_limit", "no_grad", "operation", "ravel", "record",
+    "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp",
+    "while_loop", "workspace_limit",
 ]
 
 

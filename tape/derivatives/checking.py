@@ -11,7 +11,8 @@ import numpy as np
 from tape.derivatives.products import jvp, vjp
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import along, is_jitted
-from tape.recording.containers import leaves_of, with_leaves
+from tape.recording.arguments import parts_of
+from tape.recording.containers import leaves_of, opened, with_leaves
 
 
 def check_grads(f: Callable[..., Any], args: Sequence[Any], order: int = 2, modes: Sequence[str] = ("forward", "reverse"),
@@ -53,7 +54,7 @@ def check_grads(f: Callable[..., Any], args: Sequence[Any], order: int = 2, mode
     unknown = set(modes) - {"forward", "reverse"}
     if unknown or order < 1:
         raise NotDifferentiable(f"tape.check_grads: expected modes 'forward', 'reverse', order >= 1, got {modes}, {order}")
-    _check(f, tuple(args), order, modes, rtol, atol, ())
+    _check(f, opened(tuple(args)), order, modes, rtol, atol, ())
 
 
 def _check(f, args, order, modes, rtol, atol, before):
@@ -89,8 +90,9 @@ def _evaluated(f, args):
 
 
 def _random_like(tree, random):
-    leaves, structure = leaves_of(tree)
-    return with_leaves(structure, [random.standard_normal(np.shape(x)).astype(_float_dtype(x))[()] for x in leaves])
+    leaves, structure, wanted = parts_of(tree)
+    return with_leaves(structure, [np.asarray(random.standard_normal(np.shape(x))).astype(_float_dtype(x))[()] if w else x
+                                   for x, w in zip(leaves, wanted, strict=True)])
 
 
 def _float_dtype(x):
@@ -100,14 +102,16 @@ def _float_dtype(x):
 
 def _step(args) -> tuple[float, float]:
     """Step of the differences, and factor of the tolerances, for the precision of the arguments."""
-    single = any(_float_dtype(x) == np.float32 for x in leaves_of(args)[0])
+    leaves, _, wanted = parts_of(args)
+    single = any(w and _float_dtype(x) == np.float32 for x, w in zip(leaves, wanted, strict=True))
     return (1e-2, 1e3) if single else (1e-5, 1.0)
 
 
 def _moved(args, direction, step):
-    leaves, structure = leaves_of(args)
+    leaves, structure, wanted = parts_of(args)
     moves, _ = leaves_of(direction)
-    moved = [np.asarray(x + step * m).astype(_float_dtype(x))[()] for x, m in zip(leaves, moves, strict=True)]
+    moved = [np.asarray(x + step * m).astype(_float_dtype(x))[()] if w else x
+             for x, m, w in zip(leaves, moves, wanted, strict=True)]
     return with_leaves(structure, moved)
 
 
@@ -137,10 +141,12 @@ def _check_reverse(f, args, step, rtol, atol, what):
     def along(direction):
         return sum(float(np.sum(w * q)) for w, q in zip(weights, _quotient(f, args, direction, step), strict=True))
 
-    leaves, structure = leaves_of(args)
+    leaves, structure, wanted = parts_of(args)
     for k, (leaf, adjoint) in enumerate(zip(leaves, adjoints, strict=True)):
+        if not wanted[k]:
+            continue
         shape = np.shape(leaf)
-        zeros = [np.zeros(np.shape(x)) for x in leaves]
+        zeros = [np.zeros(np.shape(x)) if w else x for x, w in zip(leaves, wanted, strict=True)]
         if np.size(leaf) <= MOST_COMPONENTS:
             expected = np.zeros(shape)
             for index in np.ndindex(shape):

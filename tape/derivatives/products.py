@@ -16,7 +16,7 @@ from compiled.active.pullbacks import MakePullback, PushTangents
 from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
-from tape.jitted.derivatives import is_jitted, jitted_hvp, jitted_jvp, jitted_vjp
+from tape.jitted.derivatives import copied_arguments, is_jitted, jitted_hvp, jitted_jvp, jitted_value, jitted_vjp
 from tape.recording.arguments import Selection, arranged, checked_leaves, parts_of, single_argument, taken
 from tape.recording.arrays import RecordedArray, stop_gradient
 from tape.recording.containers import leaves_of, opened, with_leaves
@@ -183,9 +183,7 @@ def jvp(f, primals, tangents, has_aux=False):
     if current_recorder() is not None:
         wanted = wanted_leaves(primals, {}, numbers)
         stretch, results, structure, aux = recorded_call(f, primals, {}, wanted, has_aux)
-        recorded = [x for x in results if isinstance(x, RecordedArray)]
-        pushed = iter(push_forward(stretch, [x.view for x in recorded], leaves))
-        out = [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) for x in results]
+        out = _pushed(stretch, results, leaves)
         return with_leaves(structure, results), with_leaves(structure, out), *((aux,) if has_aux else ())
 
     def ask(point):
@@ -194,6 +192,82 @@ def jvp(f, primals, tangents, has_aux=False):
 
     value, tangent = linearised(traces_of(f, has_aux=has_aux), primals, {}, numbers, "jvp", ask)
     return (value[0], tangent[0], value[1]) if has_aux else (value, tangent)
+
+
+def linearize(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """Evaluate `f` and return the linear map that its derivative is there, for many directions.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code.
+    *primals : arrays, floats, or nested containers of them
+        The arguments; all are differentiated.
+    has_aux : bool
+        As for `tape.value_and_grad`.
+
+    Returns
+    -------
+    value
+        ``f(*primals)``.
+    push : callable
+        ``push(*tangents)``: the derivative along tangents of the structure and shapes of the primals, in the structure of the
+        value. It may be called any number of times, from several threads, and does not call `f` again (jitted functions it
+        does, as they are not recorded).
+    aux
+        Third, with `has_aux`.
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.vjp`.
+    ValueError
+        From `push`, for tangents whose structure or shapes differ from the primals'.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> value, push = tape.linearize(lambda x: x**2, np.array([1.0, 3.0]))
+    >>> push(np.array([1.0, 0.0])), push(np.array([0.0, 1.0]))
+    (array([2., 0.]), array([0., 6.]))
+    """
+    if not primals:
+        raise NotDifferentiable("tape.linearize: expected at least one primal after the function")
+    numbers = tuple(range(len(primals)))
+    if is_jitted(f):
+        value, *aux = jitted_value(f, primals, has_aux)
+        kept = copied_arguments(primals)
+
+        def push(*tangents):
+            _tangent_leaves(kept, tangents)
+            return jitted_jvp(f, kept, tangents, has_aux)[1]
+
+        return value, push, *aux
+    primals = opened(primals)
+    if current_recorder() is not None:
+        wanted = wanted_leaves(primals, {}, numbers)
+        stretch, results, structure, aux = recorded_call(f, primals, {}, wanted, has_aux)
+
+        def push(*tangents):
+            return with_leaves(structure, _pushed(stretch, results, _tangent_leaves(primals, tangents)))
+
+        return with_leaves(structure, results), push, *((aux,) if has_aux else ())
+    traces = traces_of(f, has_aux=has_aux)
+    value, point = linearised(traces, primals, {}, numbers, "value", lambda point: (point.value, point.kept()))
+    value, *aux = value if has_aux else (value,)
+
+    def push(*tangents):
+        tangent = point.trace.assembled(point.push(_tangent_leaves(primals, tangents)), tangents=True)
+        return tangent[0] if has_aux else tangent
+
+    return value, push, *aux
+
+
+def _pushed(stretch, results, leaves):
+    """Tangents of the results of a stretch, zeros for those that do not depend on it."""
+    recorded = [x for x in results if isinstance(x, RecordedArray)]
+    pushed = iter(push_forward(stretch, [x.view for x in recorded], leaves))
+    return [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) for x in results]
 
 
 def _tangent_leaves(primals, tangents):

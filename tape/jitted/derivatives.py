@@ -27,7 +27,7 @@ from compiled.active.workspace import limit_workspaces
 from compiled.cache import PlacedCache, package_digest, place
 from compiled.numba_loading import load_numba
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import argument_numbers
+from tape.recording.arguments import apart, argument_numbers
 from tape.recording.arrays import RecordedArray
 
 
@@ -229,17 +229,26 @@ def jitted_jvp(function, primals, tangents, has_aux=False):
     """See `tape.jvp`."""
     if not has_aux:
         return pushforward(function, len(primals))(*primals, *tangents)
-    first, second = _parts(way_of(function), True)
-    aux = second(*(_copied(x) for x in primals))
-    return *pushforward(first, len(primals))(*primals, *tangents), aux
+    _, aux = jitted_value(function, primals, True)
+    return *pushforward(_parts(way_of(function), True)[0], len(primals))(*primals, *tangents), aux
 
 
 def jitted_vjp(function, primals, has_aux=False):
     """See `tape.vjp`: the value, and the function that records anew and sweeps back at each call."""
-    first, second = _parts(way_of(function), has_aux)
-    kept = tuple(_copied(x) for x in primals)
-    back, aux = pullback(first, len(primals)), (second(*(_copied(x) for x in primals)),) if has_aux else ()
-    return first(*(_copied(x) for x in primals)), lambda seed: back(*kept, seed), *aux
+    kept, back = copied_arguments(primals), pullback(_parts(way_of(function), has_aux)[0], len(primals))
+    value, *aux = jitted_value(function, primals, has_aux)
+    return value, lambda seed: back(*kept, seed), *aux
+
+
+def jitted_value(function, primals, has_aux=False) -> tuple:
+    """The value, and the aux if it `has_aux`, of arguments that stay as they are."""
+    result = function(*copied_arguments(primals))
+    return apart(result) if has_aux else (result,)
+
+
+def copied_arguments(primals) -> tuple:
+    """Arguments that nobody else holds."""
+    return tuple(_copied(x) for x in primals)
 
 
 def along(function, mode, args, directions):

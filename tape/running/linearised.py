@@ -185,7 +185,7 @@ class SweptPoint:
         return products
 
     def kept(self) -> KeptPoint:
-        """The same point for pulls at any time."""
+        """The same point for pulls and pushes at any time."""
         return KeptPoint(self)
 
     # ------------------------------------------------------------------ sweeps
@@ -239,18 +239,26 @@ class SweptPoint:
 
 
 class KeptPoint:
-    """A point whose values are kept, for pulls at any time and from any thread."""
+    """A point whose values are kept, for pulls and pushes at any time and from any thread."""
 
     def __init__(self, point: SweptPoint):
         self.trace, self.leaves, self.values = point.trace, copied(point.leaves), point.work.values.copy()
 
     def pull(self, seeds) -> list:
         """As of `SweptPoint`."""
+        return self._at_work(lambda point: point.pull(seeds))
+
+    def push(self, tangents) -> list:
+        """As of `SweptPoint`."""
+        return self._at_work(lambda point: point.push(tangents))
+
+    def _at_work(self, ask):
+        """Ask the point, in a workspace that holds its values."""
         work = self.trace.workspace()
         work.values[...] = self.values
-        adjoints = SweptPoint(self.trace, work, self.leaves, last=self.values).pull(seeds)
+        answer = ask(SweptPoint(self.trace, work, self.leaves, last=self.values))
         self.trace.idle.append(work)
-        return adjoints
+        return answer
 
 
 class ListedPoint:
