@@ -16,7 +16,7 @@ from tape.derivatives.products import hvp
 from tape.derivatives.sparsity import SparseHessian, SparseJacobian, hessian_pattern, jacobian_pattern
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import is_jitted, jitted_hessian, jitted_jacobian
-from tape.recording.arguments import Selection, arranged, like_argument, single_argument, taken
+from tape.recording.arguments import Selection, arranged, is_number, like_argument, single_argument, taken
 from tape.recording.arrays import RecordedArray
 from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.recorder import current_recorder
@@ -90,12 +90,15 @@ def jacobian(f, argnums=0, mode=None, replay=True, has_aux=False):
         args, kwargs, numbers = selection.of(args, kwargs)
         if current_recorder() is not None:
             _refuse_sparse(mode, "tape.jacobian", "a function that is being recorded", "another mode")
-            blocks, structure, aux = _nested_jacobian(f, numbers, args, kwargs, has_aux)
+            blocks, structure, results, aux = _nested_jacobian(f, numbers, args, kwargs, has_aux)
         else:
             trace, blocks, aux = linearised(traces, args, kwargs, numbers, "value", ask, checked=False)
             structure = trace.structure.child(0) if has_aux else trace.structure
+            results = [which[0] if isinstance(which, tuple) else None for which in trace.results[: trace.own]]
             _verify("jacobian", trace, args, kwargs, [_elements(block) for row in blocks for block in row])
-        matrix = with_leaves(structure, [arranged(row, args, numbers, argnums, kwargs) for row in blocks])
+        # What is no number in a result goes along.
+        matrix = with_leaves(structure, [arranged(row, args, numbers, argnums, kwargs) if x is None or is_number(x) else x
+                                         for row, x in zip(blocks, results, strict=True)])
         return (matrix, aux) if has_aux else matrix
 
     return jacobian_of
@@ -194,7 +197,7 @@ def _nested_jacobian(f, numbers, args, kwargs, has_aux):
         columns = zip(*rows, strict=True) if rows else [[] for _ in stretch.inputs]
         blocks.append([np.reshape(np.stack(column), x.shape + view.shape) if column else np.zeros(x.shape + view.shape)
                        for column, view in zip(columns, stretch.inputs, strict=True)])
-    return blocks, structure, aux
+    return blocks, structure, results, aux
 
 
 @typing.overload

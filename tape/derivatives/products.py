@@ -17,7 +17,7 @@ from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import copied_arguments, is_jitted, jitted_hvp, jitted_jvp, jitted_value, jitted_vjp
-from tape.recording.arguments import Selection, arranged, checked_leaves, parts_of, single_argument, taken
+from tape.recording.arguments import Selection, arranged, checked_leaves, is_number, parts_of, single_argument, taken
 from tape.recording.arrays import RecordedArray, stop_gradient
 from tape.recording.containers import leaves_of, opened, with_leaves
 from tape.recording.recorder import current_recorder
@@ -267,7 +267,7 @@ def _pushed(stretch, results, leaves):
     """Tangents of the results of a stretch, zeros for those that do not depend on it."""
     recorded = [x for x in results if isinstance(x, RecordedArray)]
     pushed = iter(push_forward(stretch, [x.view for x in recorded], leaves))
-    return [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) for x in results]
+    return [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) if is_number(x) else x for x in results]
 
 
 def _tangent_leaves(primals, tangents):

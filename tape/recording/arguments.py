@@ -131,19 +131,27 @@ def check_differentiable(leaf, described: Leaf, path: str) -> None:
 
 
 def result_leaves(result) -> tuple[list, Any]:
-    """Leaves of what a function returned; each a RecordedArray or a plain number or array.
+    """Leaves of what a function returned; each a RecordedArray or a plain number or array, in fields of classes anything.
 
     Raises
     ------
     NotDifferentiable
         For leaves that are no numbers.
     """
-    leaves, structure = ([result], LEAF) if type(result) in LEAVES else leaves_of(opened(result))
-    for leaf in leaves:
-        if not isinstance(leaf, (RecordedArray, float, int, np.ndarray, np.generic)):
+    if type(result) in LEAVES:
+        return [result], LEAF
+    result = opened(result)
+    leaves, structure = leaves_of(result)
+    for leaf, field in zip(leaves, is_field(result, structure, len(leaves)), strict=True):
+        if not is_number(leaf) and not field:
             raise NotDifferentiable(f"the function returned {type(leaf).__name__} ({leaf!r:.60}): expected numbers and arrays, "
                                     "or tuples, lists and dicts of them")
     return leaves, structure
+
+
+def is_number(leaf) -> bool:
+    """Whether this is a number or an array, plain or recorded."""
+    return isinstance(leaf, (RecordedArray, float, int, np.ndarray, np.generic))
 
 
 def apart(result) -> tuple[Any, Any]:

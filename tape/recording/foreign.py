@@ -8,7 +8,7 @@ What is not here: such objects whose numbers are recorded (`tape.rules.labelled`
 
 from __future__ import annotations
 
-PACKAGES = frozenset({"pandas", "xarray"})
+PACKAGES = ("pandas", "xarray")
 """Packages whose arrays have labels."""
 
 

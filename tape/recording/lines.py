@@ -26,7 +26,7 @@ def folders_of(packages) -> list[str]:
 
 
 _SCIPY = folder_of(scipy)
-_LABELS = tuple(folders_of(sorted(PACKAGES)))
+_LABELS = tuple(folders_of(PACKAGES))
 _SPARSE = os.path.join(_SCIPY, "sparse", "")
 _INTERNAL = (*map(folder_of, (THIS, compiled, np, optree, scipy)), *_LABELS)
 _is_internal: dict[str, bool] = {}

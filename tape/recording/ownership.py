@@ -30,7 +30,7 @@ _STANDARD = _real(sysconfig.get_path("stdlib"))
 MACHINERY = tuple(_real(folder_of(module)) for module in (THIS, compiled, numba, llvmlite, optree))
 """Where objects are from whose insides are no business of the user's function."""
 
-_LIBRARIES = (*MACHINERY, *(_real(folder_of(module)) for module in (np, scipy)), *map(_real, folders_of(sorted(PACKAGES))))
+_LIBRARIES = (*MACHINERY, *(_real(folder_of(module)) for module in (np, scipy)), *map(_real, folders_of(PACKAGES)))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -17,7 +17,7 @@ import types
 import numpy as np
 
 from compiled.native.comparison import Pieces, memcmp
-from tape.recording.foreign import PACKAGES, contents_of, is_sparse, package_of
+from tape.recording.foreign import PACKAGES, contents_of, is_sparse
 from tape.recording.ownership import MACHINERY, file_of, is_library
 from tape.recording.random_states import random_state
 
@@ -250,7 +250,7 @@ def _is_told_by_contents(value) -> bool:
     """Whether only its contents tell whether an object has changed: generators, buffers, sets."""
     return isinstance(value, (NeverEqual, bytearray, array.array, memoryview, np.random.Generator, np.random.RandomState,
                               random.Random, set, *_VIEWS)) or hasattr(type(value), "__next__") or is_method_in_c(value) or (
-                                  package_of(value) in PACKAGES)
+                                  type(value).__module__.startswith(PACKAGES))
 
 
 class Look:
@@ -326,7 +326,7 @@ class Look:
             return value.__name__, self.content(value.__self__, depth)
         if isinstance(value, (bytearray, array.array, memoryview)):
             return type(value), bytes(value)
-        if package_of(value) in PACKAGES and depth > 0:
+        if type(value).__module__.startswith(PACKAGES) and depth > 0:
             held = contents_of(value)
             return (type(value), self.content(held, depth - 1)) if held is not None else id(value)
         if isinstance(value, _VIEWS) and depth > 0:

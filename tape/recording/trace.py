@@ -17,7 +17,7 @@ from compiled.lists.program import Program
 from compiled.sweeps.engine import ENGINE
 from compiled.table.layout import OPERAND
 from tape.recording.argument_memory import ArgumentMemory
-from tape.recording.arguments import Leaf, like_argument, require_scalar
+from tape.recording.arguments import Leaf, is_number, like_argument, require_scalar
 from tape.recording.containers import with_leaves
 from tape.recording.integers import Interval, interval_of
 from tape.recording.recorder import check_integers, raise_status
@@ -200,7 +200,7 @@ class Trace:
                 array = arrays[which] if arrays[which].dtype == kind else arrays[which].astype(kind)
                 leaves.append(array if array.ndim else array[()])
             else:
-                leaves.append(np.zeros(np.shape(which[0]))[()] if tangents else _own(which[0]))
+                leaves.append(np.zeros(np.shape(which[0]))[()] if tangents and is_number(which[0]) else _own(which[0]))
         return with_leaves(self.structure, leaves)
 
     def of_outputs(self, leaves) -> list:

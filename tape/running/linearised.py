@@ -27,7 +27,7 @@ import numpy as np
 
 from compiled.lists import loops
 from compiled.sweeps.engine import ENGINE
-from tape.recording.arguments import like_argument
+from tape.recording.arguments import is_number, like_argument
 from tape.recording.trace import Trace, Workspace
 from tape.recording.traces import Traces
 from tape.reports.strictness import is_finite, strictness, verify
@@ -161,7 +161,8 @@ class SweptPoint:
         pushed = [view.of(self.work.tangents).copy() for view in self.trace.program.outputs]
         if self.checked:
             results = self.trace.results[: self.trace.own]
-            values = [self.work.outputs[w] if isinstance(w, int) else w[0] for w in results]
+            values = [self.work.outputs[w] if isinstance(w, int) else w[0] for w in results
+                      if isinstance(w, int) or is_number(w[0])]
             self._verify("jvp", tangents, pushed, values)
         return pushed
 
