@@ -174,13 +174,13 @@ def test_instances_in_recordings_and_loops():
 
 
 def test_instances_without_floats():
+    @dataclasses.dataclass
+    class Empty:
+        """Nothing to differentiate."""
+
+        name: str = "x"
+
     with pytest.raises(tape.NotDifferentiable, match="argument 0: expected floats in the fields of Empty, got none"):
-        @dataclasses.dataclass
-        class Empty:
-            """Nothing to differentiate."""
-
-            name: str = "x"
-
         tape.grad(lambda e: 1.0)(Empty())
 
 

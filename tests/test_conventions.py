@@ -139,7 +139,7 @@ def test_an_aux_that_could_hold_recorded_values():
 
     with pytest.raises(tape.NotDifferentiable, match="expected an aux of numbers, arrays and text in containers, got Holder"):
         tape.grad(lambda x: (np.sum(x), [Holder(x)]), has_aux=True)(X)
-    with pytest.raises(tape.NotDifferentiable, match="tape.grad: expected a function with a scalar result"):
+    with pytest.raises(tape.NotDifferentiable, match=r"tape\.grad: expected a function with a scalar result"):
         tape.grad(lambda x: (x, 1.0), has_aux=True)(X)
 
 
@@ -170,6 +170,7 @@ def test_aux_of_jitted_functions():
     assert np.isclose(tangent, gradient @ v)
     check(aux)
     value, pullback, aux = tape.vjp(jitted_with_aux, x, w, has_aux=True)
+    assert np.isclose(value, np.sum(np.sin(x)) * w)
     np.testing.assert_allclose(pullback(1.0)[0], gradient)
     check(aux)
     derivative = tape.grad(jitted_with_aux, has_aux=True)
@@ -257,6 +258,7 @@ def test_names_in_all_derivatives():
     np.testing.assert_allclose(tape.hvp(loss, "x")(X, v), -2.0 * np.sin(X) * v)
     np.testing.assert_allclose(tape.hvp(loss, "x")(v, x=X), -2.0 * np.sin(X) * v)
     value, gradient = tape.compile(loss, X, 2.0, argnums="w").value_and_grad(X, 3.0)
+    assert np.isclose(value, loss(X, 3.0))
     assert np.isclose(gradient, np.sum(np.sin(X)))
     np.testing.assert_allclose(tape.batch(tape.grad(loss, "x"))(np.stack([X, X])), 2.0 * np.cos(np.stack([X, X])))
     np.testing.assert_allclose(tape.grad(lambda w: tape.grad(loss, "x")(X, w=w)[0])(2.0), np.cos(X[0]))
@@ -270,6 +272,7 @@ def test_names_of_jitted_functions():
     function = njit(lambda x, w: np.sum(np.sin(x) * w))
     assert np.isclose(tape.grad(function, "w")(X, 2.0), np.sum(np.sin(X)))
     by_w, by_x = tape.grad(function, ("w", "x"))(X, 2.0)
+    assert np.isclose(by_w, np.sum(np.sin(X)))
     np.testing.assert_allclose(by_x, 2.0 * np.cos(X))
     np.testing.assert_allclose(tape.grad(function, "x")(w=2.0, x=X), 2.0 * np.cos(X))
     with pytest.raises(tape.NotDifferentiable, match="or names among x, w, got 'y'"):
@@ -277,11 +280,11 @@ def test_names_of_jitted_functions():
 
 
 def test_names_that_are_not_there():
-    with pytest.raises(tape.NotDifferentiable, match=r"expected the name of an argument of this call, got 'y'; loss takes \(x, w"):
+    with pytest.raises(tape.NotDifferentiable, match=r"name of an argument of this call, got 'y'; loss takes \(x, w"):
         tape.grad(loss, "y")(X)
     with pytest.raises(tape.NotDifferentiable, match="expected the name of an argument of this call, got 'x'"):
         tape.grad(loss, "x")(w=X)
-    with pytest.raises(tape.NotDifferentiable, match="argument scale: expected floats .* got str"):
+    with pytest.raises(tape.NotDifferentiable, match=r"argument scale: expected floats .* got str"):
         tape.grad(loss, "scale")(X, scale="text")
     with pytest.raises(tape.NotDifferentiable, match="argnums: expected"):
         tape.compile(loss, X, argnums="w")
@@ -365,7 +368,7 @@ def test_integers_given_to_jitted_functions():
         assert tape.jvp(function, (three, 1), (1, 0)) == (27.0, 27.0)
         assert tape.vjp(function, three, 1)[1](1) == (27.0, 27.0)
     squares = njit(lambda x: np.sum(x**2))
-    with pytest.raises(tape.NotDifferentiable, match=r"expected an array of floats as argument 0, got one of int64; convert it"):
+    with pytest.raises(tape.NotDifferentiable, match="an array of floats as argument 0, got one of int64; convert it"):
         tape.grad(squares)(np.array([1, 2]))
     value, gradient = tape.compile(squares, np.array([1, 2])).value_and_grad(np.array([3, 4]))
     assert (value, gradient.tolist()) == (25.0, [6.0, 8.0])
@@ -469,7 +472,7 @@ def test_none_text_and_dates_go_along():
 def test_half_precision_has_no_derivative():
     half = np.ones(2, np.float16)
     for call in (lambda: tape.grad(np.sum)(half), lambda: tape.grad(lambda p: np.sum(p["a"]))({"a": half})):
-        with pytest.raises(tape.NotDifferentiable, match="argument 0 is of dtype float16: expected float64, float32, or integers"):
+        with pytest.raises(tape.NotDifferentiable, match="argument 0 is of dtype float16: expected float64, float32, or"):
             call()
     with pytest.raises(tape.NotDifferentiable, match="argument 0 with a sample axis is of dtype float16"):
         tape.batch(lambda x: x)(half)

@@ -32,7 +32,8 @@ def test_jacobians_for_curve_fit(name, jitted):
         difference = (model(T, *(exact + step)) - model(T, *(exact - step))) / 2e-6
         np.testing.assert_allclose(matrix[:, k], difference, atol=1e-7)
     y = model(T, *exact)
-    for options in ({}, {"sigma": 0.1 * np.ones(40), "absolute_sigma": True}, {"method": "trf"}, {"sigma": np.diag(0.01 * np.ones(40))}):
+    sigma = 0.1 * np.ones(40)
+    for options in ({}, {"sigma": sigma, "absolute_sigma": True}, {"method": "trf"}, {"sigma": np.diag(sigma**2)}):
         start = np.array(exact) * 1.05
         best, covariance = scipy.optimize.curve_fit(model, T, y, p0=start, jac=jac, **options)
         np.testing.assert_allclose(best, exact, rtol=1e-5)
@@ -181,6 +182,7 @@ def test_linear_maps_of_functions_that_change_cells_and_loop():
 def test_linear_maps_with_aux_in_recordings_and_threads():
     x = np.array([0.3, -0.5, 2.0])
     value, push, aux = tape.linearize(lambda x: (x**3, {"twice": 2.0 * x}), x, has_aux=True)
+    np.testing.assert_allclose(value, x**3)
     np.testing.assert_allclose(push(np.ones(3)), 3.0 * x**2)
     np.testing.assert_allclose(aux["twice"], 2.0 * x)
 

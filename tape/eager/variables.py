@@ -500,6 +500,8 @@ def _check_rule(function) -> None:
         raise no_rule(f"numpy.{function.__name__}")
 
 
+EagerVariable.mT = property(lambda self: np.matrix_transpose(self), doc="As of an ndarray.")
+
 LEAF_TYPES.add(EagerVariable)
 
 add_methods(EagerVariable, ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take",

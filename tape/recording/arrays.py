@@ -198,6 +198,9 @@ class RecordedArray(Recorded, Number):
     def __init__(self, recorder: Recorder, view: View, dtype, plain_type=None, writeable: bool = True):
         self.recorder, self.view, self.dtype, self.plain_type, self.writeable = recorder, view, dtype, plain_type, writeable
 
+    def __init_subclass__(cls):
+        LEAF_TYPES.add(cls)
+
     @property
     def __class__(self):
         """To the user's code what the plain call has in its place: ndarray, a scalar of NumPy's, or a number of Python's."""
