@@ -347,9 +347,14 @@ def test_integers_in_containers_and_beside_others():
     assert tape.grad(lambda x: np.sum(x / 2 * x))(np.array([1])) == 1.0
 
 
-def test_integers_that_cells_round():
-    large = np.array([2**60 + 1, 3])
-    np.testing.assert_allclose(tape.grad(lambda x: np.sum(x * x))(large), 2.0 * large.astype(float))
+@pytest.mark.parametrize("engine", ["0", "always"])
+def test_integers_that_cells_round(engine, monkeypatch):
+    monkeypatch.setenv("TAPE_NATIVE", engine)
+    for large in (np.array([2**60 + 1, 3]), 2**60 + 1):
+        f = tape.grad(lambda x: np.sum(x * x))
+        for _ in range(2):
+            np.testing.assert_allclose(f(large), 2.0 * np.asarray(large, float))
+        np.testing.assert_allclose(tape.compile(lambda x: np.sum(x * x), large).value_and_grad(large)[1], f(large))
 
 
 def test_integers_of_batches():

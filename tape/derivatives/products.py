@@ -17,7 +17,7 @@ from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
 from tape.jitted.derivatives import copied_arguments, is_jitted, jitted_hvp, jitted_jvp, jitted_value, jitted_vjp
-from tape.recording.arguments import Selection, arranged, checked_leaves, is_number, parts_of, single_argument, taken
+from tape.recording.arguments import LEAVES, Selection, arranged, checked_leaves, is_number, parts_of, single_argument, taken
 from tape.recording.arrays import RecordedArray, stop_gradient
 from tape.recording.containers import leaves_of, opened, with_leaves
 from tape.recording.recorder import current_recorder
@@ -272,6 +272,9 @@ def _pushed(stretch, results, leaves):
 
 def _tangent_leaves(primals, tangents):
     """Leaves of tangents that belong to differentiated leaves of the primals, checked against all of these."""
+    if (len(primals) == len(tangents) and all(type(x) in LEAVES for x in (*primals, *tangents))
+            and all(np.shape(x) == np.shape(t) for x, t in zip(primals, tangents, strict=True))):
+        return list(tangents)  # the commonest case
     leaves, structure, wanted = parts_of(primals)
     shapes = [np.shape(leaf) if w else None for leaf, w in zip(leaves, wanted, strict=True)]
     tangents = checked_leaves(opened(tangents), structure, shapes, "the tangents", "the primals", "leaf")

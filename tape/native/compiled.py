@@ -148,7 +148,7 @@ class Compiled(Generic[Y]):
         floats = {trace.dynamic[k] for k in trace.wrt}
         self._whole = {k: _kind(trace.leaves[k]) for k in trace.dynamic if _kind(trace.leaves[k]) != "f" and k not in floats}
         bare = [len(leaves) == 1 and leaves[0] is argument for argument, leaves in ((a, leaves_of(a)[0]) for a in args)]
-        self._plain = all(bare) and len(trace.dynamic) == len(args) and not self._whole
+        self._plain = all(bare) and len(trace.dynamic) == len(args) and not self._whole and not trace.whole
         self._native = Lists(trace, c_name(function), leaf_names(function, args))
         self._branches: list[Compiled] = []
         self._arrangement = self._arranged(args)
@@ -276,7 +276,7 @@ class Compiled(Generic[Y]):
             if (got := np.asarray(leaves[k]).dtype).kind not in ("b" if kind == "b" else "iub"):
                 expected = "booleans" if kind == "b" else "integers"
                 raise NotDifferentiable(f"argument leaf {k}: compiled for {expected}, got {got}; compile again for others")
-        return [leaves[k] for k in self._trace.dynamic]
+        return self._trace.inputs_of(leaves)
 
     def gradients(self, arrays):
         """Derivatives with respect to the differentiated arguments, in their structure; the arrays are the caller's to keep."""

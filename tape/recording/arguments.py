@@ -6,6 +6,7 @@ What is not here: the containers that the leaves are in (`containers.py`).
 from __future__ import annotations
 
 import inspect
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -235,10 +236,11 @@ class Selection:
             found = [self._found(n, args, kwargs) for n in numbers]
             numbers = tuple(number for number, _ in found)
             kwargs = {**kwargs, **{number: value for number, value in found if isinstance(number, str)}}
-        if all(n.__class__ is int and args[n].__class__ in LEAVES for n in numbers):
-            return args, kwargs, numbers
-        args = tuple(opened(x) if k in numbers else x for k, x in enumerate(args))
-        return args, {name: opened(x) if name in numbers else x for name, x in kwargs.items()}, numbers
+        found = {n: opened(taken(args, kwargs, n)) for n in numbers}
+        if any(x is not taken(args, kwargs, n) for n, x in found.items()):
+            args = tuple(found.get(k, x) for k, x in enumerate(args))
+            kwargs = {name: found.get(name, x) for name, x in kwargs.items()}
+        return args, kwargs, numbers
 
     def positions(self, count: int) -> tuple[int, ...]:
         """Numbers of the differentiated ones among `count` positional arguments."""
@@ -301,6 +303,8 @@ def parts_of(argument) -> tuple[list, Any, list[bool]]:
         return [argument], LEAF, [True]
     leaves, structure = leaves_of(argument)
     inside = is_field(argument, structure, len(leaves))
+    if True not in inside:
+        return leaves, structure, [True] * len(leaves)
     return leaves, structure, [not field or is_float(leaf) for field, leaf in zip(inside, leaves, strict=True)]
 
 
@@ -311,15 +315,23 @@ def is_float(leaf) -> bool:
 
 def arranged(leaves, args, numbers, argnums, kwargs=None):
     """Put the leaves of derivatives into the structure of the differentiated arguments."""
-    if all(n.__class__ is int and args[n].__class__ in LEAVES for n in numbers) and (
-            len(numbers) == 1 or numbers == tuple(sorted(set(numbers)))):
-        return tuple(leaves) if argnums.__class__ is tuple else leaves[0]
-    leaves = iter(leaves)
-    trees = {}
+    if len(numbers) == 1:
+        tree = _arranged(iter(leaves), taken(args, kwargs, numbers[0]))
+        return (tree,) if isinstance(argnums, tuple) else tree
+    leaves, trees = iter(leaves), {}
     for number in in_order(numbers):
-        own, structure, wanted = parts_of(taken(args, kwargs, number))
-        trees[number] = with_leaves(structure, [next(leaves) if w else leaf for w, leaf in zip(wanted, own, strict=True)])
-    return tuple(trees[n] for n in numbers) if isinstance(argnums, tuple) else trees[numbers[0]]
+        trees[number] = _arranged(leaves, taken(args, kwargs, number))
+    return tuple(trees[n] for n in numbers)
+
+
+def _arranged(leaves, argument):
+    """The next leaves, in the structure of an argument."""
+    if type(argument) in LEAVES:
+        return next(leaves)
+    own, structure, wanted = parts_of(argument)
+    if False not in wanted:
+        return with_leaves(structure, itertools.islice(leaves, len(own)))
+    return with_leaves(structure, [next(leaves) if w else leaf for w, leaf in zip(wanted, own, strict=True)])
 
 
 def single_argument(argnums, what):

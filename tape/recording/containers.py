@@ -109,7 +109,7 @@ def _has_classes(structure) -> bool:
 
 def is_field(tree, structure, count: int) -> list[bool]:
     """For each leaf of a tree whether it is in a field of an instance of a class."""
-    if not _has_classes(structure):
+    if not _classes or not _has_classes(structure):
         return [False] * count
     parts, _ = optree.tree_flatten(tree, is_leaf=lambda node: type(node) in _classes, namespace=NAMESPACE)
     return [type(part) in _classes for part in parts for _ in leaves_of(part)[0]]
@@ -136,6 +136,8 @@ def _orders(tree) -> tuple:
 
 def opened(tree):
     """The tree with containers in the place of arrays with labels, which make such arrays again of what is put into them."""
+    if type(tree) in LEAF_TYPES or (type(tree) is dict and LEAF_TYPES.issuperset(map(type, tree.values()))):
+        return tree  # the commonest cases
     leaves, structure = leaves_of(tree)
     if LEAF_TYPES.issuperset(map(type, leaves)):
         return tree

@@ -99,6 +99,8 @@ class Trace:
         Whether it is known that the result is one float of shape (); and that it is the list's first output as it stands.
     guards : list of int
         The instructions that are guards.
+    whole : list of int
+        Leaves that are integers where floats are meant.
     """
 
     program: Program
@@ -122,6 +124,7 @@ class Trace:
     is_scalar: bool = field(default=False, init=False)
     is_own_scalar: bool = field(default=False, init=False)
     guards: list[int] = field(init=False)
+    whole: list[int] = field(init=False)
     idle: collections.deque = field(init=False)
 
     def __post_init__(self):
@@ -137,6 +140,7 @@ class Trace:
         self.guards = self.program.instructions("guard")
         differentiated = [self.leaves[self.dynamic[k]] for k in self.wrt]
         dtype = self.program.values.dtype
+        self.whole = [self.dynamic[k] for k in self.wrt if np.dtype(self.leaves[self.dynamic[k]].dtype).kind in "iu"]
         self.has_own_dtype = all(leaf.kind == "array" and leaf.dtype == dtype for leaf in differentiated)
 
     def run(self, leaves: list) -> tuple[Workspace, int]:
@@ -172,6 +176,10 @@ class Trace:
         """Copy the arguments into the workspace."""
         for cells, k in zip(workspace.inputs, self.dynamic, strict=True):
             cells[...] = leaves[k]
+
+    def inputs_of(self, leaves) -> list:
+        """The leaves that are inputs of the list, integers where floats are meant as floats, as machine code takes them."""
+        return [np.asarray(leaves[k], float)[()] if k in self.whole else leaves[k] for k in self.dynamic]
 
     def forward(self, workspace: Workspace) -> int:
         """Run the forward sweep; returns its status."""

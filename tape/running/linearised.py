@@ -273,7 +273,8 @@ class ListedPoint:
 
     def __init__(self, trace, leaves, checked=True):
         self.trace, self.checked, self._outputs = trace, checked, None
-        self.inputs = leaves if len(trace.dynamic) == len(leaves) else [leaves[k] for k in trace.dynamic]
+        is_plain = len(trace.dynamic) == len(leaves) and not trace.whole
+        self.inputs = leaves if is_plain else trace.inputs_of(leaves)
 
     @property
     def value(self):
