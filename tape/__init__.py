@@ -16,10 +16,11 @@ if typing.TYPE_CHECKING:  # for type checkers; what is imported when stands belo
     from tape.control.loops import cond, fori, while_loop
     from tape.control.operations import JittedOperation, checkpoint, operation, scan
     from tape.derivatives.checking import check_grads
+    from tape.derivatives.fitting import curve_fit_jac
     from tape.derivatives.gradients import grad, value_and_grad
     from tape.derivatives.jacobians import hessian, jacobian
     from tape.derivatives.nopython import jvp, vjp
-    from tape.derivatives.products import hessian_operator, hvp
+    from tape.derivatives.products import hessian_operator, hvp, linearize
     from tape.draw import draw_gradients, gradient_norms
     from tape.eager.variables import EagerVariable, no_grad, variable
     from tape.errors import (
@@ -43,6 +44,7 @@ if typing.TYPE_CHECKING:  # for type checkers; what is imported when stands belo
     from tape.rules.calls import TracedOperation
     from tape.rules.dropout import dropout
     from tape.rules.functions import relu, sigmoid, softplus
+    from tape.rules.ravelling import ravel
     from tape.rules.reductions import logsumexp
     from tape.rules.windows import avg_pool, conv, max_pool
     from tape.tapes.graph import Operation
@@ -55,10 +57,11 @@ _PLACES = {
     "control.loops": "cond fori while_loop",
     "control.operations": "JittedOperation checkpoint operation scan",
     "derivatives.checking": "check_grads",
+    "derivatives.fitting": "curve_fit_jac",
     "derivatives.gradients": "grad value_and_grad",
     "derivatives.jacobians": "hessian jacobian",
     "derivatives.nopython": "jvp vjp",
-    "derivatives.products": "hessian_operator hvp",
+    "derivatives.products": "hessian_operator hvp linearize",
     "draw": "draw_gradients gradient_norms",
     "eager.variables": "EagerVariable no_grad variable",
     "errors": "CapacityError GuardFailed InvalidTape NotDifferentiable TapeError UndefinedGradient UndefinedGradientWarning "
@@ -74,6 +77,7 @@ _PLACES = {
     "rules.calls": "TracedOperation",
     "rules.dropout": "dropout",
     "rules.functions": "relu sigmoid softplus",
+    "rules.ravelling": "ravel",
     "rules.reductions": "logsumexp",
     "rules.windows": "avg_pool conv max_pool",
     "tapes.graph": "Operation",
@@ -88,10 +92,10 @@ __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
     "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
     "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "avg_pool", "batch", "batch_norm", "check_grads",
-    "checkpoint", "compile", "cond", "conv", "dask", "draw_gradients", "dropout", "fori", "grad", "gradient_norms", "hessian",
-    "hessian_operator", "hvp", "jacobian", "jvp", "load", "logsumexp", "max_pool", "memory_limit", "no_grad", "operation",
-    "record", "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient", "strict", "value_and_grad", "variable", "vjp",
-    "while_loop", "workspace_limit",
+    "checkpoint", "compile", "cond", "conv", "curve_fit_jac", "dask", "draw_gradients", "dropout", "fori", "grad",
+    "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "linearize", "load", "logsumexp", "max_pool",
+    "memory_limit", "no_grad", "operation", "ravel", "record", "relu", "scan", "scipy", "sigmoid", "softplus", "stop_gradient",
+    "strict", "value_and_grad", "variable", "vjp", "while_loop", "workspace_limit",
 ]
 
 

@@ -59,14 +59,9 @@ def test_non_scalar_hessian_and_product():
     ("x", "message"),
     [
         (
-            np.arange(3, dtype=np.int64),
-            r"argument 0: expected floats .* got an array of int64; convert it with astype\(np\.float64\)",
+            np.array([True, False]),
+            r"argument 0: expected floats .* got an array of bool; convert it with astype\(np\.float64\)",
         ),
-        (
-            np.arange(3, dtype=np.int32),
-            r"argument 0: expected floats .* got an array of int32; convert it with astype\(np\.float64\)",
-        ),
-        (np.array([True, False]), "got an array of bool"),
         (np.ones(2, np.complex128), "dtype complex128: expected float64, float32"),
         (np.complex128(1j), "complex128"),
         (1j, r"got complex \(1j\)"),
@@ -79,7 +74,7 @@ def test_non_scalar_hessian_and_product():
         (np.array(["2020-01-01"], "datetime64[D]"), "dtype datetime64"),
         (True, r"got bool \(True\)"),
         ([1.0, "a"], r"got str \('a'\)"),
-        ({"a": np.arange(2, dtype=np.int64)}, "got an array of int64"),
+        ({"a": np.arange(2) > 0}, "got an array of bool"),
         (object(), "got object"),
     ],
 )
@@ -94,7 +89,7 @@ def test_none_is_no_leaf():
 
 
 @pytest.mark.parametrize("make", [tape.grad, tape.value_and_grad, tape.jacobian])
-@pytest.mark.parametrize("argnums", ["x", -1, 1.5, (), (0, "y"), None, [0]])
+@pytest.mark.parametrize("argnums", [-1, 1.5, (), (0, -2), None, [0], b"x"])
 def test_wrong_argnums(make, argnums):
     with pytest.raises(tape.NotDifferentiable, match="argnums: expected the number of a positional argument, counted from 0"):
         make(scalar, argnums=argnums)
@@ -108,7 +103,7 @@ def test_an_argument_that_was_not_given(make):
 
 @pytest.mark.parametrize("make", [tape.hvp, tape.hessian])
 def test_several_argnums_where_one_is_expected(make):
-    with pytest.raises(tape.NotDifferentiable, match=r"expected the number of one argument, got \(0, 1\)"):
+    with pytest.raises(tape.NotDifferentiable, match=r"expected the number or the name of one argument, got \(0, 1\)"):
         make(scalar, argnums=(0, 1))
 
 

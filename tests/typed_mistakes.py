@@ -29,7 +29,7 @@ gradient("numbers", 1.0)  # mistake
 gradient(np.ones(2), size=1.0)  # mistake
 number: str = gradient(np.ones(2), 1.0)  # mistake
 tape.grad(named)  # mistake
-tape.grad(loss, argnums="x")  # mistake
+tape.grad(loss, argnums=1.5)  # mistake
 tape.jacobian(loss, mode="spares")  # mistake
 value, slope, more = tape.value_and_grad(loss)(np.ones(2), 1.0)  # mistake
 tape.jvp(loss, (np.ones(2), 1.0), ("north", 1.0))  # mistake

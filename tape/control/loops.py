@@ -19,8 +19,8 @@ from compiled.lists.program import Program
 from compiled.table.structural.matmul import Matrices
 from compiled.table.views import View
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray, plain
+from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.made import made_function
 from tape.recording.recorder import Recorder, current_recorder
 from tape.recording.signatures import X, Y

@@ -20,8 +20,8 @@ from tape.derivatives.products import vjp
 from tape.errors import NotDifferentiable
 from tape.jitted import is_jitted
 from tape.jitted.derivatives import jitted_caller, remembered
-from tape.recording.arguments import leaves_of
 from tape.recording.arrays import RecordedArray
+from tape.recording.containers import leaves_of
 from tape.recording.made import RULES, Made, MadeAttribute, Making
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, WithRules, X, Y

@@ -11,7 +11,8 @@ import numpy as np
 from tape import jitted
 from tape.derivatives.products import jvp, vjp
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import leaves_of, with_leaves
+from tape.recording.arguments import is_number, parts_of
+from tape.recording.containers import leaves_of, opened, with_leaves
 
 
 def check_grads(f: Callable[..., Any], args: Sequence[Any], order: int = 2, modes: Sequence[str] = ("forward", "reverse"),
@@ -53,7 +54,7 @@ def check_grads(f: Callable[..., Any], args: Sequence[Any], order: int = 2, mode
     unknown = set(modes) - {"forward", "reverse"}
     if unknown or order < 1:
         raise NotDifferentiable(f"tape.check_grads: expected modes 'forward', 'reverse', order >= 1, got {modes}, {order}")
-    _check(f, tuple(args), order, modes, rtol, atol, ())
+    _check(f, opened(tuple(args)), order, modes, rtol, atol, ())
 
 
 def _check(f, args, order, modes, rtol, atol, before):
@@ -89,8 +90,9 @@ def _evaluated(f, args):
 
 
 def _random_like(tree, random):
-    leaves, structure = leaves_of(tree)
-    return with_leaves(structure, [random.standard_normal(np.shape(x)).astype(_float_dtype(x))[()] for x in leaves])
+    leaves, structure, wanted = parts_of(tree)
+    return with_leaves(structure, [np.asarray(random.standard_normal(np.shape(x))).astype(_float_dtype(x))[()] if w else x
+                                   for x, w in zip(leaves, wanted, strict=True)])
 
 
 def _float_dtype(x):
@@ -100,26 +102,33 @@ def _float_dtype(x):
 
 def _step(args) -> tuple[float, float]:
     """Step of the differences, and factor of the tolerances, for the precision of the arguments."""
-    single = any(_float_dtype(x) == np.float32 for x in leaves_of(args)[0])
+    leaves, _, wanted = parts_of(args)
+    single = any(w and _float_dtype(x) == np.float32 for x, w in zip(leaves, wanted, strict=True))
     return (1e-2, 1e3) if single else (1e-5, 1.0)
 
 
 def _moved(args, direction, step):
-    leaves, structure = leaves_of(args)
+    leaves, structure, wanted = parts_of(args)
     moves, _ = leaves_of(direction)
-    moved = [np.asarray(x + step * m).astype(_float_dtype(x))[()] for x, m in zip(leaves, moves, strict=True)]
+    moved = [np.asarray(x + step * m).astype(_float_dtype(x))[()] if w else x
+             for x, m, w in zip(leaves, moves, wanted, strict=True)]
     return with_leaves(structure, moved)
+
+
+def _numbers(result):
+    """The leaves of a result that are numbers; in fields of classes there may be others."""
+    return [leaf for leaf in leaves_of(opened(result))[0] if is_number(leaf)]
 
 
 def _quotient(f, args, direction, step):
     """Leaves of the central difference quotient of `f` along a direction."""
-    up, down = (leaves_of(_evaluated(f, _moved(args, direction, s)))[0] for s in (step, -step))
+    up, down = (_numbers(_evaluated(f, _moved(args, direction, s))) for s in (step, -step))
     return [(np.asarray(a, float) - np.asarray(b, float)) / (2 * step) for a, b in zip(up, down, strict=True)]
 
 
 def _check_forward(f, args, step, rtol, atol, what):
     direction = _random_like(args, np.random.default_rng(1))
-    tangent = leaves_of(jvp(f, args, direction)[1])[0]
+    tangent = _numbers(jvp(f, args, direction)[1])
     for k, (got, expected) in enumerate(zip(tangent, _quotient(f, args, direction, step), strict=True)):
         _compare(np.asarray(got, float), expected, rtol, atol, f"{what}, tangent of result {k}")
 
@@ -132,15 +141,17 @@ def _check_reverse(f, args, step, rtol, atol, what):
     value, pullback = vjp(f, *args)
     seed = _random_like(value, random)
     adjoints = leaves_of(pullback(seed))[0]
-    weights = [np.asarray(w, float) for w in leaves_of(seed)[0]]
+    weights = [np.asarray(w, float) for w in _numbers(seed)]
 
     def along(direction):
         return sum(float(np.sum(w * q)) for w, q in zip(weights, _quotient(f, args, direction, step), strict=True))
 
-    leaves, structure = leaves_of(args)
+    leaves, structure, wanted = parts_of(args)
     for k, (leaf, adjoint) in enumerate(zip(leaves, adjoints, strict=True)):
+        if not wanted[k]:
+            continue
         shape = np.shape(leaf)
-        zeros = [np.zeros(np.shape(x)) for x in leaves]
+        zeros = [np.zeros(np.shape(x)) if w else x for x, w in zip(leaves, wanted, strict=True)]
         if np.size(leaf) <= MOST_COMPONENTS:
             expected = np.zeros(shape)
             for index in np.ndindex(shape):

@@ -14,10 +14,10 @@ from typing import Any, Concatenate, Literal
 
 from tape import jitted
 from tape.derivatives.nested import nested_value_and_grad
-from tape.recording.arguments import LEAVES, argument_numbers, arranged
+from tape.recording.arguments import LEAVES, Selection, arranged
 from tape.recording.made import made_function
 from tape.recording.recorder import current_recorder
-from tape.recording.signatures import Jitted, P, Reporting, Scalar, ScalarResult, X
+from tape.recording.signatures import Jitted, P, Reporting, Scalar, ScalarResult, X, Y
 from tape.recording.traces import traces_of
 from tape.running.linearised import linearised
 from tape.running.tiers import report
@@ -30,32 +30,41 @@ _gradient = operator.methodcaller("gradient", "tape.grad")
 def value_and_grad(f: Callable[Concatenate[X, P], ScalarResult], argnums: Literal[0] = 0, replay: bool = True,
                    ) -> Reporting[Concatenate[X, P], tuple[ScalarResult, X]]: ...
 @typing.overload
-def value_and_grad(f: Callable[P, ScalarResult], argnums: int, replay: bool = True,
+def value_and_grad(f: Callable[P, ScalarResult], argnums: int | str, replay: bool = True,
                    ) -> Reporting[P, tuple[ScalarResult, Any]]: ...
 @typing.overload
-def value_and_grad(f: Callable[P, ScalarResult], argnums: tuple[int, ...], replay: bool = True,
+def value_and_grad(f: Callable[P, ScalarResult], argnums: tuple[int | str, ...], replay: bool = True,
                    ) -> Reporting[P, tuple[ScalarResult, tuple[Any, ...]]]: ...
 @typing.overload
-def value_and_grad(f: Jitted, argnums: int | tuple[int, ...] = 0, replay: bool = True) -> Callable[..., Any]: ...
-def value_and_grad(f, argnums=0, replay=True):
+def value_and_grad(f: Callable[P, tuple[ScalarResult, Y]], argnums: int | str | tuple[int | str, ...] = 0, replay: bool = True,
+                   *, has_aux: Literal[True]) -> Reporting[P, tuple[tuple[ScalarResult, Y], Any]]: ...
+@typing.overload
+def value_and_grad(f: Jitted, argnums: int | str | tuple[int | str, ...] = 0, replay: bool = True, has_aux: bool = False,
+                   ) -> Callable[..., Any]: ...
+def value_and_grad(f, argnums=0, replay=True, has_aux=False):
     """Make the function that computes a scalar function and its gradient.
 
     Parameters
     ----------
     f : callable
         NumPy code of floats, arrays and nested containers of them, with one scalar result.
-    argnums : int or tuple of int
-        Which positional arguments to differentiate with respect to.
+    argnums : int, str, or tuple of them
+        Which arguments to differentiate with respect to: numbers of positional arguments, or names of arguments, which may be
+        passed by position or by keyword.
     replay : bool
         False records `f` anew at each call: for functions that read what cannot be watched, as files, clocks and context
         variables. Jitted functions are never replayed.
+    has_aux : bool
+        Whether `f` returns a pair ``(value, aux)`` of the scalar and of more numbers, arrays and text, in containers, which go
+        along without a derivative.
 
     Returns
     -------
     callable
         With the arguments of `f`; returns ``(value, gradient)``. The gradient has the structure, shapes and dtypes of the
-        argument (a tuple of gradients when `argnums` is a tuple), as new C-contiguous arrays. Its ``report()`` says what was
-        recorded and which tier runs it: a list starts on the sweeps, and moves to native code when its calls so far would
+        argument (a tuple of gradients when `argnums` is a tuple), as new C-contiguous arrays; integers are differentiated as
+        floats, and their gradients are float64. With `has_aux` it is ``((value, aux), gradient)``. Its ``report()`` says what
+        was recorded and which tier runs it: a list starts on the sweeps, and moves to native code when its calls so far would
         have paid for compiling (not with the environment variable ``TAPE_NATIVE=0``).
 
     Raises
@@ -70,20 +79,24 @@ def value_and_grad(f, argnums=0, replay=True):
     >>> value, gradient = tape.value_and_grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
     >>> float(value), gradient
     (5.0, array([2., 4.]))
+    >>> tape.value_and_grad(lambda x, w: (x * w, {"w": w}), argnums="w", has_aux=True)(3.0, w=2.0)
+    ((np.float64(6.0), {'w': np.float64(2.0)}), np.float64(3.0))
     """
-    numbers = argument_numbers(argnums)
+    selection = Selection(f, argnums)
     if jitted.is_jitted(f):
-        return jitted.jitted_value_and_grad(f, argnums)
-    traces = traces_of(f, replay)
+        return jitted.jitted_value_and_grad(f, argnums, has_aux)
+    traces, single, chosen = traces_of(f, replay, has_aux), argnums.__class__ is int, selection.numbers
 
-    @made_function("value_and_grad", f, argnums=argnums, replay=replay)
+    @made_function("value_and_grad", f, argnums=argnums, replay=replay, has_aux=has_aux)
     def value_and_gradient(*args, **kwargs):
         if current_recorder() is not None:
-            return nested_value_and_grad(f, numbers, argnums, args, kwargs)
-        value, gradients = linearised(traces, args, kwargs, numbers, "value_and_grad", _gradient)
-        if argnums.__class__ is int and args[argnums].__class__ in LEAVES:  # the commonest case
+            return nested_value_and_grad(selection, args, kwargs, has_aux)
+        if single and argnums < len(args) and args[argnums].__class__ in LEAVES:  # the commonest case
+            value, gradients = linearised(traces, args, kwargs, chosen, "value_and_grad", _gradient)
             return value, gradients[0]
-        return value, arranged(gradients, args, numbers, argnums)
+        args, kwargs, numbers = selection.of(args, kwargs)
+        value, gradients = linearised(traces, args, kwargs, numbers, "value_and_grad", _gradient)
+        return value, arranged(gradients, args, numbers, argnums, kwargs)
 
     value_and_gradient.report = functools.partial(report, traces)
     return value_and_gradient
@@ -93,23 +106,28 @@ def value_and_grad(f, argnums=0, replay=True):
 def grad(f: Callable[Concatenate[X, P], Scalar], argnums: Literal[0] = 0, replay: bool = True,
          ) -> Reporting[Concatenate[X, P], X]: ...
 @typing.overload
-def grad(f: Callable[P, Scalar], argnums: int, replay: bool = True) -> Reporting[P, Any]: ...
+def grad(f: Callable[P, Scalar], argnums: int | str, replay: bool = True) -> Reporting[P, Any]: ...
 @typing.overload
-def grad(f: Callable[P, Scalar], argnums: tuple[int, ...], replay: bool = True) -> Reporting[P, tuple[Any, ...]]: ...
+def grad(f: Callable[P, Scalar], argnums: tuple[int | str, ...], replay: bool = True) -> Reporting[P, tuple[Any, ...]]: ...
 @typing.overload
-def grad(f: Jitted, argnums: int | tuple[int, ...] = 0, replay: bool = True) -> Callable[..., Any]: ...
-def grad(f, argnums=0, replay=True):
+def grad(f: Callable[P, tuple[Scalar, Y]], argnums: int | str | tuple[int | str, ...] = 0, replay: bool = True,
+         *, has_aux: Literal[True]) -> Reporting[P, tuple[Any, Y]]: ...
+@typing.overload
+def grad(f: Jitted, argnums: int | str | tuple[int | str, ...] = 0, replay: bool = True, has_aux: bool = False,
+         ) -> Callable[..., Any]: ...
+def grad(f, argnums=0, replay=True, has_aux=False):
     """Make the function that computes the gradient of a scalar function.
 
     Parameters
     ----------
-    f, argnums, replay
+    f, argnums, replay, has_aux
         As for `tape.value_and_grad`.
 
     Returns
     -------
     callable
-        With the arguments of `f`; returns the gradient, in the structure, shapes and dtypes of the argument.
+        With the arguments of `f`; returns the gradient, in the structure, shapes and dtypes of the argument (float64 for
+        integers). With `has_aux` it is ``(gradient, aux)``.
 
     Raises
     ------
@@ -125,12 +143,17 @@ def grad(f, argnums=0, replay=True):
     12.0
     """
     if jitted.is_jitted(f):
-        return jitted.jitted_grad(f, argnums)
-    both = value_and_grad(f, argnums, replay)
+        return jitted.jitted_grad(f, argnums, has_aux)
+    both = value_and_grad(f, argnums, replay, has_aux)
 
-    @made_function("grad", f, argnums=argnums, replay=replay)
+    @made_function("grad", f, argnums=argnums, replay=replay, has_aux=has_aux)
     def gradient(*args, **kwargs):
         return both(*args, **kwargs)[1]
 
+    def gradient_and_aux(*args, **kwargs):
+        (_, aux), found = both(*args, **kwargs)
+        return found, aux
+
+    gradient = functools.wraps(f, updated=())(gradient_and_aux if has_aux else gradient)
     gradient.report = both.report
     return gradient

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape.recording.arguments import (
-    arranged,
-    describe,
-    differentiated_leaves,
-    leaves_of,
-    require_scalar,
-    result_leaves,
-    with_leaves,
-)
+from tape.recording.arguments import apart, arranged, describe, differentiated_leaves, require_scalar, result_leaves
 from tape.recording.arrays import RecordedArray, plain
+from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.recorder import current_recorder
 from tape.transforms.differentiate import Stretch, pull_back
 
 
-def recorded_call(f, args, kwargs, wanted):
+def recorded_call(f, args, kwargs, wanted, has_aux=False):
     """Call `f` inside the current recording on fresh copies of the leaves in `wanted`.
 
-    Returns the stretch of list that the call wrote, its results' leaves and their structure.
+    Returns the stretch of list that the call wrote, its results' leaves and their structure, and the aux if it `has_aux`.
     """
     recorder = current_recorder()
     leaves, structure = leaves_of((args, kwargs))
@@ -33,23 +26,28 @@ def recorded_call(f, args, kwargs, wanted):
         recorder.mark_active(fresh[-1])
         dtype = leaf.dtype if isinstance(leaf, (RecordedArray, np.ndarray, np.generic)) else recorder.dtype
         leaves[k] = RecordedArray(recorder, fresh[-1], dtype if dtype.kind == "f" else recorder.dtype)
-    args, kwargs = with_leaves(structure, leaves)
     start = recorder.memory.length
-    results, result_structure = result_leaves(f(*args, **kwargs))
-    return Stretch(recorder, start, recorder.memory.length, fresh), results, result_structure
+    args, kwargs = with_leaves(structure, leaves)  # of which some copy what they are given
+    result, aux = apart(f(*args, **kwargs)) if has_aux else (f(*args, **kwargs), None)
+    results, result_structure = result_leaves(result)
+    return Stretch(recorder, start, recorder.memory.length, fresh), results, result_structure, aux
 
 
 def wanted_leaves(args, kwargs, numbers):
+    """Numbers of the leaves that are differentiated."""
     leaves, _ = leaves_of((args, kwargs))
     described = [describe(np.zeros((), x.dtype) if isinstance(x, RecordedArray) else x) for x in leaves]
-    return differentiated_leaves(args, numbers, leaves, described)
+    return differentiated_leaves(args, kwargs, numbers, leaves, described)
 
 
-def nested_value_and_grad(f, numbers, argnums, args, kwargs):
+def nested_value_and_grad(selection, args, kwargs, has_aux):
     """`tape.value_and_grad` inside a recording."""
-    stretch, results, structure = recorded_call(f, args, kwargs, wanted_leaves(args, kwargs, numbers))
+    args, kwargs, numbers = selection.of(args, kwargs)
+    stretch, results, structure, aux = recorded_call(selection.function, args, kwargs, wanted_leaves(args, kwargs, numbers),
+                                                     has_aux)
     require_scalar([x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype for x in results],
                    [np.shape(x) for x in results], "tape.grad")
     outputs = [x.view for x in results if isinstance(x, RecordedArray)]
     gradients = pull_back(stretch, outputs, [1.0] * len(outputs))
-    return with_leaves(structure, results), arranged(gradients, args, numbers, argnums)
+    value = with_leaves(structure, results)
+    return (value, aux) if has_aux else value, arranged(gradients, args, numbers, selection.argnums, kwargs)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 import typing
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,15 +14,9 @@ from tape import jitted
 from tape.derivatives.gradients import grad
 from tape.derivatives.nested import recorded_call, wanted_leaves
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import (
-    arranged,
-    check_argument_numbers,
-    checked_leaves,
-    leaves_of,
-    single_argument,
-    with_leaves,
-)
+from tape.recording.arguments import LEAVES, Selection, arranged, checked_leaves, is_number, parts_of, single_argument, taken
 from tape.recording.arrays import RecordedArray, stop_gradient
+from tape.recording.containers import leaves_of, opened, with_leaves
 from tape.recording.made import PullbackFunction, made_function, without_result
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, Scalar, X, Y
@@ -37,6 +30,7 @@ if typing.TYPE_CHECKING:
 
 X1 = typing.TypeVar("X1")
 X2 = typing.TypeVar("X2")
+Y1 = typing.TypeVar("Y1")
 
 
 @typing.overload
@@ -50,8 +44,11 @@ def vjp(f: Callable[[X, X1, X2], Y], primal: X, primal1: X1, primal2: X2, /,
 def vjp(f: Callable[..., Y], primal: Any, primal1: Any, primal2: Any, primal3: Any, /, *primals: Any,
         ) -> tuple[Y, Callable[[Y], tuple[Any, ...]]]: ...
 @typing.overload
-def vjp(f: Jitted, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]: ...
-def vjp(f, *primals):
+def vjp(f: Callable[..., tuple[Y, Y1]], primal: Any, /, *primals: Any, has_aux: Literal[True],
+        ) -> tuple[Y, Callable[[Y], tuple[Any, ...]], Y1]: ...
+@typing.overload
+def vjp(f: Jitted, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]: ...
+def vjp(f, *primals, has_aux=False):
     """Evaluate `f` and return the function that pulls adjoints of the result back to the arguments.
 
     Parameters
@@ -60,6 +57,8 @@ def vjp(f, *primals):
         NumPy code.
     *primals : arrays, floats, or nested containers of them
         The arguments; all are differentiated.
+    has_aux : bool
+        As for `tape.value_and_grad`.
 
     Returns
     -------
@@ -68,6 +67,8 @@ def vjp(f, *primals):
     pullback : callable
         ``pullback(seed)``: `seed` has the structure and shapes of the value; returns a tuple with the adjoint of each primal.
         It may be called any number of times, from several threads.
+    aux
+        Third, with `has_aux`.
 
     Raises
     ------
@@ -87,46 +88,33 @@ def vjp(f, *primals):
     if not primals:
         raise NotDifferentiable("tape.vjp: expected at least one primal after the function")
     if jitted.is_jitted(f):
-        return jitted.jitted_vjp(f, primals)
+        return jitted.jitted_vjp(f, primals, has_aux)
+    primals = opened(primals)
     if current_recorder() is not None:
-        return _nested_vjp(f, primals, numbers)
-    value, point = linearised(traces_of(f), primals, {}, numbers, "value", lambda point: (point.value, point.kept()))
+        return _nested_vjp(f, primals, numbers, has_aux)
+    traces = traces_of(f, has_aux=has_aux)
+    value, point = linearised(traces, primals, {}, numbers, "value", lambda point: (point.value, point.kept()))
+    value, *aux = value if has_aux else (value,)
 
-    leaves, structure = leaves_of(value)
-    return value, PullbackFunction.of(f, _pulled, point, structure, [np.shape(leaf) for leaf in leaves], _Places.of(primals))
+    leaves, structure = leaves_of(opened(value))
+    return value, PullbackFunction.of(f, _pulled, point, structure, [np.shape(leaf) for leaf in leaves], primals), *aux
 
 
-def _pulled(point, structure, shapes, places, seed):
+def _pulled(point, structure, shapes, primals, seed):
     """The adjoints of the primals at a point, in their places, from those of the results."""
-    return places.filled(point.pull(point.trace.of_outputs(checked_leaves(seed, structure, shapes))))
-
-
-class _Places(NamedTuple):
-    """Where the leaves of primals are, without the primals: the structure and the number of the leaves of each."""
-
-    structures: list
-    counts: list[int]
-
-    @classmethod
-    def of(cls, primals):
-        found = [leaves_of(primal) for primal in primals]
-        return cls([structure for _, structure in found], [len(leaves) for leaves, _ in found])
-
-    def filled(self, leaves) -> tuple:
-        """A tuple of derivatives like the primals."""
-        leaves = iter(leaves)
-        return tuple(with_leaves(structure, list(itertools.islice(leaves, count)))
-                     for structure, count in zip(self.structures, self.counts, strict=True))
+    seeds = point.trace.of_outputs(checked_leaves(opened(seed), structure, shapes))
+    numbers = tuple(range(len(primals)))
+    return arranged(point.pull(seeds), primals, numbers, numbers)
 
 
 def _seeds(seed, value) -> list:
     """Leaves of a seed, checked against those of the value."""
-    wanted, structure = leaves_of(value)
-    return checked_leaves(seed, structure, [np.shape(leaf) for leaf in wanted])
+    wanted, structure = leaves_of(opened(value))
+    return checked_leaves(opened(seed), structure, [np.shape(leaf) for leaf in wanted])
 
 
-def _nested_vjp(f, primals, numbers):
-    stretch, results, structure = recorded_call(f, primals, {}, wanted_leaves(primals, {}, numbers))
+def _nested_vjp(f, primals, numbers, has_aux):
+    stretch, results, structure, aux = recorded_call(f, primals, {}, wanted_leaves(primals, {}, numbers), has_aux)
     value = with_leaves(structure, results)
 
     def pullback(seed):
@@ -134,7 +122,7 @@ def _nested_vjp(f, primals, numbers):
         gradients = pull_back(stretch, [view for view, _ in pairs], [seed for _, seed in pairs])
         return arranged(gradients, primals, numbers, numbers)
 
-    return value, pullback
+    return (value, pullback, aux) if has_aux else (value, pullback)
 
 
 @typing.overload
@@ -147,8 +135,12 @@ def jvp(f: Callable[[X, X1, X2], Y], primals: tuple[X, X1, X2], tangents: tuple[
 def jvp(f: Callable[..., Y], primals: list[Any] | tuple[Any, Any, Any, Any, Unpack[tuple[Any, ...]]],
         tangents: list[Any] | tuple[Any, Any, Any, Any, Unpack[tuple[Any, ...]]]) -> tuple[Y, Y]: ...
 @typing.overload
-def jvp(f: Jitted, primals: list[Any] | tuple[Any, ...], tangents: list[Any] | tuple[Any, ...]) -> tuple[Any, Any]: ...
-def jvp(f, primals, tangents):
+def jvp(f: Callable[..., tuple[Y, Y1]], primals: list[Any] | tuple[Any, ...], tangents: list[Any] | tuple[Any, ...], *,
+        has_aux: Literal[True]) -> tuple[Y, Y, Y1]: ...
+@typing.overload
+def jvp(f: Jitted, primals: list[Any] | tuple[Any, ...], tangents: list[Any] | tuple[Any, ...], has_aux: bool = False,
+        ) -> tuple[Any, ...]: ...
+def jvp(f, primals, tangents, has_aux=False):
     """Evaluate `f` and its derivative along a direction, in forward mode: one sweep up, no adjoints.
 
     Parameters
@@ -159,11 +151,13 @@ def jvp(f, primals, tangents):
         The arguments.
     tangents : tuple
         Their tangents, of the same structure and shapes.
+    has_aux : bool
+        As for `tape.value_and_grad`.
 
     Returns
     -------
     value, tangent
-        ``f(*primals)`` and its derivative along `tangents`, of the same structure and shapes.
+        ``f(*primals)`` and its derivative along `tangents`, of the same structure and shapes; with `has_aux` the aux third.
 
     Raises
     ------
@@ -182,37 +176,123 @@ def jvp(f, primals, tangents):
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)) or not primals:
         raise NotDifferentiable("tape.jvp: expected tuples of primals and of tangents, as in tape.jvp(f, (x,), (v,))")
     primals, tangents = tuple(primals), tuple(tangents)
-    leaves = _tangent_leaves(primals, tangents)
     if jitted.is_jitted(f):
-        return jitted.jitted_jvp(f, primals, tangents)
+        _tangent_leaves(primals, tangents)
+        return jitted.jitted_jvp(f, primals, tangents, has_aux)
+    primals = opened(primals)
+    leaves = _tangent_leaves(primals, tangents)
     numbers = tuple(range(len(primals)))
     if current_recorder() is not None:
-        stretch, results, structure = recorded_call(f, primals, {}, wanted_leaves(primals, {}, numbers))
-        recorded = [x for x in results if isinstance(x, RecordedArray)]
-        pushed = iter(push_forward(stretch, [x.view for x in recorded], leaves))
-        out = [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) for x in results]
-        return with_leaves(structure, results), with_leaves(structure, out)
+        wanted = wanted_leaves(primals, {}, numbers)
+        stretch, results, structure, aux = recorded_call(f, primals, {}, wanted, has_aux)
+        out = _pushed(stretch, results, leaves)
+        return with_leaves(structure, results), with_leaves(structure, out), *((aux,) if has_aux else ())
 
     def ask(point):
         pushed = point.push(leaves)
         return point.value, point.trace.assembled(pushed, tangents=True)
 
-    return linearised(traces_of(f), primals, {}, numbers, "jvp", ask)
+    value, tangent = linearised(traces_of(f, has_aux=has_aux), primals, {}, numbers, "jvp", ask)
+    return (value[0], tangent[0], value[1]) if has_aux else (value, tangent)
+
+
+def linearize(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """Evaluate `f` and return the linear map that its derivative is there, for many directions.
+
+    Parameters
+    ----------
+    f : callable
+        NumPy code.
+    *primals : arrays, floats, or nested containers of them
+        The arguments; all are differentiated.
+    has_aux : bool
+        As for `tape.value_and_grad`.
+
+    Returns
+    -------
+    value
+        ``f(*primals)``.
+    push : callable
+        ``push(*tangents)``: the derivative along tangents of the structure and shapes of the primals, in the structure of the
+        value. It may be called any number of times, from several threads, and does not call `f` again (jitted functions it
+        does, as they are not recorded).
+    aux
+        Third, with `has_aux`.
+
+    Raises
+    ------
+    NotDifferentiable
+        As `tape.vjp`.
+    ValueError
+        From `push`, for tangents whose structure or shapes differ from the primals'.
+
+    Examples
+    --------
+    >>> import numpy as np, tape
+    >>> value, push = tape.linearize(lambda x: x**2, np.array([1.0, 3.0]))
+    >>> push(np.array([1.0, 0.0])), push(np.array([0.0, 1.0]))
+    (array([2., 0.]), array([0., 6.]))
+    """
+    if not primals:
+        raise NotDifferentiable("tape.linearize: expected at least one primal after the function")
+    numbers = tuple(range(len(primals)))
+    if jitted.is_jitted(f):
+        value, *aux = jitted.jitted_value(f, primals, has_aux)
+        kept = jitted.copied_arguments(primals)
+
+        def push(*tangents):
+            _tangent_leaves(kept, tangents)
+            return jitted.jitted_jvp(f, kept, tangents, has_aux)[1]
+
+        return value, push, *aux
+    primals = opened(primals)
+    if current_recorder() is not None:
+        wanted = wanted_leaves(primals, {}, numbers)
+        stretch, results, structure, aux = recorded_call(f, primals, {}, wanted, has_aux)
+
+        def push(*tangents):
+            return with_leaves(structure, _pushed(stretch, results, _tangent_leaves(primals, tangents)))
+
+        return with_leaves(structure, results), push, *((aux,) if has_aux else ())
+    traces = traces_of(f, has_aux=has_aux)
+    value, point = linearised(traces, primals, {}, numbers, "value", lambda point: (point.value, point.kept()))
+    value, *aux = value if has_aux else (value,)
+
+    def push(*tangents):
+        tangent = point.trace.assembled(point.push(_tangent_leaves(primals, tangents)), tangents=True)
+        return tangent[0] if has_aux else tangent
+
+    return value, push, *aux
+
+
+def _pushed(stretch, results, leaves):
+    """Tangents of the results of a stretch, zeros for those that do not depend on it."""
+    recorded = [x for x in results if isinstance(x, RecordedArray)]
+    pushed = iter(push_forward(stretch, [x.view for x in recorded], leaves))
+    return [next(pushed) if isinstance(x, RecordedArray) else np.zeros(np.shape(x)) if is_number(x) else x for x in results]
 
 
 def _tangent_leaves(primals, tangents):
-    """Leaves of tangents, checked against those of the primals."""
-    wanted, structure = leaves_of(primals)
-    return checked_leaves(tangents, structure, [np.shape(leaf) for leaf in wanted], "the tangents", "the primals", "leaf")
+    """Leaves of tangents that belong to differentiated leaves of the primals, checked against all of these."""
+    if (len(primals) == len(tangents) and all(type(x) in LEAVES for x in (*primals, *tangents))
+            and all(np.shape(x) == np.shape(t) for x, t in zip(primals, tangents, strict=True))):
+        return list(tangents)  # the commonest case
+    leaves, structure, wanted = parts_of(primals)
+    shapes = [np.shape(leaf) if w else None for leaf, w in zip(leaves, wanted, strict=True)]
+    tangents = checked_leaves(opened(tangents), structure, shapes, "the tangents", "the primals", "leaf")
+    return [tangent for tangent, w in zip(tangents, wanted, strict=True) if w]
 
 
 @typing.overload
 def hvp(f: Callable[[X], Scalar], argnums: Literal[0] = 0, replay: bool = True) -> Callable[[X, X], X]: ...
 @typing.overload
-def hvp(f: Callable[P, Scalar], argnums: int = 0, replay: bool = True) -> Callable[..., Any]: ...
+def hvp(f: Callable[P, Scalar], argnums: int | str = 0, replay: bool = True) -> Callable[..., Any]: ...
 @typing.overload
-def hvp(f: Jitted, argnums: int = 0, replay: bool = True) -> Callable[..., Any]: ...
-def hvp(f, argnums=0, replay=True):
+def hvp(f: Callable[P, tuple[Scalar, Any]], argnums: int | str = 0, replay: bool = True, *, has_aux: Literal[True],
+        ) -> Callable[..., Any]: ...
+@typing.overload
+def hvp(f: Jitted, argnums: int | str = 0, replay: bool = True, has_aux: bool = False) -> Callable[..., Any]: ...
+def hvp(f, argnums=0, replay=True, has_aux=False):
     """Make the function that multiplies the Hessian of a scalar function with a vector, without forming it.
 
     Tangent over reverse: one sweep up and one down, at a few times the cost of a gradient.
@@ -221,16 +301,16 @@ def hvp(f, argnums=0, replay=True):
     ----------
     f : callable
         NumPy code with one scalar result.
-    argnums : int
-        Which positional argument to differentiate with respect to.
-    replay : bool
+    argnums : int or str
+        Which argument to differentiate with respect to, by its position or name.
+    replay, has_aux : bool
         As for `tape.value_and_grad`.
 
     Returns
     -------
     callable
         ``(*args, v)``, where `args` are those of `f` and `v` has the structure and shapes of the differentiated one; returns
-        ``H v``. `v` is a constant even when it was computed from an argument.
+        ``H v``, with `has_aux` ``(H v, aux)``. `v` is a constant even when it was computed from an argument.
 
     Raises
     ------
@@ -245,11 +325,11 @@ def hvp(f, argnums=0, replay=True):
     >>> tape.hvp(lambda x: np.sum(x**3))(np.array([1.0, 2.0]), np.array([1.0, 1.0]))
     array([ 6., 12.])
     """
-    number = single_argument(argnums, "tape.hvp")
+    single_argument(argnums, "tape.hvp")
     if jitted.is_jitted(f):
-        return jitted.jitted_hvp(f, number)
-    of = made_function("hvp", f, signature=_with_vector, argnums=argnums, replay=replay)
-    return of(HessianProduct(f, number, replay))
+        return jitted.jitted_hvp(f, argnums, has_aux)
+    of = made_function("hvp", f, signature=_with_vector, argnums=argnums, replay=replay, has_aux=has_aux)
+    return of(HessianProduct(f, argnums, replay, has_aux))
 
 
 def _with_vector(signature):
@@ -266,33 +346,41 @@ def _with_vector(signature):
 class HessianProduct:
     """What computes the products that `tape.hvp` returns."""
 
-    def __init__(self, f, number, replay=True):
-        self._function, self._number, self._traces = f, number, traces_of(f, replay)
+    def __init__(self, f, argnums, replay=True, has_aux=False):
+        self._function, self._selection, self._has_aux = f, Selection(f, argnums), has_aux
+        self._traces = traces_of(f, replay, has_aux)
 
     def __call__(self, *args, **kwargs):
-        *args, v = args
-        args = tuple(args)
-        if not args:
+        *args, v = args or ((),)
+        if not args and not kwargs:
             raise NotDifferentiable("tape.hvp: expected the arguments of the function and a vector, as in tape.hvp(f)(x, v)")
-        check_argument_numbers((self._number,), args)
-        leaves = _tangent_leaves((args[self._number],), (v,))
+        args, kwargs, (number,) = self._selection.of(tuple(args), kwargs)
+        leaves = _tangent_leaves((taken(args, kwargs, number),), (v,))
         if current_recorder() is not None:
-            return self._nested(args, kwargs, v)
-        products = linearised(self._traces, args, kwargs, (self._number,), "hvp", lambda point: point.multiply(leaves))
-        return arranged(products, args, (self._number,), self._number)
+            return self._nested(args, kwargs, number, v)
+        argnums = self._selection.argnums
+        if self._has_aux:
+            products, aux = linearised(self._traces, args, kwargs, (number,), "value",
+                                       lambda point: (point.multiply(leaves), point.value[1]))
+            return arranged(products, args, (number,), argnums, kwargs), aux
+        products = linearised(self._traces, args, kwargs, (number,), "hvp", lambda point: point.multiply(leaves))
+        return arranged(products, args, (number,), argnums, kwargs)
 
-    def _nested(self, args, kwargs, v):
+    def _nested(self, args, kwargs, number, v):
         v = stop_gradient(v)
-        gradient = grad(self._function, self._number)
+        gradient = grad(self._function, number, has_aux=self._has_aux)
 
         def of_one(x):
-            return gradient(*args[: self._number], x, *args[self._number + 1 :], **kwargs)
+            if isinstance(number, str):
+                return gradient(*args, **{**kwargs, number: x})
+            return gradient(*args[:number], x, *args[number + 1 :], **kwargs)
 
-        return jvp(of_one, (args[self._number],), (v,))[1]
+        _, *product = jvp(of_one, (taken(args, kwargs, number),), (v,), has_aux=self._has_aux)
+        return tuple(product) if self._has_aux else product[0]
 
-    def at(self, args, kwargs, ask):
+    def at(self, args, kwargs, numbers, ask):
         """Linearise the function once for many products, which are not looked at one by one; returns what `ask` does."""
-        return linearised(self._traces, args, kwargs, (self._number,), "value", ask, checked=False)
+        return linearised(self._traces, args, kwargs, numbers, "value", ask, checked=False)
 
 
 def hessian_operator(f: Callable[[np.ndarray[Any, Any]], Scalar], x: np.ndarray[Any, Any]) -> LinearOperator:

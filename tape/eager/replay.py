@@ -17,8 +17,9 @@ import numpy as np
 
 from compiled.table.views import View, has_distinct_cells
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import describe, leaves_of, with_leaves
+from tape.recording.arguments import describe
 from tape.recording.arrays import RecordedArray
+from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.recorder import Promote, Recorder
 from tape.recording.trace import Trace, Workspace
 from tape.running.linearised import point_of

@@ -20,12 +20,15 @@ from tape.eager.replay import EagerOperation, EagerResult, Given, gradients_of
 from tape.eager.shared_memory import SharedMemory
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import same_cells
-from tape.recording.arguments import check_differentiable, describe, leaves_of, with_leaves
-from tape.recording.arrays import RecordedArray
+from tape.recording.arguments import as_floats, check_differentiable, check_held, describe
+from tape.recording.arrays import PRODUCTS, RecordedArray
+from tape.recording.containers import LEAF_TYPES, leaves_of, with_leaves
 from tape.recording.dispatch import TAKEN_OVER, has_rule, no_rule
-from tape.recording.lines import user_line
+from tape.recording.foreign import is_sparse
+from tape.recording.lines import asked_by_sparse, user_line
 from tape.recording.methods import add_methods
 from tape.recording.recorder import refuse_subclass
+from tape.rules.sparse_matrices import checked_shapes, elements_of, product_of_elements
 
 _remembers: contextvars.ContextVar[bool] = contextvars.ContextVar("remembers", default=True)
 
@@ -59,7 +62,7 @@ def variable(value: Any, requires_grad: bool = False) -> EagerVariable:
     value : array_like
         Its value, which is copied.
     requires_grad : bool
-        Whether `backward` leaves a gradient in it.
+        Whether `backward` leaves a gradient in it; integers become floats then.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def variable(value: Any, requires_grad: bool = False) -> EagerVariable:
     Raises
     ------
     NotDifferentiable
-        For values that are no numbers, and with `requires_grad` for arrays of integers.
+        For values that are no numbers, and with `requires_grad` for booleans.
 
     Examples
     --------
@@ -85,13 +88,13 @@ def variable(value: Any, requires_grad: bool = False) -> EagerVariable:
     """
     if isinstance(value, EagerVariable):
         value = value.data
-    if requires_grad and isinstance(value, int):
-        value = float(value)
     refuse_subclass(value)
     array = np.array(value)
-    described = describe(array)
     if requires_grad:
-        check_differentiable(array, described, "tape.variable with requires_grad")
+        array = np.asarray(as_floats(array))
+    check_held(array, "the value of a tape.variable")
+    if requires_grad:
+        check_differentiable(array, describe(array), "tape.variable with requires_grad")
     return EagerVariable(array, requires_grad)
 
 
@@ -256,6 +259,9 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         return float(self._data)
 
     def __array__(self, dtype=None, copy=None):
+        asking = asked_by_sparse()
+        if asking in PRODUCTS:
+            return PRODUCTS[asking]
         self._refuse("a plain array of it")
         return np.array(self._data, dtype) if copy else np.asarray(self._data, dtype)
 
@@ -263,6 +269,12 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         if self.requires_grad:
             raise NotDifferentiable(f"{what} would cut the gradient of an eager variable: use NumPy's functions in place of "
                                     "math's, or say item(), data or detach() where a constant is meant")
+
+    def __matmul__(self, other):
+        return _sparse_product(other.T, self.T).T if is_sparse(other) else np.matmul(self, other)
+
+    def __rmatmul__(self, other):
+        return _sparse_product(other, self) if is_sparse(other) else np.matmul(other, self)
 
     # ------------------------------------------------------------------ NumPy's protocols
 
@@ -372,6 +384,14 @@ class EagerVariable(np.lib.mixins.NDArrayOperatorsMixin):
         if self._given is None or not np.array_equal(self._given.value, self._data):
             self._given = Given(self._data, self if self.requires_grad else None)
         return self._given
+
+
+def _sparse_product(matrix, x):
+    """A product with a sparse matrix, of which the elements of now are remembered."""
+    checked_shapes(matrix, x)
+    elements, rows, columns, count = elements_of(matrix)
+    total = computed(product_of_elements, (np.array(elements), np.array(rows), np.array(columns), count, x), {})
+    return total if matrix.ndim == 2 else total[0]
 
 
 def _copied(array):
@@ -488,7 +508,7 @@ def _held(leaf):
     if isinstance(leaf, EagerVariable):
         return leaf._as_leaf()
     if isinstance(leaf, np.ndarray) or (isinstance(leaf, np.generic) and leaf.dtype.kind == "f"):
-        describe(leaf)
+        check_held(leaf, "an operand of an eager variable")
         return Given(leaf)
     return leaf
 
@@ -499,6 +519,10 @@ def _check_rule(function) -> None:
     if is_numpy and not has_rule(function):
         raise no_rule(f"numpy.{function.__name__}")
 
+
+EagerVariable.mT = property(lambda self: np.matrix_transpose(self), doc="As of an ndarray.")
+
+LEAF_TYPES.add(EagerVariable)
 
 add_methods(EagerVariable, ("sum", "mean", "prod", "max", "min", "var", "std", "ravel", "swapaxes", "squeeze", "dot", "take",
                             "clip", "all", "any", "argmax", "argmin", "diagonal", "trace", "repeat", "cumsum", "cumprod"))

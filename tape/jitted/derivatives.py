@@ -12,10 +12,10 @@ import re
 
 import numpy as np
 from numba import njit
-from numba.core import errors
+from numba.core import errors, types
 from numba.core.caching import NullCache
 from numba.core.registry import CPUDispatcher
-from numba.extending import typeof_impl
+from numba.extending import overload, typeof_impl
 
 from compiled.active.derivatives import Gradient, Pullback, Pushforward
 from compiled.active.jacobians import ForwardJacobian, Jacobian, ReverseJacobian
@@ -26,7 +26,7 @@ from compiled.active.workspace import limit_workspaces
 from compiled.cache import PlacedCache, package_digest, place
 from compiled.numba_loading import load_numba
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import argument_numbers
+from tape.recording.arguments import apart, argument_numbers
 from tape.recording.arrays import RecordedArray
 from tape.recording.made import Made, Making, PullbackFunction, docstring
 
@@ -63,9 +63,19 @@ class JittedDerivative(Made, CPUDispatcher):
     def _compile_for_args(self, *args, **kws):
         load_numba()
         try:
-            return super()._compile_for_args(*args, **kws)
+            # For integers where floats are meant it compiles for floats, which numbers become on the way in.
+            return super()._compile_for_args(*(self._as_float(k, x) for k, x in enumerate(args)), **kws)
         except errors.TypingError as error:
             raise NotDifferentiable(_explained(error, self.__name__)) from error
+
+
+    def _as_float(self, k, x):
+        """Argument k, as a float where it is an integer that is differentiated, or that goes along with one that is."""
+        floats = k in self.emitter.argnums or k >= self.count
+        if floats and isinstance(x, np.ndarray) and x.dtype.kind in "iu":
+            raise NotDifferentiable(f"{self.__name__}: expected an array of floats as argument {k}, got one of {x.dtype}; "
+                                    "convert it with astype(np.float64)")
+        return float(x) if floats and isinstance(x, (int, np.integer)) and not isinstance(x, bool) else x
 
 
 class _DerivativeCache(PlacedCache):
@@ -122,49 +132,84 @@ def workspace_limit(nbytes: int | None) -> None:
         free_resting()
 
 
-def jitted_value_and_grad(function, argnums) -> JittedDerivative:
+def jitted_value_and_grad(function, argnums, has_aux=False) -> JittedDerivative:
     """See `tape.value_and_grad`."""
-    made, function = Making("value_and_grad", function, (), {"argnums": argnums}), way_of(function)
+    made = Making("value_and_grad", function, (), {"argnums": argnums, "has_aux": has_aux})
+    function, aux = _parts(way_of(function), has_aux)
     numbers = _numbers(function, argnums, "tape.value_and_grad")
-    return remembered(function, ("value_and_grad", argnums), lambda: derivative(
+    value = "(r[0], {aux})" if has_aux else "r[0]"
+    return remembered(function, ("value_and_grad", argnums, has_aux), lambda: derivative(
         made, function, f"value_and_grad_{argnums}", Gradient(function, numbers, "tape.value_and_grad"),
-        f"(r[0], {_arranged(numbers, argnums)})"))
+        f"({value}, {_arranged(numbers, argnums)})", aux=aux))
 
 
-def jitted_grad(function, argnums) -> JittedDerivative:
+def jitted_grad(function, argnums, has_aux=False) -> JittedDerivative:
     """See `tape.grad`."""
-    made, function = Making("grad", function, (), {"argnums": argnums}), way_of(function)
+    made = Making("grad", function, (), {"argnums": argnums, "has_aux": has_aux})
+    function, aux = _parts(way_of(function), has_aux)
     numbers = _numbers(function, argnums, "tape.grad")
-    return remembered(function, ("grad", argnums), lambda: derivative(
-        made, function, f"grad_{argnums}", Gradient(function, numbers, "tape.grad"), _arranged(numbers, argnums)))
+    result = _with_aux(_arranged(numbers, argnums), has_aux)
+    return remembered(function, ("grad", argnums, has_aux), lambda: derivative(
+        made, function, f"grad_{argnums}", Gradient(function, numbers, "tape.grad"), result, aux=aux))
 
 
-def jitted_jacobian(function, argnums, mode) -> JittedDerivative:
+def jitted_jacobian(function, argnums, mode, has_aux=False) -> JittedDerivative:
     """See `tape.jacobian`."""
-    made, function = Making("jacobian", function, (), {"argnums": argnums, "mode": mode}), way_of(function)
+    made = Making("jacobian", function, (), {"argnums": argnums, "mode": mode, "has_aux": has_aux})
+    function, aux = _parts(way_of(function), has_aux)
     numbers = _numbers(function, argnums, "tape.jacobian")
     way = {"forward": ForwardJacobian, "reverse": ReverseJacobian, None: Jacobian}[mode]
 
     def make():
         emitter = way(function, numbers, "tape.jacobian")
         emitter.single = not isinstance(argnums, tuple)
-        return derivative(made, function, f"jacobian_{argnums}_{mode}", emitter, "r")
+        return derivative(made, function, f"jacobian_{argnums}_{mode}", emitter, _with_aux("r", has_aux), aux=aux)
 
-    return remembered(function, ("jacobian", argnums, mode), make)
+    return remembered(function, ("jacobian", argnums, mode, has_aux), make)
 
 
-def jitted_hessian(function, number) -> JittedDerivative:
+def jitted_hessian(function, argnums, has_aux=False) -> JittedDerivative:
     """See `tape.hessian`."""
-    made, gradient = Making("hessian", function, (), {"argnums": number}), jitted_grad(function, number)
-    return remembered(function, ("hessian", number), lambda: derivative(
-        made, function, f"hessian_{number}", ForwardJacobian(gradient, (number,), "tape.hessian"), "r"))
+    made = Making("hessian", function, (), {"argnums": argnums, "has_aux": has_aux})
+    function, aux = _parts(way_of(function), has_aux)
+    number, gradient = _numbers(function, argnums, "tape.hessian"), jitted_grad(function, argnums)
+    return remembered(function, ("hessian", argnums, has_aux), lambda: derivative(
+        made, function, f"hessian_{argnums}", ForwardJacobian(gradient, number, "tape.hessian"), _with_aux("r", has_aux),
+        aux=aux))
 
 
-def jitted_hvp(function, number) -> JittedDerivative:
+def jitted_hvp(function, argnums, has_aux=False) -> JittedDerivative:
     """See `tape.hvp`."""
-    made, gradient = Making("hvp", function, (), {"argnums": number}), jitted_grad(function, number)
-    return remembered(function, ("hvp", number), lambda: derivative(
-        made, function, f"hvp_{number}", Pushforward(gradient, (number,), "tape.hvp"), "r[1]", extra=("v",)))
+    made = Making("hvp", function, (), {"argnums": argnums, "has_aux": has_aux})
+    function, aux = _parts(way_of(function), has_aux)
+    number, gradient = _numbers(function, argnums, "tape.hvp"), jitted_grad(function, argnums)
+    return remembered(function, ("hvp", argnums, has_aux), lambda: derivative(
+        made, function, f"hvp_{argnums}", Pushforward(gradient, number, "tape.hvp"), _with_aux("r[1]", has_aux), extra=("v",),
+        aux=aux))
+
+
+def _with_aux(result, has_aux) -> str:
+    return f"({result}, {{aux}})" if has_aux else result
+
+
+def _parts(function, has_aux):
+    """The jitted function itself and None, or those of the two parts of a pair that it returns."""
+    if not has_aux:
+        return function, None
+    return remembered(function, "parts", lambda: (_part(function, 0), _part(function, 1)))
+
+
+def _part(function, number):
+    """The jitted function of one part of a function's result, of arguments that stay as they are."""
+    parameters = list(inspect.signature(function.py_func).parameters.values())
+    defaults = {f"_{p.name}_default": p.default for p in parameters if p.default is not p.empty}
+    head = ", ".join(p.name if p.default is p.empty else f"{p.name}=_{p.name}_default" for p in parameters)
+    names = ", ".join(p.name for p in parameters)
+    space = {"_function": function, **defaults, "__name__": function.py_func.__module__}
+    name = re.sub(r"\W", "_", f"{function.__name__}_part_{number}")
+    source = f"def {name}({head}):\n    return _function({names})[{number}]\n"
+    exec(compile(source, f"<tape.has_aux of {function.__name__}>", "exec"), space)
+    return njit(space[name])
 
 
 def pushforward(function, count: int) -> JittedDerivative:
@@ -189,16 +234,30 @@ def _arranged(numbers, argnums) -> str:
     return f"({gradients},)" if isinstance(argnums, tuple) else gradients
 
 
-def jitted_jvp(function, primals, tangents):
+def jitted_jvp(function, primals, tangents, has_aux=False):
     """See `tape.jvp`."""
-    return pushforward(function, len(primals))(*primals, *tangents)
+    if not has_aux:
+        return pushforward(function, len(primals))(*primals, *tangents)
+    _, aux = jitted_value(function, primals, True)
+    return *pushforward(_parts(way_of(function), True)[0], len(primals))(*primals, *tangents), aux
 
 
-def jitted_vjp(function, primals):
+def jitted_vjp(function, primals, has_aux=False):
     """See `tape.vjp`: the value, and the function that records anew and sweeps back at each call."""
-    kept = tuple(_copied(x) for x in primals)
-    back = pullback(function, len(primals))
-    return function(*(_copied(x) for x in primals)), PullbackFunction.of(function, back, *kept)
+    kept, back = copied_arguments(primals), pullback(_parts(way_of(function), has_aux)[0], len(primals))
+    value, *aux = jitted_value(function, primals, has_aux)
+    return value, PullbackFunction.of(function, back, *kept), *aux
+
+
+def jitted_value(function, primals, has_aux=False) -> tuple:
+    """The value, and the aux if it `has_aux`, of arguments that stay as they are."""
+    result = function(*copied_arguments(primals))
+    return apart(result) if has_aux else (result,)
+
+
+def copied_arguments(primals) -> tuple:
+    """Arguments that nobody else holds."""
+    return tuple(_copied(x) for x in primals)
 
 
 def along(function, mode, args, directions):
@@ -220,16 +279,17 @@ def _copied(x):
 
 
 def _numbers(function, argnums, name) -> tuple[int, ...]:
-    numbers = argument_numbers(argnums)
-    parameters = inspect.signature(function.py_func).parameters
-    if max(numbers) >= len(parameters):
-        raise NotDifferentiable(f"{name}: expected numbers of the {len(parameters)} arguments of {function.__name__}, counted "
-                                f"from 0, got {argnums}")
+    """Numbers of the differentiated arguments; `argnums` may name them."""
+    names = list(inspect.signature(function.py_func).parameters)
+    numbers = tuple(names.index(n) if n in names else n for n in argument_numbers(argnums))
+    if any(isinstance(n, str) or n >= len(names) for n in numbers):
+        raise NotDifferentiable(f"{name}: expected numbers of the {len(names)} arguments of {function.__name__}, counted "
+                                f"from 0, or names among {', '.join(names)}, got {argnums!r}")
     return numbers
 
 
-def derivative(making: Making, function, name: str, make, result: str, extra: tuple[str, ...] = (),
-               count=None) -> JittedDerivative:
+def derivative(making: Making, function, name: str, make, result: str, extra: tuple[str, ...] = (), count=None,
+               aux=None) -> JittedDerivative:
     """Make the jitted function that calls an emitter with the arguments of `function`.
 
     Parameters
@@ -243,11 +303,13 @@ def derivative(making: Making, function, name: str, make, result: str, extra: tu
     make : compiled.active.emitter.Emitter
         What is called.
     result : str
-        Expression of the result `r` of that call.
+        Expression of the result `r` of that call; ``{aux}`` stands for the aux.
     extra : tuple of str
         Further parameters, after those of the function.
     count : int, optional
         How many of the function's parameters there are; all of them by default.
+    aux : Dispatcher, optional
+        The jitted function that gives the aux at the same arguments.
     """
     parameters = list(inspect.signature(function.py_func).parameters.values())[:count]
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
@@ -259,8 +321,12 @@ def derivative(making: Making, function, name: str, make, result: str, extra: tu
         head = [p.name for p in parameters] + list(extra)
     names = [p.name for p in parameters] + list(extra)
     label = re.sub(r"\W", "_", f"{function.__name__}_{name}")
-    source = f"def {label}({', '.join(head)}):\n    r = _emitter({', '.join(names)})\n    return {result}\n"
-    space = {"_emitter": make, **defaults, "__name__": function.py_func.__module__}
+    first = ""
+    if aux is not None:  # before the derivative, as its function may change its arguments in place
+        fresh = ", ".join(f"_fresh({p.name})" for p in parameters)
+        first, result = f"    a = _aux({fresh})\n", result.format(aux="a")
+    source = f"def {label}({', '.join(head)}):\n{first}    r = _emitter({', '.join(names)})\n    return {result}\n"
+    space = {"_emitter": make, "_aux": aux, "_fresh": _fresh, **defaults, "__name__": function.py_func.__module__}
     exec(compile(source, f"<tape.{name} of {function.__name__}>", "exec"), space)
     body = space[label]
     made = JittedDerivative(body, making)
@@ -277,6 +343,22 @@ def _computes(function) -> str:
         function = function.original
     declared = sorted((name, str(kind)) for name, kind in function.locals.items())
     return f"{sorted((k, str(v)) for k, v in options_of(function).items())} {declared}"
+
+
+def _fresh(x):
+    """An argument that nobody else holds, in nopython mode."""
+    return _copied(x)
+
+
+@overload(_fresh)
+def _fresh_in_nopython(x):
+    if isinstance(x, types.Array):
+        return lambda x: x.copy()
+    if isinstance(x, types.BaseTuple):
+        parts = ", ".join(f"_fresh(x[{k}])" for k in range(len(x)))
+        made = f"_kind({parts})" if isinstance(x, types.BaseNamedTuple) else f"({parts},)" if len(x) else "()"
+        return eval(f"lambda x: {made}", {"_fresh": _fresh, "_kind": getattr(x, "instance_class", None)})
+    return lambda x: x
 
 
 def _original(function):

@@ -11,7 +11,8 @@ from compiled.table.instructions import TABLE
 from compiled.table.layout import FIELDS, FLAGS, LINE, OPCODE, OPERAND, OUTPUT, SCALAR, SPACE
 from compiled.table.views import View, contiguous
 from tape.jitted.derivatives import derivative, remembered, way_of
-from tape.recording.arguments import describe, leaves_of
+from tape.recording.arguments import apart, describe
+from tape.recording.containers import leaves_of
 from tape.recording.made import Making
 from tape.recording.trace import Trace, Workspace
 
@@ -26,7 +27,7 @@ def listing(function, numbers: tuple[int, ...], count: int):
         made, function, f"record_{numbers}", RecordedList(function, numbers, "tape.record"), "r", count=count))
 
 
-def recorded_trace(function, args, numbers: tuple[int, ...]) -> tuple[Trace, Workspace]:
+def recorded_trace(function, args, numbers: tuple[int, ...], has_aux: bool = False) -> tuple[Trace, Workspace]:
     """Run a jitted function on recorded numbers; returns its list, and the buffers with this run's values."""
     result, entries, values, cells = listing(function, numbers, len(args))(*args)
     leaves, _ = leaves_of((args, {}))
@@ -38,6 +39,7 @@ def recorded_trace(function, args, numbers: tuple[int, ...]) -> tuple[Trace, Wor
                  enumerate(zip(described, leaves, strict=True))]
     layout = _Layout([np.shape(leaves[k]) for k in recorded], entries, values)
     result_leaves, structure = leaves_of(result)
+    own = len(leaves_of(apart(result)[0])[0]) if has_aux else len(result_leaves)
     which, outputs, dtypes = [], [], []
     taken = 0
     for leaf in result_leaves:
@@ -52,7 +54,7 @@ def recorded_trace(function, args, numbers: tuple[int, ...]) -> tuple[Trace, Wor
     program = layout.program(outputs)
     outcomes = tuple(layout.values[program.code[i, OPERAND + 1]].tobytes() for i in program.instructions("guard"))
     trace = Trace(program=program, leaves=described, dynamic=recorded, wrt=list(range(len(recorded))), results=which,
-                  result_dtypes=dtypes, structure=structure, outcomes=outcomes)
+                  result_dtypes=dtypes, own=own, has_aux=has_aux, structure=structure, outcomes=outcomes)
     workspace = Workspace(program, trace.wrt, layout.values)
     trace.load(workspace, leaves)
     return trace, workspace

@@ -19,8 +19,9 @@ from compiled.native.threads import LanesFunction, most_threads
 from tape import jitted
 from tape.derivatives.gradients import value_and_grad
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import argument_numbers, check_argument_numbers, describe, leaves_of, result_leaves, with_leaves
+from tape.recording.arguments import Selection, check_held, describe, result_leaves
 from tape.recording.arrays import RecordedArray
+from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.made import Made, Making, made_function, made_method
 from tape.recording.recorder import check_integers, current_recorder
 from tape.recording.trace import Trace
@@ -179,6 +180,9 @@ class _Batch:
         for number, argument in enumerate(args):
             axis = axes[number] if isinstance(axes, tuple) else axes
             own = leaves_of(argument)[0]
+            for leaf in own:
+                if axis == 0 and isinstance(leaf, np.ndarray):
+                    check_held(leaf, f"argument {number} with a sample axis")
             mapped += [axis == 0 and not _is_static(leaf) for leaf in own]
             paths += [f"argument {number}" + (f", leaf {k}" if len(own) > 1 else "") for k in range(len(own))]
         mapped += [False] * (len(leaves) - len(mapped))
@@ -420,10 +424,9 @@ class CompiledLanes(Made):
         Values and gradients, each with that axis.
     """
 
-    def __init__(self, f, example_args, argnums, lanes):
-        numbers = argument_numbers(argnums)
-        check_argument_numbers(numbers, example_args)
-        self._making = Making("compile", f, tuple(example_args), {"argnums": argnums, "lanes": lanes})
+    def __init__(self, f, example_args, argnums, lanes, has_aux):
+        Selection(f, argnums).positions(len(example_args))
+        self._making = Making("compile", f, tuple(example_args), {"argnums": argnums, "lanes": lanes, "has_aux": has_aux})
         self._described = self._leaves(example_args, 0)
 
     @staticmethod
@@ -439,7 +442,9 @@ class CompiledLanes(Made):
     @cached_property
     def value_and_grad(self) -> Callable[..., Any]:
         """Values and gradients over samples."""
-        return self._checked("value_and_grad", value_and_grad(self._making.function, self._making.options["argnums"]))
+        options = self._making.options
+        function = value_and_grad(self._making.function, options["argnums"], has_aux=options["has_aux"])
+        return self._checked("value_and_grad", function)
 
     def _checked(self, name, f):
         function = _batched(f, 0, None, False, self._making.options["lanes"])
@@ -455,7 +460,7 @@ class CompiledLanes(Made):
         return over_samples
 
 
-def compile_lanes(f, example_args, argnums, lanes) -> CompiledLanes:
+def compile_lanes(f, example_args, argnums, lanes, has_aux=False) -> CompiledLanes:
     """See `tape.compile`.
 
     Raises
@@ -467,4 +472,4 @@ def compile_lanes(f, example_args, argnums, lanes) -> CompiledLanes:
     most = most_lanes(np.result_type(np.float32, *kinds))
     if lanes not in [2**k for k in range(1, 6) if 2**k <= most]:
         raise ValueError(f"tape.compile: lanes: expected a power of two from 2 to {most} for these arguments, got {lanes!r}")
-    return CompiledLanes(f, example_args, argnums, lanes)
+    return CompiledLanes(f, example_args, argnums, lanes, has_aux)

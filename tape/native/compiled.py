@@ -23,15 +23,8 @@ from compiled.table.layout import GUARD_FAILED
 from tape import jitted
 from tape.errors import GuardFailed, NotDifferentiable
 from tape.native.batch import CompiledLanes, compile_lanes
-from tape.recording.arguments import (
-    argument_numbers,
-    check_argument_numbers,
-    checked_leaves,
-    leaves_of,
-    like_argument,
-    require_scalar,
-    with_leaves,
-)
+from tape.recording.arguments import Selection, as_floats, checked_leaves, is_same, like_argument, require_scalar
+from tape.recording.containers import leaves_of, opened, with_leaves
 from tape.recording.freshness import State
 from tape.recording.made import Made, MadeAttribute, Making, PullbackFunction
 from tape.recording.recorder import current_recorder
@@ -139,11 +132,11 @@ class Compiled(Made, Generic[Y]):
     (25.0, array([6., 8.]))
     """
 
-    def __init__(self, function, args, argnums=0, trace=None):
-        self._making = Making("compile", function, tuple(args), {"argnums": argnums})
-        self._function, self._argnums = function, argnums
-        self._numbers = argument_numbers(argnums)
-        check_argument_numbers(self._numbers, args)
+    def __init__(self, function, args, argnums=0, has_aux=False, trace=None):
+        self._making = Making("compile", function, tuple(args), {"argnums": argnums, "has_aux": has_aux})
+        self._function, self._argnums, self._has_aux = function, argnums, has_aux
+        self._numbers = Selection(function, argnums).positions(len(args))
+        args = self._opened(args)
         self._read, self._has_come = None, trace is not None  # from another process, with its list
         if trace is None:
             trace, self._read = self._recorded(args)
@@ -151,20 +144,24 @@ class Compiled(Made, Generic[Y]):
         self._trace = trace
         self._leaves, self._structure = leaves_of(tuple(args))
         self._objects = [] if jitted.is_jitted(function) else objects_of(self._leaves)
-        self._whole = {k: _kind(trace.leaves[k]) for k in trace.dynamic if _kind(trace.leaves[k]) != "f"}
-        self._plain = (all(not isinstance(a, (tuple, list, dict)) for a in args) and len(trace.dynamic) == len(args)
-                       and not self._whole)
+        floats = {trace.dynamic[k] for k in trace.wrt}
+        self._whole = {k: _kind(trace.leaves[k]) for k in trace.dynamic if _kind(trace.leaves[k]) != "f" and k not in floats}
+        bare = [len(leaves) == 1 and leaves[0] is argument for argument, leaves in ((a, leaves_of(a)[0]) for a in args)]
+        self._plain = all(bare) and len(trace.dynamic) == len(args) and not self._whole and not trace.whole
         self._native = Lists(trace, c_name(function), leaf_names(function, args))
         self._branches: list[Compiled] = []
-        self._arrangement = self._arranged()
-        self._single = not isinstance(argnums, tuple) and not isinstance(args[argnums], (tuple, list, dict))
+        self._arrangement = self._arranged(args)
+        self._single = not isinstance(argnums, tuple) and bare[self._numbers[0]]
         self.njit = _Jitted(self)
 
     def _recorded(self, args):
         """The list of the function at these arguments, and what else it read."""
         if jitted.is_jitted(self._function):
-            return jitted.recorded_trace(self._function, args, self._numbers)[0], State(self._function).snapshot()
-        trace, _ = Traces(self._function, checks_integers=False).run(tuple(args), {}, self._numbers)
+            args = tuple(as_floats(x) if n in self._numbers else x for n, x in enumerate(args))
+            trace, _ = jitted.recorded_trace(self._function, args, self._numbers, self._has_aux)
+            return trace, State(self._function).snapshot()
+        traces = Traces(self._function, checks_integers=False, has_aux=self._has_aux)
+        trace, _ = traces.run(tuple(args), {}, self._numbers)
         return trace, trace.state
 
     # ------------------------------------------------------------------ the functions
@@ -178,7 +175,7 @@ class Compiled(Made, Generic[Y]):
     def value_and_grad(self) -> _ValueAndGrad[Y]:
         """``value_and_grad(*args)``: as of `tape.value_and_grad`."""
         trace = self._trace
-        require_scalar(trace.result_dtypes, [trace.result_shape(k) for k in range(len(trace.results))], "tape.compile")
+        require_scalar(trace.result_dtypes[: trace.own], [trace.result_shape(k) for k in range(trace.own)], "tape.compile")
         return _ValueAndGrad(self._native.value_and_grad, self)
 
     @cached_property
@@ -279,11 +276,11 @@ class Compiled(Made, Generic[Y]):
         """The leaves that are arguments of the list."""
         if self._plain and len(args) == len(self._leaves):
             return args
-        leaves, structure = leaves_of(tuple(args))
+        leaves, structure = leaves_of(self._opened(args))
         if structure != self._structure:
             raise ValueError(f"the arguments: expected the structure {self._structure}, got {structure}")
         for k, leaf in enumerate(self._trace.leaves):
-            if leaf.kind == "static" and leaves[k] != leaf.dtype:
+            if leaf.kind == "static" and not is_same(leaves[k], leaf.dtype):
                 raise ValueError(f"argument leaf {k}: compiled for {leaf.dtype!r:.60}, got {leaves[k]!r:.60}")
         for k, value in self._trace.fixed.items():
             if not np.array_equal(leaves[k], value):
@@ -293,23 +290,33 @@ class Compiled(Made, Generic[Y]):
             if (got := np.asarray(leaves[k]).dtype).kind not in ("b" if kind == "b" else "iub"):
                 expected = "booleans" if kind == "b" else "integers"
                 raise NotDifferentiable(f"argument leaf {k}: compiled for {expected}, got {got}; compile again for others")
-        return [leaves[k] for k in self._trace.dynamic]
+        return self._trace.inputs_of(leaves)
 
     def gradients(self, arrays):
         """Derivatives with respect to the differentiated arguments, in their structure; the arrays are the caller's to keep."""
         leaves = self._trace.like_arguments(arrays)
         if self._single:
             return leaves[0]
-        parts = [with_leaves(structure, [leaves[k] for k in places]) for places, structure in self._arrangement]
+        parts = [with_leaves(structure, [leaf if k is None else leaves[k] for k, leaf in zip(places, own, strict=True)])
+                 for places, own, structure in self._arrangement]
         return tuple(parts) if isinstance(self._argnums, tuple) else parts[0]
 
-    def _arranged(self):
-        """For each differentiated argument the places of its leaves among the gradients, and its structure."""
+    def _arranged(self, args):
+        """For each differentiated argument the places of its leaves among the gradients (None: it has no gradient, but goes
+        along), the leaves of the example, and its structure."""
         trace = self._trace
         places = {trace.dynamic[k]: n for n, k in enumerate(trace.wrt)}
-        args = with_leaves(self._structure, list(range(len(self._leaves))))
-        taken = [leaves_of(args[number]) for number in self._numbers]
-        return [([places[k] for k in own], structure) for own, structure in taken]
+        counts = [len(leaves_of(argument)[0]) for argument in args]
+        found = []
+        for number in self._numbers:
+            first = sum(counts[:number])
+            own = range(first, first + counts[number])
+            found.append(([places.get(k) for k in own], [self._leaves[k] for k in own], leaves_of(args[number])[1]))
+        return found
+
+    def _opened(self, args) -> tuple:
+        """The arguments, with containers in the place of differentiated arrays with labels."""
+        return tuple(opened(x) if n in self._numbers and x.__class__ is not np.ndarray else x for n, x in enumerate(args))
 
     def fault(self, leaves) -> Exception:
         """What is wrong with arguments for which machine code stopped: the sweeps say where an index is out of bounds."""
@@ -329,7 +336,7 @@ class Compiled(Made, Generic[Y]):
                 return getattr(branch, name)(*args)
             except GuardFailed:
                 continue
-        branch = Compiled(self._function, self._like_examples(args if name != "jvp" else args[0]), self._argnums)
+        branch = Compiled(self._function, self._like_examples(args if name != "jvp" else args[0]), self._argnums, self._has_aux)
         self._branches = [branch, *self._branches[: MOST_BRANCHES - 1]]
         return getattr(branch, name)(*args)
 
@@ -376,7 +383,8 @@ class _ValueAndGrad(CompiledCall, Generic[Y]):
         trace = owner._trace
         self._leaf = trace.leaves[trace.dynamic[trace.wrt[0]]]
         # One array of the list's dtype and one number: nothing to convert.
-        self._simple = (owner._plain and len(native.signature.pointers()) == 1 and not isinstance(owner._argnums, tuple)
+        self._simple = (owner._plain and not trace.has_aux and len(native.signature.pointers()) == 1
+                        and not isinstance(owner._argnums, tuple)
                         and self._leaf.kind == "array" and self._leaf.dtype == self._dtype
                         and trace.result_dtypes[0] == self._dtype and native.signature.returns_number)
         self._shape, self._number = self._leaf.shape, self._dtype.type
@@ -401,14 +409,19 @@ class _Jvp(CompiledCall, Generic[Y]):
 
     def __call__(self, primals: tuple[Any, ...] | list[Any], tangents: tuple[Any, ...] | list[Any]) -> tuple[Y, Y]:
         owner = self.owner
-        given = [leaf for n in sorted(set(owner._numbers)) for leaf in leaves_of(tangents[owner._numbers.index(n)])[0]]
+        numbers, given = sorted(set(owner._numbers)), []
+        for n in numbers:
+            wanted = [k is not None for k in owner._arrangement[owner._numbers.index(n)][0]]
+            leaves = leaves_of(opened(tangents[owner._numbers.index(n)]))[0]
+            given += [leaf for leaf, w in zip(leaves, wanted, strict=True) if w]
         try:
             results = self.results([*owner.leaves(tuple(primals)), *given])
         except GuardFailed:
             return owner.other_branch((primals, tangents), "jvp")
         trace = owner._trace
         count = len(trace.program.outputs)
-        return trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
+        value, tangent = trace.assembled(results[:count]), trace.assembled(results[count:], tangents=True)
+        return (value[0], tangent[0], value[1]) if trace.has_aux else (value, tangent)
 
 
 class _Vjp(CompiledCall, Generic[Y]):
@@ -422,12 +435,14 @@ class _Vjp(CompiledCall, Generic[Y]):
         except GuardFailed:
             return owner.other_branch(primals, "vjp")
 
-        return value, PullbackFunction.of(owner._function, self.pulled, saved)
+        value = (value[0], value[1]) if owner._has_aux else (value,)
+        return value[0], PullbackFunction.of(owner._function, self.pulled, saved), *value[1:]
 
     def pulled(self, saved, seed):
         """Pull adjoints of the results back to the arguments, which were saved."""
         trace = self.owner._trace
-        seeds = checked_leaves(seed, trace.structure, [None] * len(trace.results))  # their shapes as all arguments'
+        structure = trace.structure.child(0) if trace.has_aux else trace.structure
+        seeds = checked_leaves(opened(seed), structure, [None] * trace.own)  # their shapes as all arguments'
         results = self.results([*saved, *trace.of_outputs(seeds)])
         return self.owner.gradients(results[len(trace.program.outputs) :])
 
@@ -456,12 +471,15 @@ class _Jitted(MadeAttribute):
 
 
 @typing.overload
-def compile(f: Jitted, *example_args: Any, argnums: int | tuple[int, ...] = 0, lanes: None = None) -> Compiled[Any]: ...
+def compile(f: Jitted, *example_args: Any, argnums: int | str | tuple[int | str, ...] = 0, lanes: None = None,
+            has_aux: bool = False) -> Compiled[Any]: ...
 @typing.overload
-def compile(f: Callable[..., Y], *example_args: Any, argnums: int | tuple[int, ...] = 0, lanes: None = None) -> Compiled[Y]: ...
+def compile(f: Callable[..., Y], *example_args: Any, argnums: int | str | tuple[int | str, ...] = 0, lanes: None = None,
+            has_aux: bool = False) -> Compiled[Y]: ...
 @typing.overload
-def compile(f: Callable[..., Any], *example_args: Any, argnums: int | tuple[int, ...] = 0, lanes: int) -> CompiledLanes: ...
-def compile(f, *example_args, argnums=0, lanes=None):
+def compile(f: Callable[..., Any], *example_args: Any, argnums: int | str | tuple[int | str, ...] = 0, lanes: int,
+            has_aux: bool = False) -> CompiledLanes: ...
+def compile(f, *example_args, argnums=0, lanes=None, has_aux=False):
     """Compile a function, and its derivatives, to machine code for arguments like the examples.
 
     Parameters
@@ -470,11 +488,13 @@ def compile(f, *example_args, argnums=0, lanes=None):
         NumPy code or a jitted function.
     *example_args : arrays, floats, or nested containers of them
         Their shapes and dtypes are what is compiled for; their values only choose the branches of Python code.
-    argnums : int or tuple of int
-        Which arguments to differentiate with respect to.
+    argnums : int, str, or tuple of them
+        Which arguments to differentiate with respect to, by position or name.
     lanes : int, optional
         Compile for a leading sample axis, so many samples at once (see `tape.batch`); arguments and results then have one more
         axis than the examples.
+    has_aux : bool
+        As for `tape.value_and_grad`: the value is then the pair ``(value, aux)``, `jvp` and `vjp` give the aux third.
 
     Returns
     -------
@@ -503,8 +523,8 @@ def compile(f, *example_args, argnums=0, lanes=None):
     if not example_args:
         raise NotDifferentiable("tape.compile: expected example arguments after the function")
     if lanes is not None:
-        return compile_lanes(f, example_args, argnums, lanes)
-    return Compiled(f, example_args, argnums)
+        return compile_lanes(f, example_args, argnums, lanes, has_aux)
+    return Compiled(f, example_args, argnums, has_aux)
 
 
 def _kind(leaf) -> str:

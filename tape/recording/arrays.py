@@ -7,18 +7,20 @@ stand in the tables of `dispatch.py`.
 
 from __future__ import annotations
 
+import functools
 import operator
 
 import numpy as np
-import optree
 
 from compiled.table.instructions import TABLE
 from compiled.table.numbers import Number
 from compiled.table.views import View
 from tape.errors import NotDifferentiable
 from tape.recording import integers
+from tape.recording.containers import LEAF_TYPES, leaves_of, opened, with_leaves
 from tape.recording.dispatch import SYNTAX, TAKEN_OVER, call_function
-from tape.recording.lines import asked_by_user, called_by_scipy, user_line
+from tape.recording.foreign import PACKAGES, has_products_by_star, is_sparse, numbers_of, package_of
+from tape.recording.lines import asked_by_sparse, asked_by_user, called_by, user_line
 from tape.recording.methods import add_methods
 from tape.recording.python_numbers import divided, power
 from tape.recording.recorded import Recorded
@@ -155,6 +157,12 @@ def plain(x):
         if any(isinstance(item, (RecordedArray, list, tuple)) for item in x):
             return SYNTAX["stacked"](x)
         return plain(np.asarray(x))
+    numbers = numbers_of(x)
+    if numbers is not None:
+        return plain(numbers)
+    if is_sparse(x):
+        raise NotDifferentiable(f"{_here()}: a sparse matrix in another operation than a product: expected A @ x or x @ A; "
+                                "make it dense with A.toarray(), or use its elements, A.data")
     raise NotDifferentiable(f"an operand of type {type(x).__name__}: expected an array or a number, got {x!r:.80}")
 
 
@@ -184,9 +192,14 @@ class RecordedArray(Recorded, Number):
 
     __slots__ = ()
     __hash__ = None
+    __pandas_priority__ = 5000
+    """Above that of pandas' own, whose operators hand over: its numbers are constants here."""
 
     def __init__(self, recorder: Recorder, view: View, dtype, plain_type=None, writeable: bool = True):
         self.recorder, self.view, self.dtype, self.plain_type, self.writeable = recorder, view, dtype, plain_type, writeable
+
+    def __init_subclass__(cls):
+        LEAF_TYPES.add(cls)
 
     @property
     def __class__(self):
@@ -198,11 +211,15 @@ class RecordedArray(Recorded, Number):
     @staticmethod
     def apply(name, operands):
         """Record an operator; operands of other array types (which may hold recorded arrays) take it over, as in NumPy."""
+        if _have_labels(operands):
+            return SYNTAX["labelled"](functools.partial(_applied, name), operands)
         try:
             return record(name, operands, all(map(_is_python_number, operands)))
         except NotDifferentiable:
             if any(map(_is_foreign, operands)):
                 return NotImplemented
+            if name == "mul" and any(map(has_products_by_star, operands)):
+                return operator.matmul(*operands)
             raise
 
     # ------------------------------------------------------------------ what it looks like
@@ -289,7 +306,14 @@ class RecordedArray(Recorded, Number):
             "tape.stop_gradient(x) where a constant is meant")
 
     def __array__(self, dtype=None, copy=None):
-        function = called_by_scipy()
+        asking = asked_by_sparse()
+        if asking in PRODUCTS:
+            return PRODUCTS[asking]
+        function = called_by("labels")
+        if function is not None:
+            raise NotDifferentiable(f"{_here()}: {function} of pandas or xarray takes plain arrays alone; use NumPy's function "
+                                    "of the numbers, as in series.to_numpy() @ x")
+        function = called_by("scipy")
         if function is not None:
             raise NotDifferentiable(
                 f"{_here()}: SciPy's {function} takes plain arrays alone; tape.scipy.linalg and tape.scipy.special have "
@@ -306,6 +330,8 @@ class RecordedArray(Recorded, Number):
     # ------------------------------------------------------------------ NumPy's protocols
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        if method == "__call__" and _have_labels(inputs):
+            return SYNTAX["labelled"](functools.partial(ufunc, **kwargs), inputs)
         try:
             return SYNTAX["ufunc"](ufunc, method, inputs, kwargs)
         except NotDifferentiable:
@@ -338,10 +364,10 @@ class RecordedArray(Recorded, Number):
         return _power(other, self)
 
     def __matmul__(self, other):
-        return np.matmul(self, other)
+        return SYNTAX["by sparse"](self, other) if is_sparse(other) else np.matmul(self, other)
 
     def __rmatmul__(self, other):
-        return np.matmul(other, self)
+        return SYNTAX["sparse"](other, self) if is_sparse(other) else np.matmul(other, self)
 
     def __floordiv__(self, other):
         return _divided("floor division", self, other)
@@ -457,6 +483,13 @@ class RecordedArray(Recorded, Number):
         return self._in_place(self @ other)
 
 
+LEAF_TYPES.add(RecordedArray)
+
+
+PRODUCTS = {"_matmul_dispatch": np.array(None), "dot": np.empty(0)}
+"""Methods in which SciPy's sparse matrices look at what they are multiplied with → what has them leave the product to it: for
+`@` something that is no array, for `dot` of coordinates, which then says `@`, anything else."""
+
 _PYTHON_TYPES = (float, int, bool)
 
 
@@ -490,9 +523,21 @@ def _bitwise(operation, ufunc, *operands):
     return ufunc(*operands)
 
 
+def _applied(name, *operands):
+    """An operator of operands without labels."""
+    return RecordedArray.apply(name, operands)
+
+
+def _have_labels(operands) -> bool:
+    """Whether some operands are arrays with labels, of pandas or xarray."""
+    return not LEAF_TYPES.issuperset(map(type, operands)) and any(
+        package_of(x) in PACKAGES and numbers_of(x) is not None for x in operands)
+
+
 def _is_foreign(x) -> bool:
-    """Whether this is an array of a type that is neither NumPy's nor ours."""
-    return hasattr(type(x), "__array_ufunc__") and not isinstance(x, (RecordedArray, np.ndarray, np.generic))
+    """Whether this is an array of a type that is neither NumPy's nor ours, nor one of those whose numbers are operands."""
+    return (hasattr(type(x), "__array_ufunc__") and not isinstance(x, (RecordedArray, np.ndarray, np.generic))
+            and package_of(x) not in PACKAGES)
 
 
 def _point(view: View) -> View:
@@ -598,7 +643,7 @@ def stop_gradient(x: X) -> X:
         return x.detach()
     if isinstance(x, (float, int, np.ndarray, np.generic)):
         return x
-    leaves, structure = optree.tree_flatten(x)
-    if leaves == [x]:
+    leaves, structure = leaves_of(opened(x))
+    if len(leaves) == 1 and leaves[0] is x:
         return x
-    return optree.tree_unflatten(structure, [stop_gradient(leaf) for leaf in leaves])
+    return with_leaves(structure, [stop_gradient(leaf) for leaf in leaves])

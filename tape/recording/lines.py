@@ -1,5 +1,6 @@
 """Finding the user's own line: the innermost frame that is neither this project's nor NumPy's or SciPy's."""
 
+import importlib.util
 import os
 import sys
 
@@ -8,6 +9,7 @@ import optree
 import scipy
 
 import compiled
+from tape.recording.foreign import PACKAGES
 
 
 def folder_of(module) -> str:
@@ -17,8 +19,16 @@ def folder_of(module) -> str:
 
 
 THIS = sys.modules[__name__]
+def folders_of(packages) -> list[str]:
+    """The folders of those packages that are installed, which are not loaded for that."""
+    found = map(importlib.util.find_spec, packages)
+    return [os.path.join(folder, "") for spec in found if spec is not None for folder in spec.submodule_search_locations or ()]
+
+
 _SCIPY = folder_of(scipy)
-_INTERNAL = tuple(map(folder_of, (THIS, compiled, np, optree, scipy)))
+_LABELS = tuple(folders_of(PACKAGES))
+_SPARSE = os.path.join(_SCIPY, "sparse", "")
+_INTERNAL = (*map(folder_of, (THIS, compiled, np, optree, scipy)), *_LABELS)
 _is_internal: dict[str, bool] = {}
 
 
@@ -33,6 +43,12 @@ def user_line() -> tuple[str, int]:
     return "<unknown>", 0
 
 
+def asked_by_sparse() -> str | None:
+    """The name of the method of a sparse matrix of SciPy's that calls the function that asks this; None for other callers."""
+    code = sys._getframe(2).f_code
+    return code.co_name if code.co_filename.startswith(_SPARSE) else None
+
+
 def asked_by_user() -> bool:
     """Whether what calls the function that asks this is the user's code, and not a library that looks for the real type."""
     frame = sys._getframe(2)
@@ -43,15 +59,16 @@ def asked_by_user() -> bool:
     return frame.f_code is np.isscalar.__code__ or frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES
 
 
-_LIBRARIES = {"tape", "compiled", "numpy", "scipy", "optree", "numba", "functools", "copyreg", "weakref"}
+_LIBRARIES = {"tape", "compiled", "numpy", "scipy", "optree", "numba", "functools", "copyreg", "weakref", *PACKAGES}
 """Packages that ask for the type of an object to treat it rightly."""
 
 
-def called_by_scipy() -> str | None:
-    """The function of SciPy's that the user called, if what is running was called from one."""
+def called_by(package: str) -> str | None:
+    """The function of "scipy", or of "labels" (pandas and xarray), that the user called, if this was called from one."""
     frame, found = sys._getframe(1), None
     while frame is not None and frame.f_code.co_filename.startswith(_INTERNAL):
-        if frame.f_code.co_filename.startswith(_SCIPY):
+        own = frame.f_code.co_filename.startswith(_SCIPY if package == "scipy" else _LABELS)
+        if own and not frame.f_code.co_name.startswith("__array"):
             found = frame.f_code.co_name
         frame = frame.f_back
     return found

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from tape.recording import array_api
+
 
 def add_methods(kind: type, names) -> None:
-    """Give a class the ndarray methods that are NumPy functions of the same names, and reshape and transpose."""
+    """Give a class the ndarray methods that are NumPy functions of the same names, and those that every array has."""
     for name in names:
         setattr(kind, name, _method(name))
     kind.reshape, kind.transpose = _reshape, _transpose
+    kind.__array_namespace__, kind.to_device = array_api.array_namespace, array_api.to_device
+    kind.device = property(array_api.device)
+    array_api.OURS.add(kind)
 
 
 def _method(name):

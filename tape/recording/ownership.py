@@ -17,7 +17,8 @@ import optree
 import scipy
 
 import compiled
-from tape.recording.lines import THIS, folder_of
+from tape.recording.foreign import PACKAGES
+from tape.recording.lines import THIS, folder_of, folders_of
 
 
 def _real(path):
@@ -29,7 +30,7 @@ _STANDARD = _real(sysconfig.get_path("stdlib"))
 MACHINERY = tuple(_real(folder_of(module)) for module in (THIS, compiled, numba, llvmlite, optree))
 """Where objects are from whose insides are no business of the user's function."""
 
-_LIBRARIES = (*MACHINERY, *(_real(folder_of(module)) for module in (np, scipy)))
+_LIBRARIES = (*MACHINERY, *(_real(folder_of(module)) for module in (np, scipy)), *map(_real, folders_of(PACKAGES)))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -10,8 +10,9 @@ import numpy as np
 from compiled.table.views import has_distinct_cells
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import changes_inputs, memory_of, shared_leaves
-from tape.recording.arguments import argument_of, describe, differentiated_leaves, leaves_of, result_leaves, with_leaves
-from tape.recording.arrays import RecordedArray
+from tape.recording.arguments import HELD, apart, argument_of, describe, differentiated_leaves, result_leaves
+from tape.recording.arrays import RecordedArray, stop_gradient
+from tape.recording.containers import leaves_of, opened, with_leaves
 from tape.recording.freshness import State
 from tape.recording.integers import bounds_of_argument, is_integral
 from tape.recording.random_states import global_random_state
@@ -28,10 +29,12 @@ class Recording:
         NumPy code.
     args, kwargs
         Its arguments.
-    argnums : tuple of int
-        Which positional arguments are differentiated.
+    argnums : tuple of int and str
+        Which positional and keyword arguments are differentiated.
     checks_integers : bool
         See `traces.Traces`.
+    has_aux : bool
+        Whether the function returns a pair, of which the second part is no result but goes along.
 
     Attributes
     ----------
@@ -39,11 +42,11 @@ class Recording:
         What the function reads beside its arguments, as of now: it may be other variables than at an earlier call.
     """
 
-    def __init__(self, function, args, kwargs, argnums, checks_integers: bool):
-        self.function, self.checks_integers = function, checks_integers
+    def __init__(self, function, args, kwargs, argnums, checks_integers: bool, has_aux: bool = False):
+        self.function, self.checks_integers, self.has_aux = function, checks_integers, has_aux
         self.leaves, self.structure = leaves_of((args, kwargs))
         self.described = [describe(leaf) for leaf in self.leaves]
-        self.differentiated = differentiated_leaves(args, argnums, self.leaves, self.described)
+        self.differentiated = differentiated_leaves(args, kwargs, argnums, self.leaves, self.described)
         self.state = State(function)
 
     def traced(self) -> tuple[Trace, Workspace]:
@@ -70,8 +73,9 @@ class Recording:
     def _promoted(self, shared=()):
         """Record the function in the precision of its arguments, or in double precision where it meets that."""
         # Python floats are weak, as in NumPy: they do not make a float32 list float64.
-        arrays = [d.dtype for d in self.described
-                  if d.kind != "static" and not isinstance(d.dtype, type) and d.dtype.kind == "f"]
+        # Integers where floats are meant count as float64.
+        arrays = [d.dtype if d.dtype.kind == "f" else np.float64 for k, d in enumerate(self.described)
+                  if d.kind != "static" and not isinstance(d.dtype, type) and (d.dtype.kind == "f" or k in self.differentiated)]
         try:
             return self._recorded(np.result_type(*arrays) if arrays else np.dtype(np.float64), shared)
         except Promote:
@@ -84,17 +88,26 @@ class Recording:
         for one, other in shared:
             if isinstance(inputs[other], RecordedArray):  # not so integers that cells do not hold
                 inputs[other].view = inputs[one].view
-        args, kwargs = with_leaves(self.structure, inputs)
         with recorder.recording():
+            args, kwargs = with_leaves(self.structure, inputs)
             try:
-                results, structure = result_leaves(self.function(*args, **kwargs))
+                results, structure, own = self._results(self.function(*args, **kwargs))
             except (TypeError, ValueError) as error:
                 raise _reason(error) from None
         outputs, which, dtypes = _outputs(recorder, results)
         trace = Trace(program=recorder.program(outputs), leaves=self.described, results=which, result_dtypes=dtypes,
-                      structure=structure, outcomes=tuple(recorder.outcomes), **fields)
+                      own=own, has_aux=self.has_aux, structure=structure, outcomes=tuple(recorder.outcomes), **fields)
         # What nobody has asked for yet is computed when somebody does: a derivative in native code computes it anyway.
         return trace, Workspace(trace.program, trace.wrt, recorder.memory.values, recorder.executed)
+
+    def _results(self, returned):
+        """Leaves and structure of what the function returned, and how many are no aux, from which nothing flows back."""
+        if not self.has_aux:
+            leaves, structure = result_leaves(returned)
+            return leaves, structure, len(leaves)
+        result, aux = apart(returned)
+        leaves, structure = leaves_of((opened(result), opened(stop_gradient(aux))))
+        return leaves, structure, len(result_leaves(result)[0])
 
     def _inputs(self, recorder):
         """What the function is called with, leaf by leaf, and what the list has to say of it."""
@@ -116,7 +129,7 @@ class Recording:
             dynamic.append(k)
             array = np.asarray(leaf)
             if is_differentiated and array.dtype.kind in "iu":
-                array = array.astype(np.float64)
+                array = array.astype(np.float64)  # integers where floats are meant
             view = recorder.input(array, is_differentiated, bounds.get(k))
             inputs.append(argument_of(recorder, view, array.dtype, description))
             inputs[-1].writeable = description.kind != "array" or bool(leaf.flags.writeable)
@@ -142,8 +155,9 @@ def _outputs(recorder, results):
 
 
 def objects_of(leaves):
-    """The leaves that are neither numbers nor arrays."""
-    return [leaf for leaf in leaves if not isinstance(leaf, (float, int, np.ndarray, np.generic, str, type(None)))]
+    """The leaves that are neither numbers nor arrays of numbers that cells hold."""
+    return [leaf for leaf in leaves if not isinstance(leaf, (float, int, np.generic, str, type(None)))
+            and not (isinstance(leaf, np.ndarray) and leaf.dtype.char in HELD)]
 
 
 def _narrowed(bounds, described):

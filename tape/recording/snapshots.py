@@ -17,6 +17,7 @@ import types
 import numpy as np
 
 from compiled.native.comparison import Pieces, memcmp
+from tape.recording.foreign import PACKAGES, contents_of, is_sparse
 from tape.recording.made import MadeFunction
 from tape.recording.ownership import MACHINERY, file_of, is_library
 from tape.recording.random_states import random_state
@@ -250,7 +251,8 @@ class NeverEqual:
 def _is_told_by_contents(value) -> bool:
     """Whether only its contents tell whether an object has changed: generators, buffers, sets."""
     return isinstance(value, (NeverEqual, bytearray, array.array, memoryview, np.random.Generator, np.random.RandomState,
-                              random.Random, set, *_VIEWS)) or hasattr(type(value), "__next__") or is_method_in_c(value)
+                              random.Random, set, *_VIEWS)) or hasattr(type(value), "__next__") or is_method_in_c(value) or (
+                                  type(value).__module__.startswith(PACKAGES))
 
 
 class Look:
@@ -326,6 +328,9 @@ class Look:
             return value.__name__, self.content(value.__self__, depth)
         if isinstance(value, (bytearray, array.array, memoryview)):
             return type(value), bytes(value)
+        if type(value).__module__.startswith(PACKAGES) and depth > 0:
+            held = contents_of(value)
+            return (type(value), self.content(held, depth - 1)) if held is not None else id(value)
         if isinstance(value, _VIEWS) and depth > 0:
             held = dict if isinstance(value, types.MappingProxyType) else list
             return type(value), self.content(held(value), depth - 1)
@@ -339,7 +344,7 @@ def attributes_of(value, names) -> dict:
     own = getattr(value, "__dict__", None)
     slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
     found = {**{name: getattr(value, name) for name in slots}, **(own if isinstance(own, dict) else {})}
-    if names is None or isinstance(value, _WRAPPERS):
+    if names is None or isinstance(value, _WRAPPERS) or is_sparse(value):
         return found
     return {name: item for name, item in found.items() if name in names}
 

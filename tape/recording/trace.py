@@ -18,7 +18,8 @@ from compiled.lists.program import Program
 from compiled.sweeps.engine import Engine, engine_of
 from compiled.table.layout import OPCODE, OPERAND
 from tape.recording.argument_memory import ArgumentMemory
-from tape.recording.arguments import Leaf, like_argument, require_scalar, with_leaves
+from tape.recording.arguments import Leaf, is_number, like_argument, require_scalar
+from tape.recording.containers import with_leaves
 from tape.recording.integers import Interval, interval_of
 from tape.recording.recorder import check_integers, raise_status
 
@@ -88,6 +89,8 @@ class Trace:
         For each leaf of the result a number among the program's outputs, or, in a tuple, the constant it is.
     result_dtypes : list of dtype
         Of the leaves of the result.
+    has_aux, own : bool, int
+        Whether the result is a pair (result, aux), and how many leaves are no aux; those come first.
     structure : optree structure
         Of the result.
     outcomes : tuple of bytes
@@ -114,6 +117,8 @@ class Trace:
         The instructions that are guards.
     engine : Engine
         The sweeps that run the list.
+    whole : list of int
+        Leaves that are integers where floats are meant.
     """
 
     program: Program
@@ -123,6 +128,8 @@ class Trace:
     results: list
     result_dtypes: list
     structure: Any
+    own: int = -1
+    has_aux: bool = False
     outcomes: tuple[bytes, ...] = ()
     bounds: dict[int, Interval] = field(default_factory=dict)
     fixed: dict[int, Any] = field(default_factory=dict)
@@ -137,25 +144,31 @@ class Trace:
     is_singular: bool = field(init=False)
     guards: list[int] = field(init=False)
     engine: Engine = field(init=False)
+    whole: list[int] = field(init=False)
     idle: collections.deque = field(init=False)
 
     def __post_init__(self):
+        if self.own < 0:
+            self.own = len(self.results)
         nbytes = 2 * self.program.values.nbytes + 1  # values and adjoints
         self.idle = collections.deque(maxlen=min(max(IDLE_BYTES // nbytes, 1), IDLE_WORKSPACES))
         kinds = [self.leaves[k].dtype for k in self.dynamic]
+        floats = {self.dynamic[k] for k in self.wrt}
         self._integers = [k for k, kind in zip(self.dynamic, kinds, strict=True)
-                          if kind is int or (kind is not float and kind.kind in "iu")]
+                          if k not in floats and (kind is int or (kind is not float and kind.kind in "iu"))]
         self.has_bounds = bool(self.bounds or self.fixed)
         self.is_singular = bool(self.program.table.singular[self.program.code[:, OPCODE]].any())
         self.guards = self.program.instructions("guard")
         self.engine = engine_of(self.program.table, self.program.values.dtype)
-        own = [self.leaves[self.dynamic[k]] for k in self.wrt]
-        self.has_own_dtype = all(leaf.kind == "array" and leaf.dtype == self.program.values.dtype for leaf in own)
+        differentiated = [self.leaves[self.dynamic[k]] for k in self.wrt]
+        dtype = self.program.values.dtype
+        self.whole = [self.dynamic[k] for k in self.wrt if np.dtype(self.leaves[self.dynamic[k]].dtype).kind in "iu"]
+        self.has_own_dtype = all(leaf.kind == "array" and leaf.dtype == dtype for leaf in differentiated)
 
     def __reduce__(self):
         # Not what runs the list, which is of this process, nor what else its function read there.
         kept = ("program", "leaves", "dynamic", "wrt", "results", "result_dtypes", "structure", "outcomes", "bounds", "fixed",
-                "memory")
+                "memory", "own", "has_aux")
         return _trace, ({name: getattr(self, name) for name in kept},)
 
     def run(self, leaves: list) -> tuple[Workspace, int]:
@@ -194,6 +207,10 @@ class Trace:
         for cells, k in zip(workspace.inputs, self.dynamic, strict=True):
             cells[...] = leaves[k]
 
+    def inputs_of(self, leaves) -> list:
+        """The leaves that are inputs of the list, integers where floats are meant as floats, as machine code takes them."""
+        return [np.asarray(leaves[k], float)[()] if k in self.whole else leaves[k] for k in self.dynamic]
+
     def forward(self, workspace: Workspace) -> int:
         """Run the forward sweep; returns its status."""
         program, workspace.left_at = self.program, None
@@ -230,11 +247,15 @@ class Trace:
                 array = arrays[which] if arrays[which].dtype == kind else arrays[which].astype(kind)
                 leaves.append(array if array.ndim else array[()])
             else:
-                leaves.append(np.zeros(np.shape(which[0]))[()] if tangents else _own(which[0]))
+                leaves.append(np.zeros(np.shape(which[0]))[()] if tangents and is_number(which[0]) else _own(which[0]))
         return with_leaves(self.structure, leaves)
 
     def of_outputs(self, leaves) -> list:
-        """Those leaves of something like the result that belong to outputs of the list, in the order of the outputs."""
+        """Those leaves of something like the result, without an aux, that belong to outputs of the list, in their order.
+
+        Those of an aux are zero.
+        """
+        leaves = [*leaves, *(np.zeros(self.result_shape(k)) for k in range(self.own, len(self.results)))]
         return [leaf for leaf, which in zip(leaves, self.results, strict=True) if isinstance(which, int)]
 
     def like_arguments(self, arrays) -> list:
@@ -247,9 +268,15 @@ class Trace:
     def check_scalar(self, what: str) -> None:
         """Raise NotDifferentiable when the function returns anything but one float of shape ()."""
         if not self.is_scalar:  # which is asked at every call
-            require_scalar(self.result_dtypes, [self.result_shape(k) for k in range(len(self.results))], what)
+            require_scalar(self.result_dtypes[: self.own], [self.result_shape(k) for k in range(self.own)], what)
             self.is_scalar = True
-            self.is_own_scalar = bool(self.program.outputs) and self.result_dtypes[0] == self.program.values.dtype
+            own = isinstance(self.results[0], int) and self.result_dtypes[0] == self.program.values.dtype
+            self.is_own_scalar = own and not self.has_aux
+
+    @property
+    def own_outputs(self) -> list[int]:
+        """The numbers of the list's outputs that are no aux."""
+        return [which for which in self.results[: self.own] if isinstance(which, int)]
 
     def result_shape(self, k: int) -> tuple[int, ...]:
         """Shape of leaf k of the result."""

@@ -8,7 +8,6 @@ What is not here: the lists themselves (`trace.py`), and how a call is recorded 
 
 from __future__ import annotations
 
-import functools
 import itertools
 import weakref
 from typing import Any
@@ -18,7 +17,8 @@ import numpy as np
 from compiled.forking import Lock
 from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import memory_of
-from tape.recording.arguments import describe, leaves_of
+from tape.recording.arguments import HELD, describe
+from tape.recording.containers import leaves_of, orders
 from tape.recording.freshness import State
 from tape.recording.recorder import failed_guard
 from tape.recording.recordings import Recording, objects_of
@@ -43,9 +43,11 @@ class Traces:
         results could be beyond what cells hold.
     replay : bool
         Whether lists are kept for further calls.
+    has_aux : bool
+        Whether the function returns a pair, of which the second part is no result but goes along.
     """
 
-    def __init__(self, function, checks_integers=True, replay=True):
+    def __init__(self, function, checks_integers=True, replay=True, has_aux=False):
         if not callable(function):
             raise NotDifferentiable(f"expected a function, got {type(function).__name__} ({function!r:.60})")
         try:
@@ -54,7 +56,7 @@ class Traces:
         except TypeError:
             self._function = lambda: function
         self._groups: dict[Any, list[Trace]] = {}
-        self._checks_integers, self._replay_calls = checks_integers, replay
+        self._checks_integers, self._replay_calls, self._has_aux = checks_integers, replay, has_aux
         self._clock = itertools.count()
         self._states: State | None = None
 
@@ -84,13 +86,11 @@ class Traces:
 
     def find(self, args, kwargs, argnums):
         """Return the key of a call, its leaves, and the lists that were recorded for it and are not stale."""
-        key = None if kwargs else _plain_key(args, argnums)
-        if key is not None:
-            leaves = args
-        else:
+        key, leaves = None if kwargs else _plain_key(args, argnums), args
+        if key is None or (key not in self._groups and not _are_held(args)):
             leaves, structure = leaves_of((args, kwargs))
-            orders = _orders((args, kwargs)) if _has_orders(structure) else ()
-            key = self._key((structure, orders), [describe(leaf) for leaf in leaves], argnums)
+            own = structure, orders((args, kwargs), structure)
+            key = self._key(own, [describe(leaf) for leaf in leaves], argnums)
         traces = self._groups.get(key)
         if traces:
             return key, leaves, self._fresh(traces, leaves, () if leaves is args else objects_of(leaves))
@@ -115,7 +115,7 @@ class Traces:
             found = self._replay(traces, leaves)
             if found is not None:
                 return found
-        recording = Recording(self._function(), args, kwargs, argnums, self._checks_integers)
+        recording = Recording(self._function(), args, kwargs, argnums, self._checks_integers, self._has_aux)
         self._states = recording.state
         trace, workspace = recording.traced()
         if trace.state is not None and self._replay_calls:
@@ -130,7 +130,7 @@ class Traces:
         key = (argnums, structure, tuple(described))
         try:
             hash(key)
-        except TypeError:
+        except (TypeError, ValueError):  # ValueError is of memoryviews
             static = tuple(id(d.dtype) if d.kind == "static" else d for d in described)
             key = (argnums, structure, static)
         return key
@@ -174,17 +174,9 @@ class Traces:
                     del self._groups[oldest_key]
 
 
-@functools.lru_cache(maxsize=4096)
-def _has_orders(structure) -> bool:
-    """Whether a structure has dicts of more than one key."""
-    return (structure.num_children > 1 and issubclass(structure.type, dict)) or any(map(_has_orders, structure.children()))
-
-
-def _orders(tree):
-    """The orders of the keys of dicts in a structure, which do not count for whether structures are equal."""
-    if isinstance(tree, dict):
-        return tuple(tree), *map(_orders, tree.values())
-    return tuple(map(_orders, tree)) if isinstance(tree, (list, tuple)) else ()
+def _are_held(args) -> bool:
+    """Whether cells hold all arrays among plain arguments; others are looked at as objects are."""
+    return all(argument.dtype.char in HELD for argument in args if type(argument) is np.ndarray)
 
 
 def _plain_key(args, argnums):
@@ -202,15 +194,18 @@ def _plain_key(args, argnums):
     return tuple(key)
 
 
-_known: weakref.WeakKeyDictionary[Any, Traces] = weakref.WeakKeyDictionary()
+_known: dict[bool, weakref.WeakKeyDictionary[Any, Traces]] = {
+    has_aux: weakref.WeakKeyDictionary() for has_aux in (False, True)}
 
 
-def traces_of(function, replay=True) -> Traces:
+def traces_of(function, replay=True, has_aux=False) -> Traces:
     """The lists of `function`, shared by all derivatives of it, for as long as it lives; unless `replay`, none is kept."""
+    has_aux = bool(has_aux)
+    own = Traces(function, replay=replay, has_aux=has_aux)
     if not replay:
-        return Traces(function, replay=False)
+        return own
     try:
         with _lock:
-            return _known.setdefault(function, Traces(function))
+            return _known[has_aux].setdefault(function, own)
     except TypeError:  # not hashable, or it cannot be referred to weakly
-        return Traces(function)
+        return own

@@ -11,6 +11,7 @@ from tape.rules import (  # noqa: F401 (they register what they record)
     counting,
     cumulative,
     elementwise,
+    labelled,
     linear_algebra,
     making,
     nan_reductions,
@@ -18,6 +19,7 @@ from tape.rules import (  # noqa: F401 (they register what they record)
     quantiles,
     reductions,
     sorting,
+    sparse_matrices,
     ufuncs,
     writing,
 )

@@ -19,8 +19,8 @@ import numpy as np
 from compiled.lists.calls import Call, CallWords
 from compiled.table.layout import OPERAND, OUTPUT
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import leaves_of, with_leaves
 from tape.recording.arrays import RecordedArray, recorder_of
+from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.dispatch import taken_over
 from tape.recording.made import RULES, Made, Making
 from tape.recording.recorder import Promote, current_recorder, plain_ground

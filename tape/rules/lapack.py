@@ -21,8 +21,8 @@ import scipy  # its submodules load when they are used
 
 from compiled.lists.calls import Call
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import leaves_of
 from tape.recording.arrays import RecordedArray, record
+from tape.recording.containers import leaves_of
 from tape.recording.recorder import current_recorder
 from tape.rules.calls import TracedOperation, Use, recorded
 from tape.rules.contractions import as_recorded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 
-from tape.recording.arguments import leaves_of
+from tape.recording.containers import leaves_of
 
 RESERVED_WORDS = (
     "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const "

@@ -57,8 +57,7 @@ class Lists:
     def value_and_grad(self) -> NativeFunction:
         """Arguments to results and the gradients of the differentiated arguments."""
         program = self.program
-        longer, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], self.views, seeded=False,
-                                          watched=self.watched)
+        longer, adjoints = with_gradients(program, self.trace.own_outputs[:1], self.views, seeded=False, watched=self.watched)
         return self._native(longer, [*longer.outputs, *adjoints], self.inputs,
                             [*self.outputs, *(f"grad_{n}" for n in self.wrt), *self._seen], "value_and_grad")
 
@@ -97,7 +96,7 @@ class Lists:
     def hvp(self) -> NativeFunction:
         """Arguments and tangents, to the tangents of the gradients."""
         program = self.program
-        first, adjoints = with_gradients(program, list(range(len(program.outputs)))[:1], self.views, seeded=False)
+        first, adjoints = with_gradients(program, self.trace.own_outputs[:1], self.views, seeded=False)
         first.outputs = adjoints
         longer, tangents = with_tangents(first, list(range(len(adjoints))), [first.inputs[k] for k in self.trace.wrt])
         return self._native(longer, tangents, [*self.inputs, *(f"tangent_{n}" for n in self.wrt)],

@@ -26,7 +26,7 @@ import time
 import numpy as np
 
 from compiled.lists import loops
-from tape.recording.arguments import like_argument
+from tape.recording.arguments import is_number, like_argument
 from tape.recording.trace import Trace, Workspace
 from tape.recording.traces import Traces
 from tape.reports.inspection import drops
@@ -139,9 +139,10 @@ class SweptPoint:
         for adjoint in self.work.output_adjoints:
             adjoint.fill(1.0)
         gradients = self._swept_back()
+        number = value[0] if self.trace.has_aux else value
         if self.checked and (self._dropped or strictness() is not None
-                             or not (math.isfinite(value) and is_finite(gradients))):
-            self._verify("value_and_grad", (), gradients, (value,))
+                             or not (math.isfinite(number) and is_finite(gradients))):
+            self._verify("value_and_grad", (), gradients, (number,))
         return value, gradients
 
     def pull(self, seeds) -> list:
@@ -162,7 +163,9 @@ class SweptPoint:
         self._push(tangents)
         pushed = [view.of(self.work.tangents).copy() for view in self.trace.program.outputs]
         if self.checked:
-            values = [self.work.outputs[w] if isinstance(w, int) else w[0] for w in self.trace.results]
+            results = self.trace.results[: self.trace.own]
+            values = [self.work.outputs[w] if isinstance(w, int) else w[0] for w in results
+                      if isinstance(w, int) or is_number(w[0])]
             self._verify("jvp", tangents, pushed, values)
         return pushed
 
@@ -187,7 +190,7 @@ class SweptPoint:
         return products
 
     def kept(self) -> KeptPoint:
-        """The same point for pulls at any time."""
+        """The same point for pulls and pushes at any time."""
         return KeptPoint(self)
 
     # ------------------------------------------------------------------ sweeps
@@ -246,18 +249,26 @@ class SweptPoint:
 
 
 class KeptPoint:
-    """A point whose values are kept, for pulls at any time and from any thread."""
+    """A point whose values are kept, for pulls and pushes at any time and from any thread."""
 
     def __init__(self, point: SweptPoint):
         self.trace, self.leaves, self.values = point.trace, copied(point.leaves), point.work.values.copy()
 
     def pull(self, seeds) -> list:
         """As of `SweptPoint`."""
+        return self._at_work(lambda point: point.pull(seeds))
+
+    def push(self, tangents) -> list:
+        """As of `SweptPoint`."""
+        return self._at_work(lambda point: point.push(tangents))
+
+    def _at_work(self, ask):
+        """Ask the point, in a workspace that holds its values."""
         work = self.trace.workspace()
         work.values[...] = self.values
-        adjoints = SweptPoint(self.trace, work, self.leaves, last=self.values).pull(seeds)
+        answer = ask(SweptPoint(self.trace, work, self.leaves, last=self.values))
         self.trace.idle.append(work)
-        return adjoints
+        return answer
 
 
 class ListedPoint:
@@ -271,7 +282,8 @@ class ListedPoint:
 
     def __init__(self, trace, leaves, checked=True):
         self.trace, self.checked, self._outputs = trace, checked, None
-        self.inputs = leaves if len(trace.dynamic) == len(leaves) else [leaves[k] for k in trace.dynamic]
+        is_plain = len(trace.dynamic) == len(leaves) and not trace.whole
+        self.inputs = leaves if is_plain else trace.inputs_of(leaves)
 
     @property
     def value(self):
@@ -290,9 +302,10 @@ class ListedPoint:
         value = results[0] if trace.is_own_scalar else trace.assembled(results)
         first = len(trace.program.outputs)
         gradients = trace.like_arguments(results[first : first + len(trace.wrt)])
-        if self.checked and (not finite or not math.isfinite(value) or strictness() is not None):
+        number = value[0] if trace.has_aux else value
+        if self.checked and (not finite or not math.isfinite(number) or strictness() is not None):
             seen = results[first + len(trace.wrt) :]
-            verify("value_and_grad", trace, self.inputs, (), gradients, (value,), not is_finite(seen))
+            verify("value_and_grad", trace, self.inputs, (), gradients, (number,), not is_finite(seen))
         return value, gradients
 
     def pull(self, seeds) -> list:

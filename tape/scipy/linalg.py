@@ -15,8 +15,8 @@ import numpy as np
 import scipy  # its submodules load when they are used
 
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import leaves_of
 from tape.recording.arrays import RecordedArray
+from tape.recording.containers import leaves_of
 from tape.rules import lapack, linear_algebra
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "eigvalsh", "expm", "inv", "logm", "lstsq",

@@ -10,7 +10,8 @@ from typing import Any
 from tape import jitted
 from tape.draw.contents import parameter_names
 from tape.errors import NotDifferentiable
-from tape.recording.arguments import leaves_of
+from tape.recording.arguments import is_float, parts_of
+from tape.recording.containers import leaves_of, opened
 from tape.recording.made import said_of
 from tape.recording.signatures import Jitted, P
 from tape.recording.traces import Traces
@@ -53,6 +54,7 @@ def record(f, *args, **kwargs):
     %3 = add %1 %2  # ...
     return %3
     """
+    args, kwargs = opened((args, kwargs))
     structure = leaves_of((args, kwargs))[1]
     if jitted.is_jitted(f):
         if kwargs:
@@ -71,8 +73,8 @@ def _float_arguments(args) -> tuple[int, ...]:
     """Numbers of the arguments that are made of floats alone."""
     numbers = []
     for number, argument in enumerate(args):
-        leaves, _ = leaves_of(argument)
-        if leaves and all(isinstance(x, float) or getattr(getattr(x, "dtype", None), "kind", "") == "f" for x in leaves):
+        leaves, _, wanted = parts_of(argument)
+        if any(wanted) and all(is_float(x) for x, w in zip(leaves, wanted, strict=True) if w):
             numbers.append(number)
     return tuple(numbers)
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from compiled.lists import file
 from tape.errors import InvalidTape, NotDifferentiable
-from tape.recording.arguments import Leaf, leaves_of, with_leaves
+from tape.recording.arguments import Leaf
+from tape.recording.containers import leaves_of, with_leaves
 from tape.recording.trace import Trace
 from tape.rules.lapack import described_call
 

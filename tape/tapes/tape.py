@@ -19,8 +19,9 @@ from compiled.table.layout import OPCODE, OPERAND, OPERANDS, OUTPUT
 from compiled.table.views import View
 from tape.draw import GraphPicture, draw
 from tape.errors import GuardFailed, NotDifferentiable
-from tape.recording.arguments import Leaf, checked_leaves, leaves_of, like_argument, with_leaves
+from tape.recording.arguments import Leaf, checked_leaves, is_same, like_argument
 from tape.recording.arrays import RecordedArray
+from tape.recording.containers import leaves_of, opened, with_leaves
 from tape.recording.recorder import failed_guard
 from tape.recording.trace import Trace, Workspace
 from tape.reports.inspection import inspect
@@ -285,13 +286,13 @@ class Tape:
         tape.GuardFailed
             When a recorded branch would be decided otherwise: this list is not the function's there.
         """
-        leaves, structure = leaves_of((args, kwargs))
+        leaves, structure = leaves_of(opened((args, kwargs)))
         if structure != self._structure:
             raise ValueError(f"the arguments: expected the recorded structure {self._structure}, got {structure}")
         for k, (leaf, recorded) in enumerate(zip(leaves, self._trace.leaves, strict=True)):
             if recorded.kind != "static" and np.shape(leaf) != recorded.shape:
                 raise ValueError(f"argument leaf {k}: expected the recorded shape {recorded.shape}, got {np.shape(leaf)}")
-            if recorded.kind == "static" and leaf != recorded.dtype:
+            if recorded.kind == "static" and not is_same(leaf, recorded.dtype):
                 raise ValueError(f"argument leaf {k}: expected the recorded {recorded.dtype!r}, got {leaf!r:.60}")
         self._rewound, self._seeded = True, None  # stays so where a guard fails
         self._trace.check(leaves)
