@@ -137,11 +137,11 @@ def examine(kind, program, wrt, initial, extra, derivatives, values=(), dropped=
         return  # what the user put in, not what the function does
     found = _findings(kind, program, wrt, buffer, extra)
     if asked is None and finite:
-        if found is not None and (found.lost or found.dropped):
+        if found is not None and (found.lost or _has_dropped(found)):
             warnings.warn(_lost(SUBJECTS[kind], found), UndefinedGradientWarning, stacklevel=user_stacklevel())
         return
     finite = finite and is_finite(values)
-    if finite and found is not None and found.dropped:
+    if finite and found is not None and _has_dropped(found):
         raise UndefinedGradient(_lost(SUBJECTS[kind], found))
     if finite and not (found is not None and found.kinks):
         return
@@ -187,6 +187,11 @@ def _seeded(views, seeds):
         return list(zip(views, seeds, strict=True))
     steps = [np.arange(1.0, view.size + 1.0).reshape(view.shape) for view in views]
     return [(view, 1.0 + np.modf(0.6180339887 * step)[0]) for view, step in zip(views, steps, strict=True)]
+
+
+def _has_dropped(found) -> bool:
+    """Whether an infinity was dropped that the function made itself; NaN in what it reads is the user's own."""
+    return bool(found.dropped and (found.undefined or found.first_nonfinite or found.first_nonfinite_adjoint))
 
 
 def _lost(subject, found) -> str:
