@@ -442,6 +442,8 @@ def test_a_lookup_by_an_argument_asks_for_a_position_a_row(dtype):
     ids, seed = np.array([[0, 8, 8], [3, -9, 8]]), np.arange(30.0).reshape(2, 3, 5).astype(dtype)
     record = tape.record(lambda table, ids: table[ids], table, ids)
     program = record._program
+    assert program.values.dtype == dtype
+    assert not program.instructions("guard")
     (i,) = program.instructions("gather")
     assert program.slot_view(int(program.slot_of(program.code[i, OPERAND + 1]))).size == ids.size
     both = tape.value_and_grad(lambda table, ids: np.sum(table[ids] * seed))

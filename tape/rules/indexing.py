@@ -274,7 +274,10 @@ def _recorded_positions(array: RecordedArray, items: tuple) -> RecordedArray:
     view = sub_view(array, tuple(kept))
     where = [axis for axis, _ in indices]
     adjacent = where == list(range(where[0], where[0] + len(where)))
-    parts = [_wrapped(item, view.shape[axis]) for axis, item in indices]
+    # In the list's own precision where that holds all positions: integers beside float32 would make it a list of float64.
+    holds = max(map(abs, _reach(view))) <= exact_limit(array.recorder.dtype)
+    kind = array.recorder.dtype if holds else np.dtype(float)
+    parts = [_wrapped(item, view.shape[axis], kind) for axis, item in indices]
     shape = np.broadcast_shapes(*(np.shape(p) for p in parts))
     rest = [axis for axis in range(len(view.shape)) if axis not in where]
     before = [axis for axis in rest if adjacent and axis < where[0]]
@@ -286,19 +289,20 @@ def _recorded_positions(array: RecordedArray, items: tuple) -> RecordedArray:
     for group, trailing in ((before, len(shape) + len(after)), (after, 0)):
         for k, axis in enumerate(group):
             n = view.shape[axis]
-            steps = (np.arange(n) * view.strides[axis]).reshape((n,) + (1,) * (len(group) - k - 1 + trailing))
+            steps = (np.arange(n, dtype=kind) * view.strides[axis]).reshape((n,) + (1,) * (len(group) - k - 1 + trailing))
             total = total + steps
     full = tuple(view.shape[a] for a in before) + shape + tuple(view.shape[a] for a in after)
     return np.broadcast_to(total, full)
 
 
-def _wrapped(index, n: int):
-    """An index with negative values counted from the end; out of range it is NaN, which gather refuses."""
+def _wrapped(index, n: int, kind: np.dtype):
+    """An index, as floats, with negative values counted from the end; out of range it is NaN, which gather refuses."""
     if isinstance(index, RecordedArray):
+        index = RecordedArray(index.recorder, index.view, kind)
         inside = record("and", (record("ge", (index, -n)), record("lt", (index, n))))
         wrapped = record("where", (record("lt", (index, 0)), index + n, index))
         return record("where", (inside, wrapped, math.nan))
     index = np.asarray(index)
     if index.size and (index.min() < -n or index.max() >= n):
         raise IndexError(f"index {index.min() if index.min() < -n else index.max()} is out of bounds for axis of length {n}")
-    return np.where(index < 0, index + n, index)
+    return np.where(index < 0, index + n, index).astype(kind)
