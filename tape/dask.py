@@ -83,7 +83,7 @@ def value_and_grad(loss: Callable[..., Any], *data: Any) -> ShardedLoss:
 
     Notes
     -----
-    The data are computed once and kept on the workers (`dask.persist`). Numbers are added in a tree whose form depends on the
+    The data are computed once and kept on the workers. Numbers are added in a tree whose form depends on the
     number of shards alone: they do not depend on the workers, their number or the order in which they finish, and are those
     of one process (``dask.config.set(scheduler="synchronous")``) to the last bit, on equal processors and with equally many
     threads of BLAS.
@@ -363,7 +363,7 @@ def _batched(function, axes, summed, args, kwargs):
 
 def _of_leaf(dask, graph, name, number, parts, rows, example):
     """Leaf `number` of what tasks give, as a Dask array: with an axis of `rows`, or from one task."""
-    own, chunks = f"{name}-leaf-{number}", rows + tuple((n,) for n in example.shape[len(rows) :])
+    own, chunks = f"batch-{number}-{name.removeprefix('batch-')}", rows + tuple((n,) for n in example.shape[len(rows) :])
     zeros = (0,) * (len(chunks) - len(rows))
     tasks = {(own, *((n,) if rows else ()), *zeros): (_leaf, part, number) for n, part in enumerate(parts)}
     layers, dependencies = {**graph.layers, own: tasks}, {**graph.dependencies, own: {name}}
