@@ -259,3 +259,34 @@ def test_named_tuples_stay_what_they_are():
         y: float
 
     assert tape.grad(lambda p: p.x * p.y)(Point(2.0, 3.0)) == Point(3.0, 2.0)
+
+
+FACTOR = 2.0
+
+
+def test_what_methods_of_arguments_read_is_seen(monkeypatch):
+    class Plain:
+        """An object that is no container."""
+
+        def times(self, x):
+            return FACTOR * x
+
+    @dataclasses.dataclass
+    class Fields:
+        """An instance that is one."""
+
+        gain: float = 1.0
+
+        def times(self, x):
+            return FACTOR * self.gain * x
+
+    for one in (Plain(), Fields()):
+        f = tape.grad(lambda one, x: one.times(x), "x")
+        assert f(one, 1.0) == f(one, 5.0) == 2.0
+        with monkeypatch.context() as changed:
+            changed.setattr(f"{__name__}.FACTOR", 3.0)
+            assert f(one, 1.0) == 3.0
+        assert f(one, 1.0) == 2.0
+        with monkeypatch.context() as changed:
+            changed.setattr(type(one), "times", lambda self, x: 7.0 * x)
+            assert f(one, 1.0) == 7.0

@@ -103,13 +103,15 @@ def _instance(kind, names, children):
 
 
 @functools.lru_cache(maxsize=4096)
-def _has_classes(structure) -> bool:
-    return structure.type in _classes or any(map(_has_classes, structure.children()))
+def classes_in(structure) -> frozenset:
+    """The classes whose instances a structure has."""
+    own = {structure.type} if structure.type in _classes else set()
+    return frozenset(own.union(*map(classes_in, structure.children())))
 
 
 def is_field(tree, structure, count: int) -> list[bool]:
     """For each leaf of a tree whether it is in a field of an instance of a class."""
-    if not _classes or not _has_classes(structure):
+    if not _classes or not classes_in(structure):
         return [False] * count
     parts, _ = optree.tree_flatten(tree, is_leaf=lambda node: type(node) in _classes, namespace=NAMESPACE)
     return [type(part) in _classes for part in parts for _ in leaves_of(part)[0]]

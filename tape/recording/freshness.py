@@ -46,9 +46,11 @@ class State:
     ----------
     function : callable
         The function that is recorded.
+    kinds : iterable of type
+        Classes of arguments, whose methods it may call.
     """
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, kinds=()):
         self._cells: list[Callable] = []
         self._seen: set[int] = set()
         self._names: set[str] = set()
@@ -60,6 +62,8 @@ class State:
             self._cells.clear()
             self._seen.clear()
             self._read_function(function)
+            for kind in kinds:
+                self._read_class(kind)
 
     def snapshot(self, arguments=()) -> Snapshot:
         """What the variables, and arguments that are no numbers, hold now."""

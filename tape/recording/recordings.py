@@ -12,7 +12,7 @@ from tape.errors import NotDifferentiable
 from tape.recording.argument_memory import changes_inputs, memory_of, shared_leaves
 from tape.recording.arguments import HELD, apart, argument_of, describe, differentiated_leaves, result_leaves
 from tape.recording.arrays import RecordedArray, stop_gradient
-from tape.recording.containers import leaves_of, opened, with_leaves
+from tape.recording.containers import classes_in, leaves_of, opened, with_leaves
 from tape.recording.freshness import State
 from tape.recording.integers import bounds_of_argument, is_integral
 from tape.recording.random_states import global_random_state
@@ -47,7 +47,7 @@ class Recording:
         self.leaves, self.structure = leaves_of((args, kwargs))
         self.described = [describe(leaf) for leaf in self.leaves]
         self.differentiated = differentiated_leaves(args, kwargs, argnums, self.leaves, self.described)
-        self.state = State(function)
+        self.state = State(function, {*map(type, objects_of(self.leaves)), *classes_in(self.structure)})
 
     def traced(self) -> tuple[Trace, Workspace]:
         """Record the call; the list's state is None where what the function reads changes while it is called."""
