@@ -22,12 +22,6 @@ RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(230, 4)), RANDOM.normal(size=230)
 PARAMS = {"w": np.array([0.3, -0.2, 0.1, 0.5]), "b": (0.25,)}
 
-pytestmark = [
-    # Closing a cluster in one process with its clients: not of the code that is tested.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def loss(params, x, y):
     """Of logistic regression, over some samples."""
@@ -118,7 +112,7 @@ def test_time_does_not_change_bits(monkeypatch):
 @tape.operation
 def after_a_while(x):
     """The argument, after a time that nobody knows."""
-    time.sleep(os.urandom(1)[0] / 4000)
+    time.sleep(os.urandom(1)[0] / 20_000)
     return x + 0.0
 
 
