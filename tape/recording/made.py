@@ -330,7 +330,8 @@ def _made_again(maker, arguments, options, parts, place, keeps_code):
         return there
     if place and is_plain:
         function.__qualname__ = place[1].partition("._making")[0]
-    if keeps_code and isinstance(function._cache, NullCache):
+    # Numba reads code from disk for functions of modules that are here alone, and throws away what it cannot read.
+    if keeps_code and isinstance(function._cache, NullCache) and function.py_func.__module__ in sys.modules:
         with contextlib.suppress(RuntimeError):  # Numba's, where the file of the function is not here
             function.enable_caching()
     made = _called(maker)(function, *arguments, **options)
