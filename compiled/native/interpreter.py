@@ -152,11 +152,13 @@ def _callable(kernel, name):
     load_numba()
     jitted = njit(nogil=True)(call)
 
-    def announcing(*args):
+    def compiling_aloud(*args):
+        if jitted.signatures:
+            return jitted(*args)
         with announced(f"the sweeps' {name}"):
             return jitted(*args)
 
-    return announcing
+    return compiling_aloud
 
 
 # ---------------------------------------------------------------------- structural rows, forward
