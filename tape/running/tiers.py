@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import math
 import os
 import time
@@ -35,12 +36,11 @@ def price(instructions: int) -> float:
     return WORTH * (first + each * instructions)
 
 
-_pinned: contextvars.ContextVar[str | None] = contextvars.ContextVar("pinned", default=None)
+mode = functools.partial(os.environ.get, "TAPE_NATIVE", "1")
+"""What `TAPE_NATIVE` says: "0", "1" or "always"."""
 
-
-def mode() -> str:
-    """What `TAPE_NATIVE` says: "0", "1" or "always"; or what is `pinned`."""
-    return _pinned.get() or os.environ.get("TAPE_NATIVE", "1")
+PINNED: contextvars.ContextVar[str] = contextvars.ContextVar("pinned", default="")
+"""What holds in its place inside `pinned`; else empty."""
 
 
 @contextlib.contextmanager
@@ -49,11 +49,11 @@ def pinned(chosen: str):
 
     The last bits of a sum depend on what runs it, and that, without this, on how long it took so far.
     """
-    token = _pinned.set("0" if os.environ.get("TAPE_NATIVE") == "0" else chosen)
+    token = PINNED.set("0" if mode() == "0" else chosen)
     try:
         yield
     finally:
-        _pinned.reset(token)
+        PINNED.reset(token)
 
 
 class Tier:
@@ -128,7 +128,7 @@ def lists_of(trace: Trace) -> Lists:
 
 
 def _lists(trace):
-    chosen, program = mode(), trace.program
+    chosen, program = PINNED.get() or mode(), trace.program
     # Steps of a loop are too many for the sweeps, which run a list with calls alone as well as any other. A list without
     # either has been on the sweeps for long enough when it comes here.
     waits = chosen == "1" and program.has_bodies and not program.has_loops
