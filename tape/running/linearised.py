@@ -32,7 +32,7 @@ from tape.recording.traces import Traces
 from tape.reports.inspection import drops
 from tape.reports.strictness import is_finite, strictness, verify
 from tape.running.executables import Stopped, run
-from tape.running.tiers import lists_of, mode, tier_of
+from tape.running.tiers import PINNED, lists_of, mode, tier_of
 from tape.transforms.build import with_gradients
 
 
@@ -68,7 +68,7 @@ def linearised(traces: Traces, args, kwargs, numbers, derivative: str, ask, chec
                 except Stopped:
                     continue
         trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
-    tier, chosen = trace.runners.get(derivative) or tier_of(trace, derivative), mode()
+    tier, chosen = trace.runners.get(derivative) or tier_of(trace, derivative), PINNED.get() or mode()
     if not tier.can_sweep or chosen == "always":
         tier.start(chosen)
     if derivative in trace.native or not tier.can_sweep:

@@ -13,7 +13,7 @@ import math
 import time
 
 from compiled.native.function import NativeFunction
-from compiled.sweeps import engine
+from compiled.sweeps.engine import mode
 from tape.recording.trace import Trace
 from tape.recording.traces import Traces
 from tape.running.derived import Lists, native_listing
@@ -38,12 +38,9 @@ def price(instructions: int) -> float:
 SWEEPS = {"value_and_grad": ("forward", "reverse"), "value": ("forward", "reverse", "tangent"), "jvp": ("forward", "tangent"),
           "hvp": ("forward", "tangent", "tangent_reverse")}
 """The sweeps that run a derivative."""
-_pinned: contextvars.ContextVar[str | None] = contextvars.ContextVar("pinned", default=None)
 
-
-def mode() -> str:
-    """What `TAPE_NATIVE` says: "0", "1" or "always"; or what is `pinned`."""
-    return _pinned.get() or engine.mode()
+PINNED: contextvars.ContextVar[str] = contextvars.ContextVar("pinned", default="")
+"""What holds in place of `mode()` inside `pinned`; else empty."""
 
 
 @contextlib.contextmanager
@@ -52,11 +49,11 @@ def pinned(chosen: str):
 
     The last bits of a sum depend on what runs it, and that, without this, on how long it took so far.
     """
-    token = _pinned.set("0" if engine.mode() == "0" else chosen)
+    token = PINNED.set("0" if mode() == "0" else chosen)
     try:
         yield
     finally:
-        _pinned.reset(token)
+        PINNED.reset(token)
 
 
 class Tier:
@@ -148,7 +145,7 @@ def lists_of(trace: Trace) -> Lists:
 
 
 def _lists(trace):
-    chosen, program = mode(), trace.program
+    chosen, program = PINNED.get() or mode(), trace.program
     # Steps of a loop are too many for the sweeps, which run a list with calls alone as well as any other. A list without
     # either has been on the sweeps for long enough when it comes here.
     waits = chosen == "1" and program.has_bodies and not program.has_loops
