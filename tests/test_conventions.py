@@ -373,7 +373,7 @@ def test_integers_given_to_jitted_functions():
         assert tape.jvp(function, (three, 1), (1, 0)) == (27.0, 27.0)
         assert tape.vjp(function, three, 1)[1](1) == (27.0, 27.0)
     squares = njit(lambda x: np.sum(x**2))
-    with pytest.raises(tape.NotDifferentiable, match="an array of floats as argument 0, got one of int64; convert it"):
+    with pytest.raises(tape.NotDifferentiable, match=r"argument 0 cannot be differentiated: .* one of int64; convert it"):
         tape.grad(squares)(np.array([1, 2]))
     value, gradient = tape.compile(squares, np.array([1, 2])).value_and_grad(np.array([3, 4]))
     assert (value, gradient.tolist()) == (25.0, [6.0, 8.0])

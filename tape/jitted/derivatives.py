@@ -73,8 +73,8 @@ class JittedDerivative(Made, CPUDispatcher):
         """Argument k, as a float where it is an integer that is differentiated, or that goes along with one that is."""
         floats = k in self.emitter.argnums or k >= self.count
         if floats and isinstance(x, np.ndarray) and x.dtype.kind in "iu":
-            raise NotDifferentiable(f"{self.__name__}: expected an array of floats as argument {k}, got one of {x.dtype}; "
-                                    "convert it with astype(np.float64)")
+            raise NotDifferentiable(f"{self.__name__}: argument {k} cannot be differentiated: expected an array of floats, got "
+                                    f"one of {x.dtype}; convert it with astype(np.float64)")
         return float(x) if floats and isinstance(x, (int, np.integer)) and not isinstance(x, bool) else x
 
 
