@@ -21,6 +21,8 @@ import numpy as np
 import optree
 
 from compiled.forking import Lock
+from compiled.lists import loops
+from compiled.sweeps.engine import engine_of
 from tape import jitted
 from tape.errors import TapeError, UndefinedGradient, UndefinedGradientWarning
 from tape.recording.lines import user_stacklevel
@@ -127,6 +129,8 @@ def verify(kind: str, trace, inputs, extra, derivatives, values=(), dropped: boo
 def examine(kind, program, wrt, initial, extra, derivatives, values=(), dropped=False) -> None:
     """As `verify`, of a list whose value buffer before the first instruction is `initial()`."""
     asked, finite = _strictness.get(), is_finite(derivatives)
+    if asked is not None and not values and kind in ("vjp", "jacobian"):  # which are computed without them
+        values = _values(program, initial())
     if asked is None and ((finite and not dropped and is_finite(values)) or _is_ignored()):
         return
     if asked is not None and finite and is_finite(values) and not dropped and not asked.kinks:
@@ -150,6 +154,12 @@ def examine(kind, program, wrt, initial, extra, derivatives, values=(), dropped=
         raise UndefinedGradient(text)
     if found is not None and (found.undefined or found.first_nonfinite or found.first_nonfinite_adjoint):
         warnings.warn(text, UndefinedGradientWarning, stacklevel=user_stacklevel())
+
+
+def _values(program, buffer):
+    """The results of a list whose arguments are in a buffer of its own."""
+    loops.forward(engine_of(program.table, buffer.dtype), program, buffer, 0, len(program.code))
+    return [view.of(buffer) for view in program.outputs]
 
 
 def is_finite(arrays) -> bool:
