@@ -12,6 +12,7 @@ from compiled.table.layout import FIELDS, FLAGS, LINE, OPCODE, OPERAND, OUTPUT, 
 from compiled.table.views import View, contiguous
 from tape.jitted.derivatives import derivative, remembered, way_of
 from tape.recording.arguments import describe, leaves_of
+from tape.recording.lines import line_names
 from tape.recording.made import Making
 from tape.recording.trace import Trace, Workspace
 
@@ -104,9 +105,8 @@ class _Layout:
 
     def program(self, outputs) -> Program:
         """The program with these outputs."""
-        lines = [f"{name}:{line}" for name, line in LINES]
         program = Program(self.code, np.array(GUARD_BLOCK, np.int64), np.where(self.fixed, self.values, 0.0), self.slots,
-                          self.inputs, self.constants, outputs, lines)
+                          self.inputs, self.constants, outputs, line_names(LINES))
         if len(self.code):
             self.code[:, FLAGS] = live_flags(program)
         return program
