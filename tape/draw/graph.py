@@ -118,7 +118,8 @@ def draw(tape, path=None, values: bool = True, gradients: bool = True, fold: boo
     A node is a variable with the operation that computes it, an edge leads from it to those that read it. Numbers are written
     out, larger arrays given by their shape and their Euclidean norm. An array that is assigned to after it was read is a node
     more. A loop (and what is a loop of one step in the list: a branch of `tape.cond`, a checkpoint) is a box with its body in
-    it, where dashed edges lead to the values that a step carries to the next. Sweeps that were not run at the arguments of the last `forward` are run.
+    it, where dashed edges lead to the values that a step carries to the next. Sweeps that were not run at the arguments of
+    the last `forward` are run.
 
     Parameters
     ----------

@@ -78,7 +78,8 @@ def _cell_name(name: str) -> str:
         described = None
         if "IPython" in sys.modules:  # which is there where such files are, unless the code came from another process
             shell = sys.modules["IPython"].get_ipython()
-            described = shell.compile.format_code_name(name) if shell is not None else None
+            for path in (name, os.path.abspath(name)) if shell is not None else ():  # Numba tells of relative ones
+                described = described or shell.compile.format_code_name(path)
         number = re.search(r"\d+", described[1]) if described else None
         if number is None:
             return name
@@ -87,8 +88,8 @@ def _cell_name(name: str) -> str:
 
 
 def with_cell_names(text: str) -> str:
-    """A text in which compilers name files: 'File "...", line 3' of a cell becomes 'File "In [3]", line 3'."""
-    return re.sub(r'File "([^"\n]+)"', lambda found: f'File "{file_name(found.group(1))}"', text)
+    """A message of Numba's, with the names of cells: 'File "...", line 5' becomes 'File "In [3]", line 5'."""
+    return re.sub(r'(?<=File ")[^"\n]+|(?<= at )[^\n]+(?= \(\d+\))', lambda found: file_name(found.group()), text)
 
 
 def asked_by_user() -> bool:
