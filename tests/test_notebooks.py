@@ -61,7 +61,8 @@ CELLS = (
 
     "tape.grad(numba.njit(lambda x: x.real_part))(1.0)",
 )
-STYLE = "<style>pre { white-space: pre-wrap } .out { border-left: 3px solid #8888; padding-left: 8px; margin: 8px } body { font-family: sans-serif }</style>"
+STYLE = ("<style>pre { white-space: pre-wrap } .out { border-left: 3px solid #8888; padding-left: 8px; margin: 8px } "
+         "body { font-family: sans-serif }</style>")
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +135,8 @@ def browser() -> str | None:
 
 def run_browser(profile, *options):
     """Run a headless Chromium with a new profile; returns what it writes."""
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync", f"--user-data-dir={profile}")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync", f"--user-data-dir={profile}")
     done = subprocess.run([browser(), *flags, *options], capture_output=True, encoding="utf-8", timeout=120, check=True)
     return done.stdout
 

@@ -79,7 +79,8 @@ def test_parts_are_near_the_whole(name):
     t = tape.record(f, *args)
     for _ in range(5):  # a crowded machine may stop either measurement
         profile = t.profile(repeat=5)
-        ratios = [sum(row.forward for row in profile.rows) / profile.forward, sum(row.back for row in profile.rows) / profile.back]
+        parts = [sum(seconds) for seconds in zip(*((row.forward, row.back) for row in profile.rows), strict=True)]
+        ratios = [parts[0] / profile.forward, parts[1] / profile.back]
         if all(0.2 < ratio < 5.0 for ratio in ratios):
             break
     assert all(0.2 < ratio < 5.0 for ratio in ratios), ratios
@@ -179,6 +180,18 @@ def test_of_jitted_code():
 
     profile = tape.record(f, 1.0).profile(1)
     assert [row.line for row in profile.rows] == [number(f.py_func, 4)]
+
+
+def test_of_gradients():
+    def f(x, scale):
+        y = np.sin(x) * scale
+        return np.sum(y * y)
+
+    for derivative in (tape.grad(f), tape.value_and_grad(f)):
+        profile = derivative.profile(np.ones(3000), scale=2.0, repeat=3)
+        assert [row.line for row in profile.rows] == [number(f, 1), number(f, 2)]
+        assert profile.repeat == 3
+        assert profile.rows[0].back > 0.0
 
 
 def test_of_machine_code():

@@ -19,6 +19,7 @@ from tape.recording.made import made_function
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, Reporting, Scalar, ScalarResult, X
 from tape.recording.traces import traces_of
+from tape.reports.timing import profile_call
 from tape.running.linearised import linearised
 from tape.running.tiers import report
 
@@ -56,7 +57,8 @@ def value_and_grad(f, argnums=0, replay=True):
         With the arguments of `f`; returns ``(value, gradient)``. The gradient has the structure, shapes and dtypes of the
         argument (a tuple of gradients when `argnums` is a tuple), as new C-contiguous arrays. Its ``report()`` says what was
         recorded and which tier runs it: a list starts on the sweeps, and moves to native code when its calls so far would
-        have paid for compiling (not with the environment variable ``TAPE_NATIVE=0``).
+        have paid for compiling (not with the environment variable ``TAPE_NATIVE=0``). Of NumPy code, its
+        ``profile(*args, repeat=5)`` says what each line costs on the sweeps, see `Tape.profile`.
 
     Raises
     ------
@@ -86,6 +88,7 @@ def value_and_grad(f, argnums=0, replay=True):
         return value, arranged(gradients, args, numbers, argnums)
 
     value_and_gradient.report = functools.partial(report, traces)
+    value_and_gradient.profile = functools.partial(profile_call, traces, numbers)
     return value_and_gradient
 
 
@@ -133,4 +136,6 @@ def grad(f, argnums=0, replay=True):
         return both(*args, **kwargs)[1]
 
     gradient.report = both.report
+    if hasattr(both, "profile"):  # of traced code
+        gradient.profile = both.profile
     return gradient

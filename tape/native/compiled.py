@@ -40,7 +40,7 @@ from tape.recording.signatures import Jitted, Y
 from tape.recording.traces import Traces
 from tape.reports.profile import Profile
 from tape.reports.strictness import strictness, verify
-from tape.reports.timing import median_seconds, profile
+from tape.reports.timing import median_seconds, ones, profile_at
 from tape.running.c_names import c_name, leaf_names
 from tape.running.derived import Lists
 from tape.running.executables import Stopped, converted, run
@@ -303,16 +303,12 @@ class Compiled(Made, Generic[Y]):
         (1, True)
         """
         trace, leaves = self._trace, self.leaves(args or tuple(self._making.arguments))
-        values = trace.program.values.copy()
-        for view, leaf in zip(trace.program.inputs, leaves, strict=True):
-            view.of(values)[...] = leaf
-        seeds = [(k, np.ones(view.shape)) for k, view in enumerate(trace.program.outputs)] if trace.wrt else []
-        by_sweeps = profile(trace, values, seeds, repeat)
+        by_sweeps = profile_at(trace, leaves, repeat)
         scalar = trace.is_scalar or (len(trace.results) == 1 and trace.result_shape(0) == ())
         both = self._native.value_and_grad if scalar else self._native.vjp
-        given = leaves if scalar else [*leaves, *(seed for _, seed in seeds)]
+        given = leaves if scalar else [*leaves, *(seed for _, seed in ones(trace))]
         forward = median_seconds(lambda: run(self._native.value, leaves), repeat)
-        back = max(median_seconds(lambda: run(both, given), repeat) - forward, 0.0) if seeds else None
+        back = max(median_seconds(lambda: run(both, given), repeat) - forward, 0.0) if by_sweeps.back is not None else None
         return by_sweeps.scaled(forward, back, "run as machine code, its lines estimated by the sweeps' shares")
 
     def report(self) -> str:

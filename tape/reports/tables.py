@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tape.reports.canvas import escaped
 
-
 LONG = 60
 """Characters of a cell of HTML from which on it may be broken into lines."""
 

@@ -25,6 +25,7 @@ from compiled.table.layout import FLAGS, LINE, OPCODE, OPERAND, OUTPUT, SPACE
 from tape.errors import GuardFailed
 from tape.recording.recorder import failed_guard
 from tape.recording.trace import Trace
+from tape.recording.traces import Traces
 from tape.reports.profile import Profile, ProfileRow
 from tape.transforms.build import with_gradients
 
@@ -71,6 +72,27 @@ def profile(trace: Trace, values: np.ndarray, seeds, repeat: int) -> Profile:
                                back.get(line, 0.0) if seeds else None))
     kernel = "by the sweeps" if engine.has("forward") else "by the interpreter, as the sweeps are not compiled yet"
     return Profile(rows, totals[0], totals[1] if seeds else None, repeat, f"run {kernel}")
+
+
+def profile_at(trace: Trace, leaves, repeat: int) -> Profile:
+    """`profile` at arguments, those of the list's inputs, with seeds of ones."""
+    values = trace.program.values.copy()
+    for view, leaf in zip(trace.program.inputs, leaves, strict=True):
+        view.of(values)[...] = leaf
+    return profile(trace, values, ones(trace) if trace.wrt else [], repeat)
+
+
+def ones(trace: Trace) -> list[tuple[int, np.ndarray]]:
+    """A seed of ones for each output of a list."""
+    return [(k, np.ones(view.shape)) for k, view in enumerate(trace.program.outputs)]
+
+
+def profile_call(traces: Traces, numbers: tuple[int, ...], *args, repeat: int = 5, **kwargs) -> Profile:
+    """Measure what each line costs in the list of a function, differentiated by arguments `numbers`; see `Tape.profile`."""
+    key, leaves, found = traces.find(args, kwargs, numbers)
+    trace, workspace = traces.run_found(key, leaves, found, args, kwargs, numbers)
+    trace.idle.append(workspace)
+    return profile_at(trace, [leaves[k] for k in trace.dynamic], repeat)
 
 
 def _measure_sweeps(engine, program, initial, seeds, repeat, wrt):

@@ -110,7 +110,7 @@ class Stretch:
         return self.recorder.table.rows[self.code[i, OPCODE]]
 
     def line(self, i) -> int | None:
-        """The line that derivatives of instruction i are of, as it is itself; None for a call, whose rule is code with lines."""
+        """The line of instruction i, and of its derivatives; None for a call, whose rule is code with lines."""
         return None if self.row(i).name == "call" else int(self.code[i, LINE])
 
     @staticmethod
