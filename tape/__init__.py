@@ -38,6 +38,7 @@ if typing.TYPE_CHECKING:  # for type checkers; what is imported when stands belo
     from tape.native.compiled import Compiled, compile
     from tape.recording.arrays import RecordedArray, stop_gradient
     from tape.recording.recorder import memory_limit
+    from tape.reports.profile import Profile
     from tape.reports.report import Report
     from tape.reports.strictness import strict
     from tape.rules.batch_norm import batch_norm
@@ -71,6 +72,7 @@ _PLACES = {
     "native.compiled": "Compiled compile",
     "recording.arrays": "RecordedArray stop_gradient",
     "recording.recorder": "memory_limit",
+    "reports.profile": "Profile",
     "reports.report": "Report",
     "reports.strictness": "strict",
     "rules.batch_norm": "batch_norm",
@@ -90,7 +92,7 @@ _MODULE_OF = {name: module for module, names in _PLACES.items() for name in name
 
 __all__ = [
     "CapacityError", "Compiled", "EagerVariable", "GuardFailed", "InvalidTape", "JittedOperation", "NotDifferentiable",
-    "Operation", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
+    "Operation", "Profile", "RecordedArray", "Report", "Tape", "TapeError", "TracedOperation", "UndefinedGradient",
     "UndefinedGradientWarning", "WorkspaceCapacityError", "__version__", "avg_pool", "batch", "batch_norm", "check_grads",
     "checkpoint", "compile", "cond", "conv", "curve_fit_jac", "dask", "draw_gradients", "dropout", "fori", "grad",
     "gradient_norms", "hessian", "hessian_operator", "hvp", "jacobian", "jvp", "linearize", "load", "logsumexp", "max_pool",

@@ -116,9 +116,10 @@ def assigned():
 # ---------------------------------------------------------------------- reading pictures
 
 
-def groups(picture, kind):
-    """The elements of an SVG whose class begins with `kind`."""
-    return [g for g in ElementTree.fromstring(picture.svg).iter(f"{SVG}g") if g.get("class").split()[0] == kind]
+def groups(picture, kind, in_body=False):
+    """The elements of an SVG whose class begins with `kind`, outside or inside of the bodies of loops."""
+    found = [g for g in ElementTree.fromstring(picture.svg).iter(f"{SVG}g") if g.get("class").split()[0] == kind]
+    return [g for g in found if ("in-body" in g.get("class").split()) == in_body]
 
 
 def numbers(text):
@@ -281,7 +282,7 @@ def test_arguments_have_the_names_of_the_function():
     assert tape.record(np.sin, 1.0).draw().nodes[0].title in ("x", "argument 0")
     assert jitted().draw(fold=False).nodes[0].title == "k"
     t = product()
-    assert [node.title for node in t.build_grad().draw().nodes[:3]] == ["x", "y", "z = result[0]"]
+    assert [node.title for node in t.build_grad().draw().nodes[:3]] == ["x", "y", "z = result[0] = result[1]"]
     assert t.build_jvp().draw().nodes[0].title == "argument 0"
 
 
@@ -381,10 +382,11 @@ def test_everything_is_inside_the_picture_and_texts_inside_their_nodes(name):
     picture = TAPES[name]().draw()
     root = ElementTree.fromstring(picture.svg)
     width, height = (float(root.get(side)) for side in ("width", "height"))
-    boxes = [corners(node) for node in groups(picture, "node")]
-    for xs, ys in map(corners, groups(picture, "edge")):
-        for x, y in zip(xs, ys, strict=True):
-            assert not any(min(a) + 0.2 < x < max(a) - 0.2 and min(b) + 0.2 < y < max(b) - 0.2 for a, b in boxes)
+    for in_body in (False, True):
+        boxes = [corners(node) for node in groups(picture, "node", in_body)]
+        for xs, ys in map(corners, groups(picture, "edge", in_body)):
+            for x, y in zip(xs, ys, strict=True):
+                assert not any(min(a) + 0.2 < x < max(a) - 0.2 and min(b) + 0.2 < y < max(b) - 0.2 for a, b in boxes)
     for element in root.iter(f"{SVG}g"):
         xs, ys = corners(element)
         assert min(xs) >= 0
@@ -396,6 +398,99 @@ def test_everything_is_inside_the_picture_and_texts_inside_their_nodes(name):
             assert min(xs) <= start
             assert start + 0.605 * float(text.get("font-size")) * len(text.text) <= max(xs) + 0.2
             assert min(ys) < float(text.get("y")) < max(ys)
+
+
+# ---------------------------------------------------------------------- bodies of loops
+
+
+def body_of(picture):
+    """The body of the one loop of a picture, and its nodes by the first word of what they say."""
+    (body,) = [node.body for node in picture.nodes if node.body is not None]
+    return body, {(node.title or node.value): k for k, node in enumerate(body.nodes)}
+
+
+def test_a_loop_has_its_body_inside():
+    def step(carry, x):
+        h, n = carry
+        h = np.tanh(h * 0.5 + x)
+        return (h, n + 1.0), h * h
+
+    def f(h, xs):
+        (h, n), ys = tape.scan(step, (h, 0.0), xs)
+        return np.sum(ys) + h[0] + n
+
+    picture = tape.record(f, np.ones(2), np.ones((5, 2))).draw()
+    body, k = body_of(picture)
+    assert {"carry[0]", "carry[1]", "x", "0.5", "tanh"} <= set(k)
+    back = {(body.nodes[u].note, body.nodes[v].title) for u, v in body.edges if u > v}
+    went = {(note.rpartition(" next ")[2], title) for note, title in back}
+    assert went == {(name, name) for name in ("carry[0]", "carry[1]")}
+    products = [v for u, v in body.edges if u == k["0.5"]]
+    assert [body.nodes[v].title for v in products] == ["×"]
+    assert (k["carry[0]"], products[0]) in body.edges
+    assert any(node.note.endswith(" y") and node.result for node in body.nodes)
+    assert all(not node.gradient for node in body.nodes)
+
+    (loop,) = [g for g in groups(picture, "node") if "with-body" in g.get("class")]
+    xs, ys = corners(loop)
+    inside = groups(picture, "node", in_body=True)
+    assert len(inside) == len(body.nodes)
+    for element in [*inside, *groups(picture, "edge", in_body=True)]:
+        a, b = corners(element)
+        assert min(xs) < min(a) < max(a) < max(xs)
+        assert min(ys) < min(b) < max(b) < max(ys)
+    assert "subgraph cluster_n" in picture.dot
+    said = [text.text for text in groups(picture, "legend")[0].findall(f"{SVG}text")]
+    assert {"carried value", "to the next pass"} <= set(said)
+
+
+def test_carried_values_that_change_places():
+    fibonacci = tape.record(lambda a, b: tape.fori(0, 5, lambda i, c: (c[1], c[0] + c[1]), (a, b))[0], 1.0, 2.0).draw()
+    body, k = body_of(fibonacci)
+    back = {(body.nodes[u].title, body.nodes[v].title) for u, v in body.edges if u > v}
+    assert back == {("next carry[0]", "carry[0]"), ("+", "carry[1]")}
+    assert (k["carry[1]"], k["next carry[0]"]) in body.edges
+
+
+def test_a_value_that_is_carried_on_as_it_is_has_no_edge():
+    picture = tape.record(lambda x: tape.fori(0, 3, lambda i, c: (c[0], c[1] * c[0]), (x, x))[1], 2.0).draw()
+    body, k = body_of(picture)
+    assert [v for u, v in body.edges if u > v] == [k["carry[1]"]]
+
+
+def test_bodies_in_bodies_branches_and_checkpoints():
+    def inner(x):
+        return tape.fori(0, 3, lambda i, c: np.sin(c) * x, x)
+
+    outer = tape.record(lambda x: tape.fori(0, 4, lambda i, c: inner(c), x), 0.5).draw()
+    body, _ = body_of(outer)
+    (within,) = [node.body for node in body.nodes if node.body is not None]
+    assert "sin" in {node.title for node in within.nodes}
+    branch = tape.record(lambda x: tape.cond(x > 0.0, np.sin, np.cos, x), 1.0).draw()
+    titles = [{node.title for node in node.body.nodes} for node in branch.nodes if node.body is not None]
+    assert ["sin" in titles[0], "cos" in titles[1]] == [True, True]
+    assert not any(u > v for node in branch.nodes if node.body is not None for u, v in node.body.edges)
+    _, k = body_of(tape.record(tape.checkpoint(lambda x: np.exp(x) * 2.0), 1.0).draw())
+    assert {"exp", "×"} <= set(k)
+
+
+def test_long_bodies_are_folded():
+    def step(c, _):
+        for _ in range(100):
+            c = np.sin(c)
+        return c, None
+
+    t = tape.record(lambda x: tape.scan(step, x, np.arange(3.0))[0], 0.5)
+    assert len(body_of(t.draw())[0].nodes) < 10
+    assert len(body_of(t.draw(fold=False))[0].nodes) > 100
+
+
+def test_pictures_shrink_to_the_page():
+    for picture in (loop().draw(), tape.draw_gradients([("0", 1.0)])):
+        root = ElementTree.fromstring(picture.svg)
+        assert root.get("viewBox").split()[2:] == [root.get("width"), root.get("height")]
+        assert "max-width: 100%" in root.get("style")
+        assert "height: auto" in root.get("style")
 
 
 # ---------------------------------------------------------------------- folding

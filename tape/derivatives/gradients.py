@@ -19,6 +19,7 @@ from tape.recording.made import made_function
 from tape.recording.recorder import current_recorder
 from tape.recording.signatures import Jitted, P, Reporting, Scalar, ScalarResult, X, Y
 from tape.recording.traces import traces_of
+from tape.reports.timing import profile_call
 from tape.running.linearised import linearised
 from tape.running.tiers import report
 
@@ -65,7 +66,8 @@ def value_and_grad(f, argnums=0, replay=True, has_aux=False):
         argument (a tuple of gradients when `argnums` is a tuple), as new C-contiguous arrays; integers are differentiated as
         floats, and their gradients are float64. With `has_aux` it is ``((value, aux), gradient)``. Its ``report()`` says what
         was recorded and which tier runs it: a list starts on the sweeps, and moves to native code when its calls so far would
-        have paid for compiling (not with the environment variable ``TAPE_NATIVE=0``).
+        have paid for compiling (not with the environment variable ``TAPE_NATIVE=0``). Of NumPy code, its
+        ``profile(*args, repeat=5)`` says what each line costs on the sweeps, see `Tape.profile`.
 
     Raises
     ------
@@ -99,6 +101,7 @@ def value_and_grad(f, argnums=0, replay=True, has_aux=False):
         return value, arranged(gradients, args, numbers, argnums, kwargs)
 
     value_and_gradient.report = functools.partial(report, traces)
+    value_and_gradient.profile = functools.partial(profile_call, traces, chosen)
     return value_and_gradient
 
 
@@ -146,7 +149,6 @@ def grad(f, argnums=0, replay=True, has_aux=False):
         return jitted.jitted_grad(f, argnums, has_aux)
     both = value_and_grad(f, argnums, replay, has_aux)
 
-    @made_function("grad", f, argnums=argnums, replay=replay, has_aux=has_aux)
     def gradient(*args, **kwargs):
         return both(*args, **kwargs)[1]
 
@@ -154,6 +156,9 @@ def grad(f, argnums=0, replay=True, has_aux=False):
         (_, aux), found = both(*args, **kwargs)
         return found, aux
 
-    gradient = functools.wraps(f, updated=())(gradient_and_aux if has_aux else gradient)
+    make = made_function("grad", f, argnums=argnums, replay=replay, has_aux=has_aux)
+    gradient = make(gradient_and_aux if has_aux else gradient)
     gradient.report = both.report
+    if hasattr(both, "profile"):  # of traced code
+        gradient.profile = both.profile
     return gradient

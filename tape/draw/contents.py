@@ -1,5 +1,6 @@
-"""What there is to draw of a tape: its variables with their roles, values and gradients, and who reads whom.
+"""What there is to draw of a list: its variables with their roles, values and gradients, and who reads whom.
 
+A list is that of a tape, or the body of one of its loops, which has no values to show: they differ from step to step.
 What is not here: how they are put together (`folding.py`) and drawn (`graph.py`).
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,9 +32,12 @@ class DrawnVariable:
     slot : int
         Its number in the text form.
     role : str
-        "parameter" (an argument that is differentiated), "input" (any other argument), "constant", "operation" or "loop".
+        "parameter" (an argument that is differentiated), "input" (any other argument), "constant", "operation" or "loop"; in
+        the body of a loop "carry" (what a step hands on to the next).
+    shape : tuple of int
+        Of the slot.
     name : str
-        Of an argument, as the function calls it; of a result, where the tape has several; else "".
+        Of an argument, as the function calls it; of a result, where the list has several; else "".
     result, guards : bool
         Whether it is a result; whether a branch of Python code depended on it.
     steps : list of int
@@ -47,8 +52,8 @@ class DrawnVariable:
         After the last sweeps; None where the list does not keep it.
     """
 
-    def __init__(self, slot, role, name="", active=False):
-        self.slot, self.role, self.name, self.active = slot, role, name, active
+    def __init__(self, slot, shape, role, name="", active=False):
+        self.slot, self.shape, self.role, self.name, self.active = slot, shape, role, name, active
         self.result = self.guards = False
         self.steps: list[int] = []
         self.reads: dict[int, None] = {}
@@ -97,9 +102,65 @@ def norm(array: np.ndarray) -> float:
     return largest * float(np.linalg.norm(np.asarray(array, np.float64).ravel() / largest))
 
 
-def variables_of(tape) -> list[DrawnVariable]:
-    """The variables of a tape, arguments first, then each before those that read it; without numbers yet."""
-    program, graph, trace = tape._program, tape._graph, tape._trace
+class DrawnInput(NamedTuple):
+    """An argument of a list: its role and name, and whether it is differentiated; see `DrawnVariable`."""
+
+    role: str
+    name: str
+    active: bool = False
+
+
+class DrawnList:
+    """A list to be drawn.
+
+    Attributes
+    ----------
+    program, graph : Program, tape.tapes.graph.Graph
+        The list.
+    inputs : list of DrawnInput
+        Of each of its arguments.
+    results : list of (int, str)
+        Its results: a number among the outputs, and a name.
+    carried : int
+        So many of the first inputs are, in the next step, what the first outputs are.
+    """
+
+    def __init__(self, program, graph, inputs, results, carried=0):
+        self.program, self.graph, self.inputs, self.results, self.carried = program, graph, inputs, results, carried
+
+    @classmethod
+    def of(cls, tape) -> DrawnList:
+        """The list of a tape."""
+        trace, names = tape._trace, argument_names(tape)
+        inputs = [DrawnInput("parameter" if k in trace.wrt else "input", name, k in trace.wrt) for k, name in enumerate(names)]
+        paths = [accessor.codify("result") for accessor in trace.structure.accessors()]
+        results = [(which, path if len(paths) > 1 else "") for path, which in zip(paths, trace.results, strict=True)
+                   if isinstance(which, int)]
+        return cls(tape._program, tape._graph, inputs, results)
+
+    def body(self, step) -> DrawnList | None:
+        """The list that a step repeats; None where it is no loop."""
+        if step.row.name != "loop":
+            return None
+        loop = Loop.of(step.space.words)
+        program = self.program.bodies[loop.body]
+        kinds = (("carry", "carry", loop.carry), ("input", "captured", loop.constants), ("input", "x", loop.x),
+                 ("input", "state", loop.s))
+        inputs = [DrawnInput(role, name) for role, name, count in kinds for name in _numbered(name, count)]
+        y = len(program.outputs) - loop.carry - loop.sums - loop.ends
+        once = loop.length == 1  # a branch, a checkpoint: there is no next step
+        names = [*(_numbered("result", loop.carry) if once else [f"next {name}" for name in _numbered("carry", loop.carry)]),
+                 *_numbered("sum", loop.sums), *_numbered("y", y), *["goes on"] * loop.ends]
+        return DrawnList(program, self.graph.body(loop.body), inputs, list(enumerate(names)), 0 if once else loop.carry)
+
+
+def _numbered(name, count) -> list[str]:
+    return [name] if count == 1 else [f"{name}[{k}]" for k in range(count)]
+
+
+def variables_of(drawn: DrawnList) -> list[DrawnVariable]:
+    """The variables of a list, arguments first, then each before those that read it; without numbers yet."""
+    program, graph = drawn.program, drawn.graph
     listing = graph.listing
     variables: list[DrawnVariable] = []
     current: dict[int, int] = {}
@@ -107,7 +168,7 @@ def variables_of(tape) -> list[DrawnVariable]:
 
     def add(slot, *described):
         current[slot] = len(variables)
-        variables.append(DrawnVariable(slot, *described))
+        variables.append(DrawnVariable(slot, program.slots[slot][1] if slot >= 0 else (), *described))
         return variables[-1]
 
     def reading(slots):
@@ -118,9 +179,8 @@ def variables_of(tape) -> list[DrawnVariable]:
         read.update(found)
         return found
 
-    names = argument_names(tape)
-    for k, slot in enumerate(listing.inputs):
-        add(slot, "parameter" if k in trace.wrt else "input", names[k], k in trace.wrt)
+    for slot, described in zip(listing.inputs, drawn.inputs, strict=True):
+        add(slot, *described)
     flags = program.code[:, FLAGS].tolist()
     for number, step in enumerate(listing.steps):
         if step.out is None:
@@ -134,8 +194,8 @@ def variables_of(tape) -> list[DrawnVariable]:
         operands = [name for name in step.reads() if graph.variable_of(name) == name]
         sources = reading(operands)
         before = current.get(slot)
-        if before is None or variables[before].role in ("parameter", "input", "constant") or before in read:
-            variable = add(slot, "loop" if step.row.name == "loop" else "operation")
+        if before is None or variables[before].role not in ("operation", "loop") or before in read:
+            variable = add(slot, "operation")
             if before is not None:
                 variables[before].last = False
                 if step.row.accumulates or not covers(listing, step):  # the rest stays
@@ -143,11 +203,16 @@ def variables_of(tape) -> list[DrawnVariable]:
                     variable.active = variables[before].active
         else:
             variable = variables[before]
+        if step.row.name == "loop":
+            variable.role = "loop"
         variable.steps.append(number)
         variable.reads.update(dict.fromkeys(sources))
         variable.active |= flags[number] & ACTIVE != 0
-    _mark_results(tape, [variables[current[r.ref.slot]] if r.ref.slot in current else add(r.ref.slot, "constant")
-                         for r in listing.outputs])
+    slots = [result.ref.slot for result in listing.outputs]
+    for slot in slots:
+        if slot not in current:
+            add(slot, "constant")
+    _mark_results(drawn, variables, [current[slot] for slot in slots])
     return _in_order(variables)
 
 
@@ -165,14 +230,22 @@ def _in_order(variables) -> list[DrawnVariable]:
     return [variables[k] for k in order]
 
 
-def _mark_results(tape, outputs):
-    paths = [accessor.codify("result") for accessor in tape._trace.structure.accessors()]
-    for path, which in zip(paths, tape._trace.results, strict=True):
-        if isinstance(which, int):
-            variable = outputs[which]
-            if len(paths) > 1 and not variable.result:
-                variable.name = f"{variable.name} = {path}" if variable.name else path
-            variable.result = True
+def _mark_results(drawn, variables, outputs):
+    """Mark the variables that are results, by the numbers of those that are outputs, and let a carry read what follows it."""
+    for which, name in drawn.results:
+        k = outputs[which]
+        if which < drawn.carried:
+            if k == which:
+                continue  # handed on as it is
+            if not variables[k].steps:  # a node of its own, as another argument is no result of the step
+                variables.append(DrawnVariable(variables[k].slot, variables[k].shape, "operation"))
+                variables[-1].reads[k] = None
+                k = len(variables) - 1
+            variables[which].reads[k] = None
+        variable = variables[k]
+        if name and name not in variable.name.split(" = "):
+            variable.name = f"{variable.name} = {name}" if variable.name else name
+        variable.result = True
 
 
 def argument_names(tape) -> list[str]:
@@ -199,21 +272,32 @@ def parameter_names(f, count: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def loop_text(tape, variable: DrawnVariable) -> str:
+def loop_text(drawn: DrawnList, variable: DrawnVariable) -> str:
     """Steps of a loop and size of its body, in words."""
-    step = tape._graph.listing.steps[variable.steps[0]]
-    loop = Loop.of(step.space.words)
-    size = len(tape._program.bodies[loop.body].code)
+    loop = Loop.of(loop_step(drawn, variable).space.words)
+    size = len(drawn.program.bodies[loop.body].code)
     most = "up to " if loop.ends or loop.counted else ""
     return f"{most}{loop.length} step{'s' * (loop.length != 1)} of {size} instruction{'s' * (size != 1)}"
 
 
-def step_name(tape, step) -> str:
+def loop_step(drawn: DrawnList, variable: DrawnVariable):
+    """The loop that computes a variable of that role."""
+    return next(step for step in map(drawn.graph.listing.steps.__getitem__, variable.steps) if step.row.name == "loop")
+
+
+def step_name(drawn: DrawnList, step) -> str:
     """The name of a step's instruction; of a call that of the function."""
-    return tape._program.bodies[body_of(step)].name if step.row.name == "call" else step.row.name
+    return drawn.program.bodies[body_of(step)].name if step.row.name == "call" else step.row.name
 
 
 # ---------------------------------------------------------------------- numbers
+
+
+def fill_in_constants(drawn: DrawnList, variables: list[DrawnVariable]) -> None:
+    """Set the values of the constants, which is all that is known of a body."""
+    for variable in variables:
+        if variable.role == "constant" and variable.slot >= 0:
+            variable.value = Summary(drawn.program.slot_view(variable.slot).of(drawn.program.values))
 
 
 @np.errstate(all="ignore")

@@ -1,15 +1,26 @@
 """The nodes of a picture: a variable each, or all that a line of the user's code computes in one.
 
-What is here: which variables share a node, what it says, the edges between nodes. What is not: the variables (`contents.py`).
+What is here: which variables share a node, what it says, the edges between nodes, and the same of the body of a loop. What is
+not: the variables (`contents.py`).
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 
-from tape.draw.contents import DrawnVariable, Summary, loop_text, step_name
+from tape.draw.contents import (
+    DrawnList,
+    DrawnVariable,
+    Summary,
+    fill_in_constants,
+    loop_step,
+    loop_text,
+    step_name,
+    variables_of,
+)
 
 MOST_UNFOLDED = 50
 """A picture of more variables is folded unless it is told not to."""
@@ -33,7 +44,7 @@ class Node:
     Attributes
     ----------
     role : str
-        "parameter", "input", "constant", "operation" or "loop"; see `contents.DrawnVariable`.
+        "parameter", "input", "constant", "operation", "loop" or "carry"; see `contents.DrawnVariable`.
     result : bool
         Whether results of the tape are among its variables.
     title, note : str
@@ -45,23 +56,34 @@ class Node:
         What a browser shows when the mouse rests on it.
     slots : tuple of int
         The variables it stands for, by their numbers in the text form.
+    body : Nodes or None
+        Of a loop, what it repeats, as nodes and edges; an edge that goes back leads to a carried value of the next step. None
+        where several loops share the node.
     """
 
-    def __init__(self, role, result, title, note, value, gradient, tip, slots):
+    def __init__(self, role, result, title, note, value, gradient, tip, slots, body=None):
         self.role, self.result, self.title, self.note = role, result, title, note
-        self.value, self.gradient, self.tip, self.slots = value, gradient, tip, slots
+        self.value, self.gradient, self.tip, self.slots, self.body = value, gradient, tip, slots, body
 
     def __repr__(self):
         texts = (self.title, self.note, self.value, self.gradient)
         return f"Node({self.role}: {', '.join(text for text in texts if text)})"
 
 
-def nodes_of(tape, variables: list[DrawnVariable], fold: bool | None) -> tuple[list[Node], list[tuple[int, int]]]:
+class Nodes(NamedTuple):
+    """Nodes in the order of the list, and edges from node to node, by number."""
+
+    nodes: list[Node]
+    edges: list[tuple[int, int]]
+
+
+def nodes_of(drawn: DrawnList, variables: list[DrawnVariable], fold: bool | None) -> Nodes:
     """The nodes and edges of the picture of some variables, in the order of the list."""
+    chosen = fold
     if fold is None:
         fold = len(variables) > MOST_UNFOLDED
-    lines = tape._graph.listing.lines
-    keys = _folded(tape, variables) if fold else list(range(len(variables)))
+    lines = drawn.graph.listing.lines
+    keys = _folded(drawn, variables) if fold else list(range(len(variables)))
     members: dict = {}
     for k, key in enumerate(keys):
         members.setdefault(key, []).append(k)
@@ -72,11 +94,19 @@ def nodes_of(tape, variables: list[DrawnVariable], fold: bool | None) -> tuple[l
     nodes = []
     for key, own in members.items():
         if len(own) == 1:
-            nodes.append(_single(tape, variables[own[0]], lines, fold))
+            nodes.append(_single(drawn, variables[own[0]], lines, fold))
+            if variables[own[0]].role == "loop":
+                nodes[-1].body = _body(drawn.body(loop_step(drawn, variables[own[0]])), chosen)
         else:
             seen = [variables[k] for k in own if k in outside or variables[k].result or variables[k].guards]
-            nodes.append(_several(tape, key, [variables[k] for k in own], seen, lines))
-    return nodes, [(u, v) for u, v in edges if u != v]
+            nodes.append(_several(drawn, key, [variables[k] for k in own], seen, lines))
+    return Nodes(nodes, [(u, v) for u, v in edges if u != v])
+
+
+def _body(drawn, fold) -> Nodes:
+    variables = variables_of(drawn)
+    fill_in_constants(drawn, variables)
+    return nodes_of(drawn, variables, fold)
 
 
 def _in_order(keys, members, variables) -> list:
@@ -93,9 +123,9 @@ def _in_order(keys, members, variables) -> list:
 # ---------------------------------------------------------------------- what goes together
 
 
-def _folded(tape, variables) -> list:
+def _folded(drawn, variables) -> list:
     """For each variable the key of its node: equal for those that share one."""
-    steps = tape._graph.listing.steps
+    steps = drawn.graph.listing.steps
     keys: list = [("line", steps[v.steps[-1]].line, v.role) if v.steps else None for v in variables]
     coarse = _coarser([key for key in keys if key is not None])
     keys = [coarse[key] if key is not None else None for key in keys]
@@ -107,8 +137,7 @@ def _folded(tape, variables) -> list:
     for k, variable in enumerate(variables):
         if variable.role == "constant":
             users = list(readers[k])
-            is_number = variable.value is not None and variable.value.shape == ()
-            if is_number and len(users) == 1 and users[0] is not None:
+            if variable.value is not None and variable.shape == () and len(users) == 1 and users[0] is not None:
                 keys[k] = users[0]  # a number that stands in the line
                 continue
             keys[k] = ("constants", users[0] if users else None)
@@ -136,15 +165,15 @@ def _coarser(keys) -> dict:
 # ---------------------------------------------------------------------- what nodes say
 
 
-def _single(tape, variable, lines, folded) -> Node:
-    steps = [tape._graph.listing.steps[k] for k in variable.steps]
-    shape = str(variable.value.shape) if variable.value is not None and variable.value.shape else ""
+def _single(drawn, variable, lines, folded) -> Node:
+    steps = [drawn.graph.listing.steps[k] for k in variable.steps]
+    shape = str(variable.shape) if variable.shape else ""
     title, notes = variable.name, [f"%{variable.slot}", shape]
     tip = [f"%{variable.slot}: {variable.role}"]
     if variable.role == "loop":
-        title, notes = "loop", [f"%{variable.slot}", loop_text(tape, variable)]
+        title, notes = "loop", [f"%{variable.slot}", loop_text(drawn, variable)]
     elif steps:
-        names = _names(tape, steps)
+        names = _names(drawn, steps)
         title = " + ".join(SYMBOLS.get(name, name) for name in names[:MOST_NAMES])
         tip = [f"%{variable.slot} = {' + '.join(names)}"]
         if variable.name:
@@ -166,9 +195,9 @@ def _single(tape, variable, lines, folded) -> Node:
     return Node(variable.role, variable.result, title, note, value, gradient, "\n".join(tip), (variable.slot,))
 
 
-def _names(tape, steps) -> list[str]:
+def _names(drawn, steps) -> list[str]:
     """The different names of some steps; a zero that others add to is none."""
-    names = list(dict.fromkeys(step_name(tape, step) for step in steps))
+    names = list(dict.fromkeys(step_name(drawn, step) for step in steps))
     return [name for name in names if name != "zero"] or names
 
 
@@ -178,15 +207,15 @@ def _text(summary: Summary | None, letter: str) -> str:
     return summary.elements or f"|{letter}| = {summary.magnitude:.4g}"
 
 
-def _several(tape, key, variables, seen, lines) -> Node:
+def _several(drawn, key, variables, seen, lines) -> Node:
     """The node of several variables, of which others see some."""
     seen = seen or variables
-    steps = [tape._graph.listing.steps[k] for variable in variables for k in variable.steps]
+    steps = [drawn.graph.listing.steps[k] for variable in variables for k in variable.steps]
     role = next((v.role for v in variables if v.steps), variables[0].role)
     if steps:
-        names = _names(tape, steps)
+        names = _names(drawn, steps)
         if role == "loop":
-            names = [loop_text(tape, variables[0]), *(["…"] if len(variables) > 1 else [])]
+            names = [loop_text(drawn, variables[0]), *(["…"] if len(variables) > 1 else [])]
         more = ", …" if len(names) > MOST_NAMES else ""
         title = _lines_text([lines[k] for k in dict.fromkeys(step.line for step in steps)]) if lines else "operations"
         note = f"{', '.join(names[:MOST_NAMES])}{more} ×{len(steps)}{' guard' * any(v.guards for v in variables)}"
@@ -196,8 +225,7 @@ def _several(tape, key, variables, seen, lines) -> Node:
         note = "" if role == "constant" else f"{len(variables)} arrays"
         tip = f"{title} {note}: %{variables[0].slot} to %{variables[-1].slot}"
     if len(seen) == 1:
-        shape = seen[0].value.shape if seen[0].value is not None else ()
-        note += f" {shape}" if shape else ""
+        note += f" {seen[0].shape}" if seen[0].shape else ""
         value, gradient = _text(seen[0].value, "x"), _text(seen[0].gradient, "∂")
         gradient = f"∂ {gradient}" if gradient and not gradient.startswith("|") else gradient
     else:

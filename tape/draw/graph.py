@@ -6,10 +6,10 @@ and where they stand (`layers.py`).
 
 from __future__ import annotations
 
-from tape.draw.canvas import Group, Outline, Picture, Text, box, check_suffix, escaped, text_width
-from tape.draw.contents import fill_in, variables_of
+from tape.draw.contents import DrawnList, fill_in, variables_of
 from tape.draw.folding import Node, nodes_of
-from tape.draw.layers import layered
+from tape.draw.layers import Layout, layered
+from tape.reports.canvas import Group, Outline, Picture, Text, box, check_suffix, escaped, text_width
 
 VALUE, GRADIENT = "#116329", "#b91c28"
 INK, NOTE, LINE, BACK = "#1f2328", "#59636e", "#7d8590", "#9a6700"
@@ -24,6 +24,9 @@ LEGEND_WIDTH = 680.0
 
 RIM = 4.0
 """Pixels between an outline and a second one."""
+
+BODY = 14.0
+"""Pixels between the outline of a loop and its body."""
 
 SWATCH = 22.0
 """Width of a sample in the legend."""
@@ -45,6 +48,7 @@ LOOKS = {
     "constant": Style("constant", "#eaeef2", "#eaeef2"),
     "operation": Style("operation", "#fffdf0", "#59636e", radius=16.0, dot="ellipse"),
     "loop": Style("loop", "#fbefff", "#8250df", radius=16.0, dot="box3d"),
+    "carry": Style("carried value", "#fff8c5", "#9a6700"),
 }
 RESULT = "#bc4c00"
 """Of the second outline that results have."""
@@ -68,17 +72,44 @@ class GraphPicture(Picture):
     def __init__(self, nodes: list[Node], edges: list[tuple[int, int]]):
         self.nodes, self.edges = nodes, edges
         self.dot = _dot(nodes, edges)
-        cards = [_card_lines(node) for node in nodes]
-        sizes = [_card_size(lines, node) for lines, node in zip(cards, nodes, strict=True)]
-        layout = layered(sizes, edges, MOST_WIDTH - 2 * MARGIN)
-        legend, legend_width, legend_height = _legend(nodes, layout, max(layout.width, LEGEND_WIDTH))
+        graph = _Graph(nodes, edges, MOST_WIDTH - 2 * MARGIN)
+        layout = graph.layout
+        legend, legend_width, legend_height = _legend(graph.all_nodes(), graph.goes_back(), max(layout.width, LEGEND_WIDTH))
         width, top = max(layout.width, legend_width), layout.height + 2 * MARGIN
-        left = MARGIN + (width - layout.width) / 2
-        groups = [_edge(route, left) for route in layout.routes]
-        groups += [_card(node, lines, size, x + left, y + MARGIN)
-                   for node, lines, size, (x, y) in zip(nodes, cards, sizes, layout.centres, strict=True)]
+        groups = graph.groups(MARGIN + (width - layout.width) / 2, MARGIN)
         groups.append(_shifted(legend, MARGIN + (width - legend_width) / 2, top))
         super().__init__(width + 2 * MARGIN, top + legend_height + MARGIN, groups)
+
+
+class _Graph:
+    """Nodes with their places, the bodies of loops inside theirs."""
+
+    def __init__(self, nodes, edges, most_width):
+        self.nodes = nodes
+        self.lines = [_card_lines(node) for node in nodes]
+        self.inner = [_Graph(*node.body, most_width - 2 * (BODY + RIM)) if node.body else None for node in nodes]
+        self.sizes = [_card_size(*card) for card in zip(self.lines, nodes, self.inner, strict=True)]
+        self.layout: Layout = layered(self.sizes, edges, most_width)
+
+    def groups(self, left, top) -> list[Group]:
+        """The outlines and texts, edges first, with the upper left corner there."""
+        groups = [_edge(route, left, top) for route in self.layout.routes]
+        for node, lines, size, inner, (x, y) in zip(self.nodes, self.lines, self.sizes, self.inner, self.layout.centres,
+                                                    strict=True):
+            groups.append(_card(node, lines, size, inner, x + left, y + top))
+            if inner is not None:
+                bottom = y + top + size[1] / 2 - _rim(node) - BODY
+                own = inner.groups(x + left - inner.layout.width / 2, bottom - inner.layout.height)
+                groups += [group._replace(kind=f"{group.kind} in-body") for group in own]
+        return groups
+
+    def all_nodes(self) -> list[Node]:
+        """Those of the bodies too."""
+        return self.nodes + [node for inner in self.inner if inner is not None for node in inner.all_nodes()]
+
+    def goes_back(self) -> bool:
+        """Whether some edge leads to the next pass."""
+        return any(route.back for route in self.layout.routes) or any(g.goes_back() for g in self.inner if g is not None)
 
 
 def draw(tape, path=None, values: bool = True, gradients: bool = True, fold: bool | None = None) -> GraphPicture:
@@ -86,7 +117,9 @@ def draw(tape, path=None, values: bool = True, gradients: bool = True, fold: boo
 
     A node is a variable with the operation that computes it, an edge leads from it to those that read it. Numbers are written
     out, larger arrays given by their shape and their Euclidean norm. An array that is assigned to after it was read is a node
-    more. Sweeps that were not run at the arguments of the last `forward` are run.
+    more. A loop (and what is a loop of one step in the list: a branch of `tape.cond`, a checkpoint) is a box with its body in
+    it, where dashed edges lead to the values that a step carries to the next. Sweeps that were not run at the arguments of
+    the last `forward` are run.
 
     Parameters
     ----------
@@ -130,9 +163,10 @@ def draw(tape, path=None, values: bool = True, gradients: bool = True, fold: boo
     """
     if path is not None:
         check_suffix(path)
-    variables = variables_of(tape)
+    drawn = DrawnList.of(tape)
+    variables = variables_of(drawn)
     fill_in(tape, variables, gradients)
-    nodes, edges = nodes_of(tape, variables, fold)
+    nodes, edges = nodes_of(drawn, variables, fold)
     for node in nodes:
         if not values and node.role != "constant":
             node.value = ""
@@ -164,10 +198,13 @@ def _line_width(line) -> float:
     return sum(text_width(text, size) for text, _, size, _ in line) + 6.0 * (len(line) - 1)
 
 
-def _card_size(lines, node) -> tuple[float, float]:
+def _card_size(lines, node, inner) -> tuple[float, float]:
     widest = max([24.0, *(_line_width(line) for line in lines)])
     width = widest + 2 * PADDING + (8.0 if LOOKS[node.role].radius else 0.0)
-    return width + 2 * _rim(node), max(1, len(lines)) * LEADING + 1.2 * PADDING + 2 * _rim(node)
+    height = max(1, len(lines)) * LEADING + 1.2 * PADDING
+    if inner is not None:
+        width, height = max(width, inner.layout.width + 2 * BODY), height + inner.layout.height + BODY
+    return width + 2 * _rim(node), height + 2 * _rim(node)
 
 
 def _rim(node) -> float:
@@ -175,7 +212,7 @@ def _rim(node) -> float:
     return RIM if node.result or node.role == "loop" else 0.0
 
 
-def _card(node, lines, size, x, y) -> Group:
+def _card(node, lines, size, inner, x, y) -> Group:
     width, height = (length - 2 * _rim(node) for length in size)
     items = _frame(node.role, node.result, x - width / 2, y - height / 2, width, height)
     baseline = y - height / 2 + 0.6 * PADDING + 0.78 * LEADING
@@ -185,7 +222,7 @@ def _card(node, lines, size, x, y) -> Group:
             items.append(Text(start, baseline, text, colour, text_size, bold))
             start += text_width(text, text_size) + 6.0
         baseline += LEADING
-    return Group(f"node {node.role}{' result' if node.result else ''}", node.tip, items)
+    return Group(f"node {node.role}{' result' * node.result}{' with-body' * (inner is not None)}", node.tip, items)
 
 
 def _frame(role, result, x, y, width, height) -> list:
@@ -200,9 +237,9 @@ def _frame(role, result, x, y, width, height) -> list:
     return frame
 
 
-def _edge(route, left) -> Group:
+def _edge(route, left, top) -> Group:
     colour = BACK if route.back else LINE
-    line, head = (_moved(commands, left, MARGIN) for commands in (route.line, route.head))
+    line, head = (_moved(commands, left, top) for commands in (route.line, route.head))
     return Group("edge back" if route.back else "edge", "", [Outline(line, stroke=colour, width=1.3, dashed=route.back),
                                                             Outline(head, fill=colour)])
 
@@ -216,14 +253,14 @@ def _moved(commands, dx, dy) -> tuple:
     return tuple((name, *(x + (dy if k % 2 else dx) for k, x in enumerate(numbers))) for name, *numbers in commands)
 
 
-def _legend(nodes, layout, most_width) -> tuple[Group, float, float]:
+def _legend(nodes, goes_back, most_width) -> tuple[Group, float, float]:
     """The legend, of what is in the picture alone, as a group whose upper left corner is (0, 0); its width and height."""
     looks = [(role, False, look.label) for role, look in LOOKS.items() if any(node.role == role for node in nodes)]
     looks += [("operation", True, "result")] * any(node.result for node in nodes)
     entries = [(SWATCH + 13.0, _frame(role, result, 4.0, -10.0, SWATCH, 12.0), label, INK) for role, result, label in looks]
     entries += [(0.0, [], "value", VALUE)] * any(node.value for node in nodes)
     entries += [(0.0, [], "∂ gradient", GRADIENT)] * any(node.gradient for node in nodes)
-    if any(route.back for route in layout.routes):
+    if goes_back:
         entries.append((SWATCH + 13.0, [Outline((("M", 0.0, -4.0), ("L", SWATCH + 4, -4.0)), stroke=BACK, dashed=True)],
                         "to the next pass", INK))
     if not entries:
@@ -245,7 +282,13 @@ def _legend(nodes, layout, most_width) -> tuple[Group, float, float]:
 
 
 def _dot(nodes, edges) -> str:
-    lines = ["digraph {", '  rankdir="LR"; node [fontname="monospace", style="filled"];']
+    head = ["digraph {", '  rankdir="LR"; node [fontname="monospace", style="filled"];']
+    return "\n".join([*head, *_dot_lines(nodes, edges, "n"), "}", ""])
+
+
+def _dot_lines(nodes, edges, prefix) -> list[str]:
+    """Nodes and edges; the body of a loop stands with its node in a cluster."""
+    lines = []
     for k, node in enumerate(nodes):
         look = LOOKS[node.role]
         lines_of = [("<b>{}</b>", INK, node.title), ("{}", NOTE, node.note), ("{}", VALUE, node.value),
@@ -254,6 +297,10 @@ def _dot(nodes, edges) -> str:
                              for style, colour, text in lines_of if text)
         style = ', style="filled,dashed"' if look.dashed else ""
         outline = f'color="{RESULT}", peripheries=2' if node.result else f'color="{look.stroke}"'
-        lines.append(f'  n{k} [label=<{label or " "}>, shape={look.dot}, fillcolor="{look.fill}", {outline}{style}];')
-    lines += [f"  n{u} -> n{v}{' [style=dashed]' if u > v else ''};" for u, v in edges]
-    return "\n".join([*lines, "}", ""])
+        card = (f'  {prefix}{k} [label=<{label or " "}>, shape={look.dot}, fillcolor="{look.fill}", {outline}{style}];')
+        if node.body is None:
+            lines.append(card)
+        else:
+            inner = _dot_lines(*node.body, f"{prefix}{k}_")
+            lines += [f"  subgraph cluster_{prefix}{k} {{", *(f"  {line}" for line in [card, *inner]), "  }"]
+    return lines + [f"  {prefix}{u} -> {prefix}{v}{' [style=dashed]' if u > v else ''};" for u, v in edges]

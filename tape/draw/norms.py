@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tape.derivatives.gradients import grad
-from tape.draw.canvas import Group, Outline, Picture, Text, box, check_suffix, text_width
 from tape.draw.contents import norm
 from tape.recording.containers import leaves_of
+from tape.reports.canvas import Group, Outline, Picture, Text, box, check_suffix, text_width
 
 INK, GRID = "#1f2328", "#d1d9e0"
 COLOURS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#59636e")

@@ -28,6 +28,7 @@ from compiled.numba_loading import load_numba
 from tape.errors import NotDifferentiable
 from tape.recording.arguments import apart, argument_numbers
 from tape.recording.arrays import RecordedArray
+from tape.recording.lines import with_cell_names
 from tape.recording.made import Made, Making, PullbackFunction, docstring
 
 
@@ -370,7 +371,7 @@ def _original(function):
 
 def _explained(error, name: str) -> str:
     """The part of Numba's message that helps: ours if there is one, and the user's lines."""
-    text = str(error)
+    text = with_cell_names(str(error))
     ours = re.findall(r"(?<![<\w])tape[.\w]*: [^\n]*", text)
     lines = re.findall(r'File "[^"]*", line \d+:?\n[^\n]*\n*(?:[^\n]*\n)*?[^\n]*\^', text)
     where = "\n".join(dict.fromkeys(x for x in lines if "<tape." not in x))

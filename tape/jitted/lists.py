@@ -13,6 +13,7 @@ from compiled.table.views import View, contiguous
 from tape.jitted.derivatives import derivative, remembered, way_of
 from tape.recording.arguments import apart, describe
 from tape.recording.containers import leaves_of
+from tape.recording.lines import line_names
 from tape.recording.made import Making
 from tape.recording.trace import Trace, Workspace
 
@@ -106,9 +107,8 @@ class _Layout:
 
     def program(self, outputs) -> Program:
         """The program with these outputs."""
-        lines = [f"{name}:{line}" for name, line in LINES]
         program = Program(self.code, np.array(GUARD_BLOCK, np.int64), np.where(self.fixed, self.values, 0.0), self.slots,
-                          self.inputs, self.constants, outputs, lines)
+                          self.inputs, self.constants, outputs, line_names(LINES))
         if len(self.code):
             self.code[:, FLAGS] = live_flags(program)
         return program

@@ -31,7 +31,9 @@ from tape.recording.recorder import current_recorder
 from tape.recording.recordings import objects_of
 from tape.recording.signatures import Jitted, Y
 from tape.recording.traces import Traces
+from tape.reports.profile import Profile
 from tape.reports.strictness import strictness, verify
+from tape.reports.timing import median_seconds, ones, profile_at
 from tape.running.c_names import c_name, leaf_names
 from tape.running.derived import Lists
 from tape.running.executables import Stopped, converted, run
@@ -260,6 +262,51 @@ class Compiled(Made, Generic[Y]):
         if self._has_come:  # what was read there cannot be looked at here: what is recorded now can
             return _content(self._recorded(self._making.arguments)[0]) != _content(self._trace)
         return self._read is None or not self._read.holds(self._objects)
+
+    def profile(self, *args: Any, repeat: int = 5) -> Profile:
+        """Estimate what each line of the function's source costs in the machine code.
+
+        Machine code has no lines: what several of them compute is fused into one loop over the elements. So the machine code is
+        timed as a whole, and its time is divided as the sweeps divide theirs, which run the same list line by line. A line
+        whose work the compiler merged with another's, or left out, is told too dear, and others too cheap. `Tape.profile`
+        measures lines as they are, on the sweeps.
+
+        Parameters
+        ----------
+        *args : arrays, floats, or nested containers of them
+            Like the examples; those by default.
+        repeat : int
+            How often everything is measured; medians are told.
+
+        Returns
+        -------
+        Profile
+            `forward` is the time of the value, `back` what value and gradient (of functions that are not scalar, value and
+            pullback with a seed of ones) take longer.
+
+        Raises
+        ------
+        tape.GuardFailed
+            When a branch of Python code is decided otherwise at these arguments than when it was compiled; compile for them.
+        ValueError
+            Unless `repeat` is an integer of at least 1.
+
+        Examples
+        --------
+        >>> import numpy as np, tape
+        >>> c = tape.compile(lambda x: np.sum(np.sin(x) ** 2), np.ones(1000))
+        >>> profile = c.profile()
+        >>> len(profile.rows), "estimated" in profile.measured
+        (1, True)
+        """
+        trace, leaves = self._trace, self.leaves(args or tuple(self._making.arguments))
+        by_sweeps = profile_at(trace, leaves, repeat)
+        scalar = trace.is_scalar or (len(trace.results) == 1 and trace.result_shape(0) == ())
+        both = self._native.value_and_grad if scalar else self._native.vjp
+        given = leaves if scalar else [*leaves, *(seed for _, seed in ones(trace))]
+        forward = median_seconds(lambda: run(self._native.value, leaves), repeat)
+        back = max(median_seconds(lambda: run(both, given), repeat) - forward, 0.0) if by_sweeps.back is not None else None
+        return by_sweeps.scaled(forward, back, "run as machine code, its lines estimated by the sweeps' shares")
 
     def report(self) -> str:
         """What was compiled: for each function its list, loops and memory."""

@@ -1,7 +1,11 @@
-"""Finding the user's own line: the innermost frame that is neither this project's nor NumPy's or SciPy's."""
+"""Finding the user's own line: the innermost frame that is neither this project's nor NumPy's or SciPy's; and its name.
+
+Cells of notebooks are files that exist for IPython alone, with names that say nothing: they are named as their prompts are.
+"""
 
 import importlib.util
 import os
+import re
 import sys
 
 import numpy as np
@@ -33,12 +37,12 @@ _is_internal: dict[str, bool] = {}
 
 
 def user_line() -> tuple[str, int]:
-    """Return (file, line) of the user's code that called into the project."""
+    """Return (file, line) of the user's code that called into the project; of a cell `file_name` of it."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
         if not _internal(name):
-            return name, frame.f_lineno
+            return file_name(name), frame.f_lineno
         frame = frame.f_back
     return "<unknown>", 0
 
@@ -47,6 +51,61 @@ def asked_by_sparse() -> str | None:
     """The name of the method of a sparse matrix of SciPy's that calls the function that asks this; None for other callers."""
     code = sys._getframe(2).f_code
     return code.co_name if code.co_filename.startswith(_SPARSE) else None
+
+
+def file_name(name: str) -> str:
+    """What a file of the user's is called: itself; a cell of a notebook as its prompt, "In [3]".
+
+    Where a cell was run several times unchanged, the number is that of the last time.
+
+    Examples
+    --------
+    >>> from tape.recording.lines import file_name
+    >>> file_name("model.py"), file_name("<ipython-input-3-0f1e2d3c4b5a>")
+    ('model.py', 'In [3]')
+    """
+    is_cell = _is_cell.get(name)
+    if is_cell is None:
+        is_cell = _is_cell[name] = _CELL.search(name) is not None
+    return _cell_name(name) if is_cell else name
+
+
+def line_names(lines) -> list[str]:
+    """Lines, pairs of file and number, as they are told to users: "model.py:12" or, in a notebook, "In [3]:12".
+
+    No two are alike: two cells of one number (what runs silently has that of the next cell) keep their files' names.
+    """
+    names: dict[str, None] = {}
+    for name, line in lines:
+        said = f"{file_name(name)}:{line}"
+        names[said if said not in names else f"{name}:{line}"] = None
+    return list(names)
+
+
+_CELL = re.compile(r"^<ipython-input-(\d+)-|[\\/]ipykernel_\d+[\\/]\d+\.py$")
+"""Names of IPython for the code of a cell: in a terminal with the number in it, in a notebook with a hash of the code."""
+
+_is_cell: dict[str, bool] = {}
+
+
+def _cell_name(name: str) -> str:
+    number = _CELL.search(name).group(1)
+    if number is None:
+        described = None
+        if "IPython" in sys.modules:  # which is there where such files are, unless the code came from another process
+            shell = sys.modules["IPython"].get_ipython()
+            for path in (name, os.path.abspath(name)) if shell is not None else ():  # Numba tells of relative ones
+                described = described or shell.compile.format_code_name(path)
+        number = re.search(r"\d+", described[1]) if described else None
+        if number is None:
+            return name
+        number = number.group()
+    return f"In [{number}]"
+
+
+def with_cell_names(text: str) -> str:
+    """A message of Numba's, with the names of cells: 'File "...", line 5' becomes 'File "In [3]", line 5'."""
+    return re.sub(r'(?<=File ")[^"\n]+|(?<= at )[^\n]+(?= \(\d+\))', lambda found: file_name(found.group()), text)
 
 
 def asked_by_user() -> bool:

@@ -26,6 +26,7 @@ from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 
 from compiled.forking import cached_property
+from tape.recording.lines import file_name
 
 SAID = ("argnums", "in_axes")
 """Options that `repr` shows even where they are the default."""
@@ -210,7 +211,7 @@ def said_of(function) -> str:
         return function._said()
     name = getattr(function, "__name__", None) or type(function).__name__
     code = getattr(inspect.unwrap(function), "__code__", None)
-    return f"{name} at {os.path.basename(code.co_filename)}:{code.co_firstlineno}" if code is not None else name
+    return f"{name} at {os.path.basename(file_name(code.co_filename))}:{code.co_firstlineno}" if code is not None else name
 
 
 # ---------------------------------------------------------------------- pickles

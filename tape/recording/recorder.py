@@ -112,6 +112,7 @@ class Recorder:
         self.outcomes: list[bytes] = []
         self.scalars: dict[int, dict[int, list]] = {}
         self.lines: dict[tuple[str, int], int] = {}
+        self.line: int | None = None  # see `of_line`
         self.roots: dict[View, tuple[str, list[View]]] = {}  # results of SQUARES_OF_ROOTS' rows: row and operands
         self.engine = engine_of(self.table, self.dtype)
         _load_rules()
@@ -348,7 +349,16 @@ class Recorder:
         """Note that an instruction writes a cell; returns the number of the user's line."""
         if flags & 7:
             self.active[self.slot_number(cell)] = True
-        return self.lines.setdefault(user_line(), len(self.lines))
+        return self.lines.setdefault(user_line(), len(self.lines)) if self.line is None else self.line
+
+    @contextlib.contextmanager
+    def of_line(self, line: int | None):
+        """Let instructions be of a line, by its number, for the time of a `with` block; None is the line that the user runs."""
+        before, self.line = self.line, line
+        try:
+            yield
+        finally:
+            self.line = before
 
     def copied(self, view: View) -> View:
         """Return a contiguous copy of the cells."""

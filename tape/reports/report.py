@@ -1,6 +1,6 @@
 """What is told of a list and of its last run: `Tape.report`.
 
-What is here: the report and its text. What is not: how the facts are found (`inspection.py`).
+What is here: the report, its text and its table. What is not: how the facts are found (`inspection.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from compiled.lists.program import Program
 from compiled.table.layout import OPCODE
 from tape.reports.inspection import Findings, Place, line_of
+from tape.reports.tables import html_table
 
 MOST_SHOWN = 10
 """Places of a kind that the text of a report shows."""
@@ -69,6 +70,20 @@ class Report:
                    names.count("loop"), tuple(findings.kinks.values()), tuple(findings.undefined.values()),
                    findings.first_nonfinite, findings.first_nonfinite_adjoint)
 
+    def _repr_html_(self):
+        """The same as a table, for notebooks."""
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(self.operations.items()))
+        rows = [("instructions", f"{self.instructions} ({counts})"), ("slots", str(self.slots)), ("cells", str(self.cells)),
+                ("bytes", str(self.bytes)), ("loops", str(self.loops))]
+        rows += _shown("guard", self.guards)
+        rows += _shown("undefined", [undefined_text(place) for place in self.undefined])
+        rows += _shown("kink", [kink_text(place) for place in self.kinks])
+        if self.first_nonfinite is not None:
+            rows.append(("first value that is not finite", value_text(self.first_nonfinite)))
+        if self.first_nonfinite_adjoint is not None:
+            rows.append(("first adjoint that is not finite", adjoint_text(self.first_nonfinite_adjoint)))
+        return html_table("", ("", ""), rows, left=(0, 1))
+
     def __str__(self):
         counts = ", ".join(f"{count} {name}" for name, count in sorted(self.operations.items()))
         lines = [f"{self.instructions} instructions ({counts}), {self.slots} slots, {self.cells} cells, {self.bytes} bytes",
@@ -102,6 +117,12 @@ def value_text(place: Place) -> str:
 def adjoint_text(place: Place) -> str:
     """Where an adjoint that is not finite arose, in words."""
     return f"{place}" if place.derivative != place.derivative else undefined_text(place)
+
+
+def _shown(what, items) -> list[tuple[str, str]]:
+    """Rows of a table as the lines of `_listed`."""
+    return [(what, str(item)) for item in items[:MOST_SHOWN]] + (
+        [(what, f"{len(items) - MOST_SHOWN} more")] if len(items) > MOST_SHOWN else [])
 
 
 def _listed(what, items) -> list[str]:

@@ -64,6 +64,10 @@ class Graph:
         """The slot itself; for one in which an assignment saves what it overwrites, the slot that is assigned."""
         return self._owners.get(slot, slot)
 
+    def body(self, number: int) -> Graph:
+        """The graph of the body of a loop."""
+        return Graph(Listing.of(self.listing.bodies[number]))
+
     @property
     def edges(self) -> int:
         """How many pairs there are of an operation and one of its inputs."""

@@ -25,13 +25,19 @@ from tape.recording.containers import leaves_of, opened, with_leaves
 from tape.recording.recorder import failed_guard
 from tape.recording.trace import Trace, Workspace
 from tape.reports.inspection import inspect
+from tape.reports.profile import Profile
 from tape.reports.report import Report
 from tape.reports.strictness import examine, is_finite, strictness
+from tape.reports.tables import html_table
+from tape.reports.timing import profile
 from tape.running.linearised import fill_adjoints
 from tape.tapes import saving
 from tape.tapes.graph import Graph, Operation
 from tape.transforms.build import with_gradients, with_tangents
 from tape.transforms.simplify import ALL, dead_code, result_of, simplified
+
+MOST_SHOWN = 100
+"""Instructions of a list that a notebook shows; `str` gives all."""
 
 
 class Variable:
@@ -127,6 +133,23 @@ class Tape:
     def __repr__(self):
         return (f"<{self._said}: {len(self)} instructions, {len(self._program.values)} cells of "
                 f"{self._program.values.dtype}>")
+
+    def _repr_html_(self):
+        """The list as a table, for notebooks; of a long one the beginning and the end."""
+        program = self._program
+        count = len(program.code)
+        last = MOST_SHOWN // 4
+        shown = range(count) if count <= MOST_SHOWN else [*range(MOST_SHOWN - last), *range(count - last, count)]
+        rows = [["", f"%{int(program.slot_of(view.cell))} = input {view.shape}", ""] for view in program.inputs[:MOST_SHOWN]]
+        before = -1
+        for i in shown:
+            if i > before + 1:
+                rows.append(["…", f"{i - before - 1} more", ""])
+            text, _, line = program.instruction_text(i).partition("  # ")
+            rows.append([str(i), text, line])
+            before = i
+        rows.append(["", "return " + ", ".join(program.view_text(view) for view in program.outputs), ""])
+        return html_table(repr(self).strip("<>"), ("", "instruction", "line"), rows, left=(1, 2))
 
     @property
     def opcodes(self) -> np.ndarray[Any, Any]:
@@ -648,6 +671,45 @@ class Tape:
             raise GuardFailed("a branch of Python code is decided otherwise than when it was recorded, so the list says "
                               "nothing of the function at these arguments; record again with them")
         return Report.of(self._program, found)
+
+    def profile(self, repeat: int = 5) -> Profile:
+        """Measure what each line of the function's source costs in the sweeps, at the arguments of the last `forward`.
+
+        A line's instructions are timed where they stand, in runs of the sweeps of their own; the tape keeps its values and
+        adjoints. The reverse sweep has the seed of the last `reverse` (one where there was none). The time of a loop is divided
+        among the lines of its body as one step's is; what a list with loops or calls takes back is the time of the list that
+        computes its gradient. It is the list that is measured: recording it is not, nor machine code (`Compiled.profile`).
+
+        Parameters
+        ----------
+        repeat : int
+            How often everything is measured; medians are told.
+
+        Returns
+        -------
+        Profile
+            With a row a line: `line`, `instructions`, `cells`, `bytes`, `forward`, `back`, `seconds`. `str` gives a table,
+            ``.draw()`` a picture.
+
+        Raises
+        ------
+        tape.GuardFailed
+            When the list is not the function's at the arguments it holds, as after a `forward` that said so.
+        ValueError
+            Unless `repeat` is an integer of at least 1.
+
+        Examples
+        --------
+        >>> import numpy as np, tape
+        >>> def f(x):
+        ...     y = np.sin(x)
+        ...     return np.sum(y * y)
+        >>> profile = tape.record(f, np.ones(1000)).profile()
+        >>> sorted(row.instructions for row in profile.rows)
+        [1, 3]
+        """
+        seeds = (self._seeded or self._seeds(1.0)) if self._dynamic_outputs() and self._trace.wrt else []
+        return profile(self._trace, self._initial_values(), seeds, repeat)
 
     def draw(self, path: str | os.PathLike[str] | None = None, values: bool = True, gradients: bool = True,
              fold: bool | None = None) -> GraphPicture:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from compiled.lists.program import iteration_space
-from compiled.table.layout import OPCODE, OPERAND, OUT, OUTPUT, SPACE
+from compiled.table.layout import LINE, OPCODE, OPERAND, OUT, OUTPUT, SPACE
 from compiled.table.numbers import is_constant, plus, product
 from compiled.table.structural.extents import span
 from compiled.table.views import View, broadcast_strides, contiguous
@@ -108,6 +108,10 @@ class Stretch:
     def row(self, i):
         """Row of instruction i of the stretch."""
         return self.recorder.table.rows[self.code[i, OPCODE]]
+
+    def line(self, i) -> int | None:
+        """The line of instruction i, and of its derivatives; None for a call, whose rule is code with lines."""
+        return None if self.row(i).name == "call" else int(self.code[i, LINE])
 
     @staticmethod
     def differentiable(row, k) -> bool:
@@ -253,7 +257,8 @@ def pull_back(stretch: Stretch, outputs: list[View], seeds: list) -> list[Record
     if stretch.recorder.memory.length > stretch.stop:
         # A seed may be a view of cells that are taken back for a while.
         seeds = [seed.copy() if isinstance(seed, RecordedArray) else seed for seed in seeds]
-    with stretch.as_it_ended():
+    last = stretch.line(len(stretch.code) - 1) if len(stretch.code) else None
+    with stretch.as_it_ended(), stretch.recorder.of_line(last):
         return _pulled_back(stretch, outputs, seeds)
 
 
@@ -265,6 +270,7 @@ def _pulled_back(stretch, outputs, seeds):
             stretch.add(stretch.buddy(view), seed)
     for i in range(len(stretch.code) - 1, -1, -1):
         row = stretch.row(i)
+        recorder.line = stretch.line(i)
         if row.output and recorder.slot_number(stretch.cell(OUTPUT, i)) in stretch.buddies:
             (row.pull or REVERSE[row.name] if row.structural else _reverse_elementwise)(stretch, i)
         if row.overwrites and stretch.is_used_before(i):
@@ -307,7 +313,7 @@ def push_forward(stretch: Stretch, outputs: list[View], tangents: list) -> list[
     tangents : list of array
         One for each of the stretch's inputs, plain or recorded.
     """
-    with stretch.as_it_ended():
+    with stretch.as_it_ended(), stretch.recorder.of_line(None):
         return _pushed_forward(stretch, outputs, tangents)
 
 
@@ -319,6 +325,7 @@ def _pushed_forward(stretch, outputs, tangents):
         stretch.add(stretch.buddy(view), tangent)
     for i in range(len(stretch.code)):
         row = stretch.row(i)
+        stretch.recorder.line = stretch.line(i)
         if row.output and stretch._slot(OUTPUT, i) in stretch.active:
             (row.push or FORWARD[row.name] if row.structural else _forward_elementwise)(stretch, i)
         if row.overwrites:

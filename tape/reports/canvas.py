@@ -1,7 +1,7 @@
 """Outlines and text, and how they become an SVG or a PNG.
 
-What is here: the two things pictures are made of, their writers, and `Picture`. What is not: what is drawn (`graph.py`,
-`norms.py`).
+What is here: the two things pictures are made of, their writers, and `Picture`. What is not: what is drawn (`profile.py`, and
+the wing `tape.draw`).
 """
 
 from __future__ import annotations
@@ -143,6 +143,8 @@ def escaped(text: str) -> str:
 
 def _svg(width, height, groups) -> str:
     size = f'width="{_length(width)}" height="{_length(height)}" viewBox="0 0 {_length(width)} {_length(height)}"'
+    # Where the page (a notebook's cell) is narrower than the picture, it shrinks.
+    size += ' style="max-width: 100%; height: auto"'
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{FONT}">']
     for group in groups:
         lines.append(f'<g class="{group.kind}">')
