@@ -29,7 +29,7 @@ SWEEPS = 24
 
 
 class Route(NamedTuple):
-    """A line: its commands (see `canvas.Outline`), those of its head, and whether it goes back to an earlier node.
+    """A line: its commands (see `tape.reports.canvas.Outline`), those of its head, and whether it goes back to an earlier one.
 
     A way that edges from one node have in common is in the line of the first of them alone.
     """

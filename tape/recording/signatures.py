@@ -45,6 +45,9 @@ class Reporting(Protocol[P, Y_co]):
     def report(self) -> str:
         """Say what was recorded."""
 
+    def profile(self, *args: Any, repeat: int = 5, **kwargs: Any) -> Any:
+        """Measure what each line costs at these arguments; a `tape.Profile`."""
+
 
 class WithRules(Protocol[P, Y_co]):
     """An operation: called as the function it was made of, and given rules of its own."""
