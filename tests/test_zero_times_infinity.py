@@ -267,7 +267,7 @@ def test_a_list_is_clean_after_a_sweep_that_kept_its_adjoints(native, monkeypatc
     monkeypatch.setenv("TAPE_NATIVE", native)
     gradient = tape.grad(lambda x: np.sum(np.cbrt(x * x * x) + x))
     with pytest.warns(tape.UndefinedGradientWarning, match=r"cbrt\(0\) .*1 of 2 elements"):
-        np.testing.assert_array_equal(gradient(np.array([0.0, 1.0])), [1.0, 2.0])
+        np.testing.assert_allclose(gradient(np.array([0.0, 1.0])), [1.0, 2.0])
     np.testing.assert_allclose(gradient(np.array([2.0, 1.0])), [2.0, 2.0])
 
 

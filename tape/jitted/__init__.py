@@ -3,7 +3,7 @@
 `derivatives.py` makes jitted functions of `compiled.active`'s derivatives, this file asks whether a function is jitted, and
 `lists.py` makes a recorded list of one. Imports `recording`; nothing of traced functions.
 
-Both load when something of them is first used through this package (`jitted.jitted_grad`): that takes a fifth of a second,
+Both load when something of them is first used through this package (say `jitted_grad`): that takes a fifth of a second,
 which those who differentiate NumPy code do not wait for.
 """
 

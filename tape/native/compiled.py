@@ -240,7 +240,8 @@ class Compiled(Made, Generic[Y]):
         return f"{super()._said()}, for arguments of shapes {arguments}, what else it reads frozen"
 
     def __reduce__(self):
-        return _compiled_again, (self._portable("function"), self._making.arguments, self._argnums, self._trace, self._branches)
+        return _compiled_again, (self._portable("function"), self._making.arguments, self._argnums, self._has_aux, self._trace,
+                                 self._branches)
 
     def changed(self) -> bool:
         """Whether something that the function reads beside its arguments is no longer what it was when it was compiled.
@@ -398,8 +399,8 @@ class Compiled(Made, Generic[Y]):
         return with_leaves(self._structure, leaves)
 
 
-def _compiled_again(function, args, argnums, trace, branches) -> Compiled:
-    made = Compiled(function, args, argnums, trace)
+def _compiled_again(function, args, argnums, has_aux, trace, branches) -> Compiled:
+    made = Compiled(function, args, argnums, has_aux, trace)
     made._branches = list(branches)
     return made
 

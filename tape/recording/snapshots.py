@@ -190,8 +190,10 @@ class _Checks:
         if value.dtype == object:
             self.exact = False
             return
-        kept = self._known[id(value)]
-        if value.flags.c_contiguous and memcmp is not None:
+        kept = self._known.get(id(value))
+        if kept is None:  # made anew each time it is asked for
+            self.exact = False
+        elif value.flags.c_contiguous and memcmp is not None:
             self._arrays.append((value, value.shape, (value.ctypes.data, kept.array.ctypes.data, value.nbytes)))
             self._copies.append(kept)
         else:

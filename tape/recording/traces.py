@@ -68,7 +68,9 @@ class Traces:
         trace, workspace
             The list that ran, and the buffers it ran in, values in place; hand the workspace back with `trace.idle.append`.
         """
-        return self.run_found(*self.find(args, kwargs, argnums), args, kwargs, argnums)
+        trace, workspace = self.run_found(*self.find(args, kwargs, argnums), args, kwargs, argnums)
+        trace.finish(workspace)
+        return trace, workspace
 
     def start(self, args, kwargs, argnums, derivative):
         """`find` and, unless a list that was found has machine code for the derivative, `run`.

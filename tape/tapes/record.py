@@ -62,7 +62,6 @@ def record(f, *args, **kwargs):
         trace, workspace = jitted.recorded_trace(f, args, _float_arguments(args))
     else:
         trace, workspace = Traces(f).run(args, kwargs, _float_arguments(args))
-        trace.finish(workspace)
     trace.program.check()
     recorded = Tape(trace, structure, workspace)
     recorded._names, recorded._said = parameter_names(f, len(args)), f"tape.record of {said_of(f)}"
