@@ -45,8 +45,10 @@ def assert_bounds_hold(row, dtype, reader, count):
             continue
         if (row.name, what) in SECOND_ORDER:
             continue
+        # NumPy's cbrt is the C library's, whose own error is up to 4 units in some.
+        own = 4.0 if reader is read and row.name == "cbrt" else 0.0
         for error, condition, point in entries:
-            assert error <= largest_error(row, dtype) * allowance(condition), (what, point, error, condition)
+            assert error <= (largest_error(row, dtype) + own) * allowance(condition), (what, point, error, condition)
 
 
 def test_every_function_has_its_ranges():

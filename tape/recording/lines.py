@@ -61,8 +61,8 @@ def file_name(name: str) -> str:
     Examples
     --------
     >>> from tape.recording.lines import file_name
-    >>> file_name("model.py"), file_name("<ipython-input-3-0f1e2d3c4b5a>")
-    ('model.py', 'In [3]')
+    >>> file_name("model"), file_name("<ipython-input-3-0f1e2d3c4b5a>")
+    ('model', 'In [3]')
     """
     is_cell = _is_cell.get(name)
     if is_cell is None:
@@ -71,7 +71,7 @@ def file_name(name: str) -> str:
 
 
 def line_names(lines) -> list[str]:
-    """Lines, pairs of file and number, as they are told to users: "model.py:12" or, in a notebook, "In [3]:12".
+    """Lines, pairs of file and number, as they are told to users; in a notebook "In [3]:12".
 
     No two are alike: two cells of one number (what runs silently has that of the next cell) keep their files' names.
     """

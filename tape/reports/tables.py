@@ -14,10 +14,10 @@ def text_table(header, rows, left=()) -> str:
     Examples
     --------
     >>> from tape.reports.tables import text_table
-    >>> print(text_table(("line", "calls"), [("model.py:3", "12"), ("model.py:10", "7")], left=(0,)))
+    >>> print(text_table(("line", "calls"), [("first:3", "12"), ("first:10", "7")], left=(0,)))
     line         calls
-    model.py:3      12
-    model.py:10      7
+    first:3      12
+    first:10      7
     """
     columns = list(zip(header, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
