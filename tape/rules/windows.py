@@ -33,9 +33,9 @@ def conv(x: Any, w: Any, stride: EachAxis = 1, padding: Padding = 0, dilation: E
 
     Parameters
     ----------
-    x : array, shape (N, C, *spatial)
+    x : array, shape (N, C, places ...)
         A batch, plain or recorded.
-    w : array, shape (O, C / groups, *kernel)
+    w : array, shape (O, C / groups, kernel ...)
         A kernel for each of the O channels of the result.
     stride : int or sequence of int
         From one place of the kernel to the next one, along all axes or along each.
@@ -48,7 +48,7 @@ def conv(x: Any, w: Any, stride: EachAxis = 1, padding: Padding = 0, dilation: E
 
     Returns
     -------
-    array, shape (N, O, *places)
+    array, shape (N, O, places ...)
         ``out[n, o, p] = sum over c and k of x[n, c, p * stride + k * dilation - padding] * w[o, c, k]``: the kernel is not
         mirrored (`tape.scipy.signal.convolve` mirrors it). Its axes lie in memory with the channels last.
 
@@ -159,7 +159,7 @@ def max_pool(x: Any, size: EachAxis, stride: EachAxis | None = None, padding: Pa
 
     Parameters
     ----------
-    x : array, shape (N, C, *spatial)
+    x : array, shape (N, C, places ...)
         A batch, plain or recorded.
     size : int or sequence of int
         Of the window, along all spatial axes or along each.
@@ -170,7 +170,7 @@ def max_pool(x: Any, size: EachAxis, stride: EachAxis | None = None, padding: Pa
 
     Returns
     -------
-    array, shape (N, C, *windows)
+    array, shape (N, C, windows ...)
 
     Raises
     ------
@@ -207,7 +207,7 @@ def avg_pool(x: Any, size: EachAxis, stride: EachAxis | None = None, padding: Pa
 
     Returns
     -------
-    array, shape (N, C, *windows)
+    array, shape (N, C, windows ...)
 
     Raises
     ------
