@@ -19,7 +19,7 @@ def batch_norm(x: Any, scale: Any, shift: Any, axes: int | Sequence[int] | None 
     Parameters
     ----------
     x : array
-        A batch, plain or recorded, by default of shape (N, C, *spatial).
+        A batch, plain or recorded, by default of shape (N, C, places ...).
     scale, shift : array
         For each channel, in the shape of `x` without `axes`, which is (C,) by default.
     axes : int or sequence of int, optional
