@@ -291,7 +291,11 @@ def interrupted(at):
 @pytest.mark.parametrize("loop", [tape.dask.minimize, tape.dask.sgd])
 def test_what_was_reached_stays_after_an_interrupt(loop):
     callback, seen = interrupted(3)
-    found = loop(loss, PARAMS, data(), callback=callback)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        found = loop(loss, PARAMS, data(), callback=callback)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(seen) == found.nit == 3
     assert (found.success, found.status) == (False, 99)
     assert "Ctrl-C" in found.message

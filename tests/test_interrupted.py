@@ -23,14 +23,16 @@ class Interruption(BaseException if sys.argv[2] == "base" else ZeroDivisionError
     pass
 
 def sweeps():
-    from compiled.sweeps.engine import Engine
+    from compiled.sweeps.engine import Engine, sweep_of
     from compiled.table.instructions import TABLE, Table
     from compiled.table.structural.rows import STRUCTURAL_ROWS
     few = [TABLE[name] for name in ("zero", "copy", "accumulate", "assign", "add", "mul", "sin")]
     engine = Engine(Table(few + list(STRUCTURAL_ROWS[:3])))
     def run():
-        engine.forward._cache = NullCache()
-        assert engine.forward(np.zeros((0, 8), np.int32), np.zeros(1, np.int64), np.zeros(3), 0, 0) == -1
+        forward = sweep_of(engine.table, "forward")
+        forward._cache = NullCache()
+        engine.compile("forward")
+        assert forward(np.zeros((0, 8), np.int32), np.zeros(1, np.int64), np.zeros(3), 0, 0) == -1
     return run
 
 def jitted():
